@@ -1,0 +1,1 @@
+"""Dockerfiles and the solver that runs them."""

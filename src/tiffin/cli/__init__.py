@@ -1,0 +1,1 @@
+"""docker's command line: one module a command, imported only when it is called."""

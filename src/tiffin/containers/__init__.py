@@ -1,0 +1,1 @@
+"""The container domain: records, state machine, health, logs, statistics."""

@@ -1,0 +1,1 @@
+"""tiffind's composition root: configuration, wiring, signals, re-adoption."""

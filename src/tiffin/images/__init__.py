@@ -1,0 +1,1 @@
+"""The image domain: names, configurations, archives."""

@@ -1,0 +1,1 @@
+"""Checked system calls. Raises only OSError; imports nothing of the layers above."""

@@ -1,0 +1,1 @@
+"""Plans and the processes that execute them: forkserver, monitor, stage."""

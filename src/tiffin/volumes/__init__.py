@@ -1,0 +1,1 @@
+"""The volume domain: data that outlives containers."""
