@@ -10,9 +10,9 @@ codec may be looked up.
         "state": str,                   # directory for monitor.sock and the exit file (mode 0700, exists)
         "unshare": int,                 # CLONE_NEW* flags; NEWPID, NEWUSER, NEWTIME included
         "join": ((flag, path), ...),    # namespaces to enter by path (/proc/PID/ns/net, a pinned file) instead
-        "user": None | (uid_map: bytes, gid_map: bytes, deny_setgroups: bool),   # maps as written to /proc/PID/uid_map
+        "user": None | (uid_map: bytes, gid_map: bytes, deny_setgroups: bool),   # as in /proc/PID/uid_map
         "time_offsets": None | bytes,   # /proc/PID/timens_offsets, before the first process of the time namespace
-        "cgroup": (operation, ...),     # run by the monitor, on the host, before the fork: mkdir, write, copy, device_filter
+        "cgroup": (operation, ...),     # run by the monitor on the host before the fork: mkdir, write, copy, …
         "procs": (path, ...),           # cgroup.procs files (one a v1 hierarchy) that the stage and every exec enter
         "oom": None | path,             # v1 memory.oom_control or v2 memory.events; read after exit, before rmdir
         "rmdir": (path, ...),           # cgroup directories to remove after exit, children first
@@ -22,15 +22,15 @@ codec may be looked up.
         "log": None | {"driver": "json-file" | "local", "path": str, "max_size": int (bytes, 0 or less: unlimited),
                        "max_file": int, "compress": bool, "attrs": bytes | None (a JSON object)},
         "init": bool,                   # PID 1 is a reaper that forwards signals; the process is its child
-        "network": bool,                # stop after unshare, send (netlink socket, netns fd) up, wait for the word to go on
-        "hooks": {name: ((path, argv, env, timeout in seconds or 0), ...)},   # all bytes; OCI names: "createRuntime", ...
+        "network": bool,                # stop after unshare, send netlink socket and netns up, wait for the word
+        "hooks": {name: ((path, argv, env, timeout in seconds or 0), ...)},   # bytes; OCI's names
         "hook_state": bytes,            # the OCI state on a hook's stdin, with %s for the status, %d for the pid
         "gate": None | bytes,           # a FIFO: before exec the stage blocks opening it for writing (OCI create/start)
         "external": None | {"runtime": path, "args": (bytes, ...), "root": path, "bundle": path},  # runc, crun instead
     }
     process = {
         "argv": (bytes, ...), "env": (bytes, ...),          # env as b"K=V"
-        "path": (bytes, ...),           # candidate executables, first that exists wins; empty: search argv[0] in PATH of env
+        "path": (bytes, ...),           # executables to try, first that exists wins; empty: search argv[0] in PATH
         "cwd": bytes,                   # made if missing (0755, owner as the process) where "cwd_create"
         "cwd_create": bool,
         "uid": int, "gid": int, "groups": (int, ...), "umask": int | None,
@@ -165,9 +165,10 @@ def rootfs(
 ) -> Operation:
     """Mount the root file system on the empty directory `at` (or, for a bind, any directory) and open it.
 
-    kind: b"bind" (source is a directory; `recursive` clones what is mounted below it as well) or a file system type such as
-    b"overlay" with fsconfig options (b"lowerdir=a:b", b"upperdir=…"). attributes: MOUNT_ATTR_* to set. idmap: uid and gid maps as in
-    `mount`. Every later target is resolved beneath it. Mounted before user namespaces are entered.
+    kind: b"bind" (source is a directory; `recursive` clones what is mounted below it as well) or a file system type
+    such as b"overlay" with fsconfig options (b"lowerdir=a:b", b"upperdir=…"). attributes: MOUNT_ATTR_* to set. idmap:
+    uid and gid maps as in `mount`. Every later target is resolved beneath it. Mounted before user namespaces are
+    entered.
     """
     return ("rootfs", kind, source, at, options, attributes, recursive, idmap)
 
@@ -191,14 +192,15 @@ def mount(
 ) -> Operation:
     """Mount something on `target`.
 
-    kind: a file system type (b"proc", b"tmpfs", b"sysfs", b"mqueue", b"devpts", b"cgroup", b"cgroup2", …), b"bind", or b"remount"
-    (only attributes and options of what is mounted on target change). options: fsconfig parameters, b"key=value" or b"key".
-    attributes: (MOUNT_ATTR_* set, clear) of this mount alone; recursive: the same for its submounts too (rro, rnosuid, …).
-    propagation: MS_* flags, MS_REC included, applied in the order given by the low to the high bit. bind: 1 this mount only, 2 with
-    submounts (rbind). copy_up: what target held is copied into the new tmpfs (tmpcopyup). create: what a missing target
-    becomes, b"directory", b"file" or b"" (fail with ENOENT); b"source" means like the bind's source. idmap: (uid_map, gid_map)
-    in the format of /proc/PID/uid_map, or two empty bytes for the container's own user namespace.
-    ignore: errnos of the mount that are passed over (a type the kernel lacks: ENODEV).
+    kind: a file system type (b"proc", b"tmpfs", b"sysfs", b"mqueue", b"devpts", b"cgroup", b"cgroup2", …), b"bind",
+    or b"remount" (only attributes and options of what is mounted on target change). options: fsconfig parameters,
+    b"key=value" or b"key". attributes: (MOUNT_ATTR_* set, clear) of this mount alone; recursive: the same for its
+    submounts too (rro, rnosuid, …). propagation: MS_* flags, MS_REC included, applied in the order given by the low
+    to the high bit. bind: 1 this mount only, 2 with submounts (rbind). copy_up: what target held is copied into the
+    new tmpfs (tmpcopyup). create: what a missing target becomes, b"directory", b"file" or b"" (fail with ENOENT);
+    b"source" means like the bind's source. idmap: (uid_map, gid_map) in the format of /proc/PID/uid_map, or two empty
+    bytes for the container's own user namespace. ignore: errnos of the mount that are passed over (a type the kernel
+    lacks: ENODEV).
     """
     return (
         "mount",
@@ -220,17 +222,26 @@ def mount(
 
 
 def attributes(target: bytes, set: int, clear: int = 0, *, recursive: bool = False) -> Operation:
-    """mount_setattr(2) on the mount at `target`; for one that is to be filled before it becomes read-only (/sys/fs/cgroup)."""
+    """mount_setattr(2) on the mount at `target`.
+
+    For one that is to be filled before it becomes read-only (/sys/fs/cgroup).
+    """
     return ("attributes", target, set, clear, recursive)
 
 
 def directory(target: bytes, mode: int = 0o755, uid: int = 0, gid: int = 0) -> Operation:
-    """Create a directory with all its parents if it is missing; mode and owner apply to the last when it was created."""
+    """Create a directory with all its parents if it is missing.
+
+    Mode and owner apply to the last when it was created.
+    """
     return ("directory", target, mode, uid, gid)
 
 
 def device(target: bytes, kind: bytes, major: int, minor: int, mode: int, uid: int = 0, gid: int = 0) -> Operation:
-    """Make a device node (kind b"c", b"b", b"u", b"p"), in place of what is there; in a user namespace bind the host's node."""
+    """Make a device node (kind b"c", b"b", b"u", b"p"), in place of what is there.
+
+    In a user namespace bind the host's node.
+    """
     return ("device", target, kind, major, minor, mode, uid, gid)
 
 
@@ -245,27 +256,39 @@ def file(target: bytes, data: bytes, mode: int = 0o644, uid: int = 0, gid: int =
 
 
 def mask(target: bytes) -> Operation:
-    """Cover a file with the container's own /dev/null, a directory with an empty read-only tmpfs. A missing one is left out."""
+    """Cover a file with the container's own /dev/null, a directory with an empty read-only tmpfs.
+
+    A missing one is left out.
+    """
     return ("mask", target)
 
 
 def readonly(target: bytes) -> Operation:
-    """Cover a path with a read-only, nosuid, nodev, noexec bind of itself, submounts included. A missing one is left out."""
+    """Cover a path with a read-only, nosuid, nodev, noexec bind of itself, submounts included.
+
+    A missing one is left out.
+    """
     return ("readonly", target)
 
 
 def console() -> Operation:
-    """Open a pty in the container's own devpts, send the master up, cover /dev/console with the slave. After /dev/pts is mounted."""
+    """Open a pty in the container's own devpts, send the master up, cover /dev/console with the slave.
+
+    After /dev/pts is mounted.
+    """
     return ("console",)
 
 
 def hook(name: str) -> Operation:
-    """Run the hooks plan["hooks"][name]: b"createRuntime" and b"prestart" by the monitor on the host, others by the stage."""
+    """Run the hooks plan["hooks"][name]: createRuntime and prestart by the monitor on the host, others by the stage."""
     return ("hook", name)
 
 
 def pivot() -> Operation:
-    """pivot_root(2) into the root file system and detach the old root. Targets of later operations are under the new root."""
+    """pivot_root(2) into the root file system and detach the old root.
+
+    Targets of later operations are under the new root.
+    """
     return ("pivot",)
 
 
@@ -285,7 +308,10 @@ def readonly_root() -> Operation:
 
 
 def sysctl(key: bytes, value: bytes) -> Operation:
-    """Write a sysctl through the stage's own procfs; key with dots or slashes (net.ipv4.ip_forward, net/ipv4/conf/eth0.1/…)."""
+    """Write a sysctl through the stage's own procfs; key with dots or slashes (net.ipv4.ip_forward.
+
+    Net/ipv4/conf/eth0.1/…).
+    """
     return ("sysctl", key, value)
 
 
@@ -302,8 +328,3 @@ def domainname(name: bytes) -> Operation:
 def loopback() -> Operation:
     """Bring `lo` up in the container's network namespace (runc does so for every new one)."""
     return ("loopback",)
-
-
-def netdevice(name: bytes, new_name: bytes = b"") -> Operation:
-    """Move a network interface of the host into the namespace (linux.netDevices); the monitor does it before the stage goes on."""
-    return ("netdevice", name, new_name)
