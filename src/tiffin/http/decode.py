@@ -1,0 +1,97 @@
+"""JSON bodies into Structs, as forgiving as Go's decoder, which docker's clients were written against.
+
+Keys match without regard to case, `null` leaves a field at its default, unknown fields are ignored.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from tiffin.errors import Invalid
+
+T = TypeVar("T")
+_Walk = Callable[[Any], Any]
+
+_walkers: dict[Any, _Walk | None] = {}
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """Decode a request body. Raises Invalid (400) for malformed JSON and for values of the wrong type."""
+    try:
+        raw = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Invalid(f"invalid JSON: {error}") from error
+    if raw is None:
+        raw = {}
+    walk = _walker(kind)
+    try:
+        return msgspec.convert(walk(raw) if walk else raw, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise Invalid(f"invalid JSON: {error}") from error
+
+
+def _walker(kind: Any) -> _Walk | None:
+    """A function that brings decoded JSON into the spelling of `kind`; None when nothing in it has names of fields."""
+    if kind not in _walkers:
+        _walkers[kind] = _build(kind)
+    return _walkers[kind]
+
+
+def _build(kind: Any) -> _Walk | None:
+    origin = typing.get_origin(kind)
+    arguments = typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _walker(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        walks = [walk for walk in map(_walker, arguments) if walk]
+        return walks[0] if walks else None
+    if origin is dict:
+        inner = _walker(arguments[1])
+        return _map_walker(inner) if inner else None
+    if origin in (list, tuple):
+        inner = _walker(arguments[0])
+        return _list_walker(inner) if inner else None
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return _struct_walker(kind)
+    return None
+
+
+def _map_walker(inner: _Walk) -> _Walk:
+    return lambda raw: {key: inner(value) for key, value in raw.items()} if isinstance(raw, dict) else raw
+
+
+def _list_walker(inner: _Walk) -> _Walk:
+    return lambda raw: [inner(value) for value in raw] if isinstance(raw, list) else raw
+
+
+def _struct_walker(kind: type[msgspec.Struct]) -> _Walk:
+    names: dict[str, str] = {}
+    walks: dict[str, Any] = {}
+
+    def fill() -> None:
+        # on first use, as a Struct may refer to itself
+        for field in msgspec.structs.fields(kind):
+            names[field.encode_name.lower()] = field.encode_name
+            names[field.encode_name] = field.encode_name
+            walks[field.encode_name] = _walker(field.type)
+
+    def walk(raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        if not names:
+            fill()
+        spelled = {}
+        for key, value in raw.items():
+            name = names.get(key) or names.get(key.lower())
+            if name is None or value is None:
+                continue
+            inner = walks[name]
+            spelled[name] = inner(value) if inner else value
+        return spelled
+
+    return walk
