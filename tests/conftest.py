@@ -1,0 +1,124 @@
+"""Engines for the tests. `--engine` says which to start; TIFFIN_TEST_PEER=unix:///… names one that runs already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from rig import Cli, Engine, eventually
+from rig.engine import KINDS, Peer
+from rig.leaks import Census
+
+ENGINE = pytest.StashKey[Engine]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engine", choices=KINDS, default="tiffin", help="the engine to start for the api, cli and acceptance tests"
+    )
+    parser.addoption(
+        "--cli", action="append", choices=("docker", "tiffin"), help="the command lines to test; both without"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "cli" in metafunc.fixturenames:
+        metafunc.parametrize("cli", metafunc.config.getoption("--cli") or ["docker", "tiffin"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """The engine that most tests share, with the busybox image."""
+    peer = os.environ.get("TIFFIN_TEST_PEER")
+    shared = Peer(peer) if peer else Engine(request.config.getoption("--engine"))
+    request.config.stash[ENGINE] = shared
+    try:
+        shared.load("busybox")
+        yield shared
+    finally:
+        shared.close()
+    assert not shared.leftovers, f"left after the daemon's end: {shared.leftovers}"
+
+
+@pytest.fixture
+def start_engine(request: pytest.FixtureRequest) -> Iterator[Callable[..., Engine]]:
+    """start_engine("--bip", "10.9.0.1/24") starts an engine of one's own with these options; ended after the test."""
+    started: list[Engine] = []
+
+    def start(*options: str, kind: str | None = None, images: tuple[str, ...] = ("busybox",)) -> Engine:
+        started.append(Engine(kind or request.config.getoption("--engine"), options=options))
+        for image in images:
+            started[-1].load(image)
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+@pytest.fixture
+def tidy(engine: Engine) -> Iterator[None]:
+    """Removes the containers that the test leaves."""
+    yield
+    engine.clear()
+
+
+@pytest.fixture
+def cli(request: pytest.FixtureRequest, engine: Engine, tidy: None) -> Cli:
+    """The docker command line, then tiffin's, on the shared engine."""
+    return engine.cli(request.param)
+
+
+@pytest.fixture
+def docker(engine: Engine, tidy: None) -> Cli:
+    """The stock docker command line on the shared engine."""
+    return engine.cli("docker")
+
+
+@pytest.fixture
+def debian(engine: Engine) -> str:
+    """The name of an image with bash, procps and iproute2, loaded."""
+    engine.load("debian")
+    return "debian"
+
+
+@pytest.fixture
+def python(engine: Engine) -> str:
+    """The name of an image whose command is python, loaded."""
+    engine.load("python")
+    return "python:3.14"
+
+
+@pytest.fixture
+def no_leaks(engine: Engine) -> Iterator[None]:
+    """Fails the test where processes, mounts, cgroups, links or the daemon's descriptors remain of what it made."""
+    before = Census.of(engine)
+    yield
+    engine.clear()
+    remaining: list[str] = []
+
+    def nothing_remains() -> bool:
+        remaining[:] = Census.of(engine).beyond(before)
+        return not remaining
+
+    try:
+        eventually(nothing_remains, within=20)
+    except AssertionError:
+        pytest.fail("left behind:\n" + "\n".join(remaining))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Shows what the shared daemon logged during a test that failed."""
+    engine = item.config.stash.get(ENGINE, None)
+    if call.when == "setup" and engine is not None:
+        item.stash[LOG_START] = engine.log.stat().st_size if engine.log.exists() else 0
+    report = yield
+    if report.failed and engine is not None:
+        report.sections.append((f"log of {engine.kind}", engine.log_tail(item.stash.get(LOG_START, 0))))
+    return report
+
+
+LOG_START = pytest.StashKey[int]()
