@@ -1,4 +1,4 @@
-"""Content digests: `sha256:` and 64 hexadecimal digits, checked where they enter (OCI image specification, descriptor.md)."""
+"""Content digests: `sha256:` and 64 hexadecimal digits, checked where they enter (OCI descriptor.md)."""
 
 import hashlib
 import re

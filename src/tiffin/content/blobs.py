@@ -1,0 +1,213 @@
+"""Blobs as an OCI image layout: `oci-layout`, `index.json`, `blobs/sha256/<hex>`; skopeo and crane read it as it lies.
+
+A blob is written under `ingest/`, hashed on its way, made durable, renamed to its digest, and only then may anything
+refer to it. A lease keeps what it touched from the sweep until its holder has written the reference.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from tiffin.content import crash
+from tiffin.errors import Internal, Invalid, NotFound, Unavailable
+from tiffin.model.digest import Digest, digest_of, hex_of
+
+CHUNK = 1 << 20
+FREE_SPACE_FLOOR = 64 << 20  # bytes left to the machine by whatever is written here
+_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_CHECK_EVERY = 32 << 20
+
+
+def require_free_space(path: Path | int, floor: int = FREE_SPACE_FLOOR) -> None:
+    """Unavailable when the file system holds less than `floor` bytes or no inodes."""
+    status = os.statvfs(path)
+    if status.f_bavail * status.f_frsize < floor or (status.f_files and status.f_favail < 16):
+        where = "the data root" if isinstance(path, int) else path
+        raise Unavailable(f"no space left on device: {where} has less than {floor >> 20} MiB free; remove images first")
+
+
+def sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class Lease:
+    """Digests that no sweep may remove while it is held."""
+
+    def __init__(self) -> None:
+        self.digests: set[Digest] = set()
+
+
+class BlobWriter:
+    """Takes bytes, gives a blob. Left without `commit`, it leaves nothing."""
+
+    def __init__(self, store: "BlobStore", lease: Lease) -> None:
+        self._store = store
+        self._lease = lease
+        self._path = store.root / "ingest" / secrets.token_hex(8)
+        self._file: BinaryIO = open(self._path, "xb", buffering=0)
+        self._hash = hashlib.sha256()
+        self._next_check = 0
+        self.size = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        if self.size >= self._next_check:
+            require_free_space(self._store.root)
+            self._next_check = self.size + _CHECK_EVERY
+        self._hash.update(data)
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
+        self.size += len(data)
+        return len(data)
+
+    def commit(self, expected: Digest | None = None, size: int | None = None) -> Digest:
+        """The blob's digest, durable. Invalid if it is not what was expected."""
+        digest = Digest("sha256:" + self._hash.hexdigest())
+        if size is not None and size != self.size:
+            raise Invalid(f"blob {expected or digest}: {self.size} bytes, {size} were promised")
+        if expected is not None and digest != expected:
+            raise Invalid(f"blob {expected}: its content has digest {digest}")
+        self._store.lease_blob(self._lease, digest)
+        if self._store.exists(digest):
+            return digest
+        crash.point("blob-written")
+        os.fsync(self._file.fileno())
+        os.fchmod(self._file.fileno(), 0o640)
+        os.rename(self._path, self._store.path(digest))
+        crash.point("blob-renamed")
+        sync_directory(self._store.path(digest).parent)
+        return digest
+
+    def __enter__(self) -> "BlobWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+class BlobStore:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._blobs = root / "blobs" / "sha256"
+        self._lock = threading.Lock()
+        self._leases: set[Lease] = set()
+        for directory in (self._blobs, root / "ingest", root / "quarantine"):
+            directory.mkdir(mode=0o710, parents=True, exist_ok=True)
+        for leftover in (root / "ingest").iterdir():  # a writer that died; the data root has one daemon
+            leftover.unlink()
+        if not (root / "oci-layout").exists():
+            self._replace("oci-layout", _LAYOUT)
+
+    def path(self, digest: Digest) -> Path:
+        return self._blobs / hex_of(digest)
+
+    def exists(self, digest: Digest) -> bool:
+        return self.path(digest).exists()
+
+    def size(self, digest: Digest) -> int:
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError as error:
+            raise NotFound(f"blob {digest} not found in {self.root}") from error
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """The blob's file, unverified: for readers that hash what they read, see `verified`."""
+        try:
+            return open(self.path(digest), "rb", buffering=0)
+        except FileNotFoundError as error:
+            raise NotFound(f"blob {digest} not found in {self.root}") from error
+
+    def verified(self, digest: Digest) -> Iterator[bytes]:
+        """Chunks of the blob; at the end Internal, and the blob in quarantine, if they were not its content."""
+        sha256 = hashlib.sha256()
+        with self.open(digest) as file:
+            while chunk := file.read(CHUNK):
+                sha256.update(chunk)
+                yield chunk
+        if "sha256:" + sha256.hexdigest() != digest:
+            raise self.quarantine(digest)
+
+    def read(self, digest: Digest, limit: int = 4 << 20) -> bytes:
+        """A small blob, verified. Invalid above `limit` bytes."""
+        if self.size(digest) > limit:
+            raise Invalid(f"blob {digest} is larger than {limit} bytes")
+        with self.open(digest) as file:
+            data = file.read()
+        if digest_of(data) != digest:
+            raise self.quarantine(digest)
+        return data
+
+    def quarantine(self, digest: Digest) -> Internal:
+        """Set a damaged blob aside, so that it is fetched again; returns the error to raise."""
+        os.replace(self.path(digest), self.root / "quarantine" / hex_of(digest))
+        sync_directory(self._blobs)
+        return Internal(f"blob {digest} is damaged: moved to {self.root / 'quarantine'}; load or pull the image again")
+
+    @contextmanager
+    def lease(self) -> Iterator[Lease]:
+        lease = Lease()
+        with self._lock:
+            self._leases.add(lease)
+        try:
+            yield lease
+        finally:
+            with self._lock:
+                self._leases.discard(lease)
+
+    def lease_blob(self, lease: Lease, digest: Digest) -> None:
+        with self._lock:
+            lease.digests.add(digest)
+
+    def writer(self, lease: Lease) -> BlobWriter:
+        return BlobWriter(self, lease)
+
+    def put(self, data: bytes, lease: Lease) -> Digest:
+        with self.writer(lease) as writer:
+            writer.write(data)
+            return writer.commit()
+
+    def digests(self) -> Iterator[Digest]:
+        for name in os.listdir(self._blobs):
+            yield Digest("sha256:" + name)
+
+    def sweep(self, references: Callable[[], Iterable[Digest]]) -> int:
+        """Remove every blob that nothing refers to and no lease holds; the bytes freed.
+
+        May be killed at any moment: an unlink is whole or not, and what is left is swept the next time.
+        """
+        # listed first: a blob that arrives after the listing isn't looked at, one before it is leased or referred to
+        present = list(self.digests())
+        wanted = set(references())
+        freed = 0
+        for digest in present:
+            with self._lock:
+                if digest in wanted or any(digest in lease.digests for lease in self._leases):
+                    continue
+                crash.point("blob-sweep")
+                size = self.path(digest).stat().st_size
+                self.path(digest).unlink()
+                freed += size
+        return freed
+
+    def write_index(self, manifests: Iterable[Mapping[str, Any]]) -> None:
+        """`index.json`, for other readers of the layout; nothing here reads it."""
+        media_type = "application/vnd.oci.image.index.v1+json"
+        body = {"schemaVersion": 2, "mediaType": media_type, "manifests": list(manifests)}
+        self._replace("index.json", json.dumps(body, separators=(",", ":")).encode())
+
+    def _replace(self, name: str, data: bytes) -> None:
+        temporary = self.root / "ingest" / f"{name}.{secrets.token_hex(4)}"
+        temporary.write_bytes(data)
+        os.replace(temporary, self.root / name)

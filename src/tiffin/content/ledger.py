@@ -1,0 +1,102 @@
+"""The ledger: one SQLite database a data root, in which each domain keeps its own tables.
+
+    ledger = Ledger(data_root / "ledger.db")
+    ledger.declare("images", "CREATE TABLE …", "ALTER TABLE …")   # steps, each applied once, in order
+    with ledger.transaction() as db:                              # one writer at a time; commits or rolls back
+        db.execute("INSERT …")
+    with ledger.reading() as db: …                                # any thread; never waits for a writer
+
+A committed transaction is on disk (WAL, synchronous=FULL). `transaction(volatile=True)` may be lost with the power, in
+order, but not with the process: for what can be found out again.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tiffin.content import crash
+from tiffin.errors import Internal
+
+_BUSY_SECONDS = 30.0
+
+
+class Ledger:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+        path.parent.mkdir(mode=0o710, parents=True, exist_ok=True)
+        try:
+            self._durable = self._connect("FULL")
+            self._volatile = self._connect("NORMAL")
+            self._durable.execute("CREATE TABLE IF NOT EXISTS domain(name TEXT PRIMARY KEY, version INTEGER NOT NULL)")
+        except sqlite3.DatabaseError as error:
+            raise Internal(f"cannot open the ledger {path}: {error}; restore it or move it away") from error
+        path.chmod(0o600)
+
+    def _connect(self, synchronous: str) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        db.row_factory = sqlite3.Row
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute(f"PRAGMA synchronous={synchronous}")
+        db.execute("PRAGMA foreign_keys=ON")
+        return db
+
+    def declare(self, domain: str, *steps: str) -> None:
+        """Bring a domain's tables up to date: steps not applied yet run in order, each in a transaction of its own."""
+        with self._lock:
+            row = self._durable.execute("SELECT version FROM domain WHERE name = ?", (domain,)).fetchone()
+            version: int = row["version"] if row else 0
+            if version > len(steps):
+                raise Internal(f"the ledger's tables of {domain} come from a newer version; use that one")
+            for number, step in enumerate(steps[version:], version + 1):
+                note = f"INSERT OR REPLACE INTO domain VALUES ('{domain}', {number})"
+                try:
+                    self._durable.executescript(f"BEGIN IMMEDIATE; {step}; {note}; COMMIT;")
+                except BaseException:
+                    if self._durable.in_transaction:
+                        self._durable.execute("ROLLBACK")
+                    raise
+
+    @contextmanager
+    def transaction(self, *, volatile: bool = False) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            db = self._volatile if volatile else self._durable
+            if self._volatile.in_transaction or self._durable.in_transaction:
+                raise RuntimeError("ledger transactions do not nest")
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                crash.point("ledger-commit")
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A consistent view of what is committed, for this thread; it sees nothing of an open transaction."""
+        db: sqlite3.Connection | None = getattr(self._local, "reader", None)
+        if db is None:
+            db = self._connect("NORMAL")
+            db.execute("PRAGMA query_only=ON")
+            self._local.reader = db
+            with self._lock:
+                self._readers.append(db)
+        if db.in_transaction:  # a reader inside a reader shares its view
+            yield db
+            return
+        db.execute("BEGIN")
+        try:
+            yield db
+        finally:
+            db.execute("COMMIT")
+
+    def close(self) -> None:
+        with self._lock:
+            for db in (*self._readers, self._volatile, self._durable):
+                db.close()
