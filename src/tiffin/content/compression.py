@@ -10,13 +10,15 @@ from typing import Protocol
 
 import zstandard
 
+from tiffin.errors import Invalid
+
 _inflate: ModuleType
+_InflateError: type[Exception]
 try:
     _inflate = importlib.import_module("isal.isal_zlib")
+    _InflateError = _inflate.error
 except ImportError:  # not built for this machine
-    _inflate = zlib
-
-from tiffin.errors import Invalid
+    _inflate, _InflateError = zlib, zlib.error
 
 CHUNK = 1 << 18
 _OUTPUT = 1 << 20
@@ -120,7 +122,7 @@ class _Members:
     def _decode(self, decoder: _Decoder, data: bytes) -> bytes:
         try:
             return decoder.decompress(data, max_length=_OUTPUT)
-        except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
+        except (_InflateError, lzma.LZMAError, OSError, EOFError, ValueError) as error:
             raise Invalid(f"damaged {self._name} stream: {error}") from error
 
 
