@@ -1,0 +1,171 @@
+"""Links: bridges, veth pairs, dummies, and what can be changed about them (rtnetlink(7), linux/if_link.h)."""
+
+import errno
+import socket as sockets
+import struct
+from dataclasses import dataclass
+
+from tiffin.netlink.message import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    Message,
+    attribute,
+    attributes,
+    nested,
+    string,
+    text,
+    u8,
+    u32,
+)
+from tiffin.netlink.socket import Socket
+
+IFF_UP = 0x1
+IFNAMSIZ = 16
+
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 1, 3, 4, 10
+_IFLA_PROTINFO, _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 12, 18, 20, 26, 28
+_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_VETH_INFO_PEER = 1
+_IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE = 1, 5
+_IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
+_IFLA_INET6_ADDR_GEN_MODE = 8
+_IN6_ADDR_GEN_MODE_NONE = 1
+
+_INFO = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
+_U32 = struct.Struct("=I")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link as the kernel lists it. `master` is the bridge's index or 0; `address` the MAC in text."""
+
+    index: int
+    name: str
+    kind: str
+    master: int
+    up: bool
+    mtu: int
+    address: str
+    alias: str
+
+
+def mac(text_: str) -> bytes:
+    """`02:42:ac:11:00:02` as bytes. Raises ValueError."""
+    value = bytes.fromhex(text_.replace(":", "").replace("-", ""))
+    if len(value) != 6:
+        raise ValueError(f"{text_} is not a MAC address")
+    return value
+
+
+def _header(index: int = 0, *, up: bool = False, family: int = sockets.AF_UNSPEC) -> bytes:
+    flags = IFF_UP if up else 0
+    return _INFO.pack(family, 0, index, flags, flags)
+
+
+def create_bridge(name: str, *, address: str = "", mtu: int = 0) -> Message:
+    """A bridge that is up, without spanning tree, forwarding at once."""
+    data = nested(_IFLA_INFO_DATA, u32(_IFLA_BR_FORWARD_DELAY, 0), u32(_IFLA_BR_STP_STATE, 0))
+    parts = [text(_IFLA_IFNAME, name), nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "bridge"), data)]
+    if address:
+        parts.append(attribute(_IFLA_ADDRESS, mac(address)))
+    if mtu:
+        parts.append(u32(_IFLA_MTU, mtu))
+    return Message(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _header(up=True) + b"".join(parts))
+
+
+def create_dummy(name: str) -> Message:
+    """A dummy link that is up."""
+    info = nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "dummy"))
+    return Message(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _header(up=True) + text(_IFLA_IFNAME, name) + info)
+
+
+def create_veth(name: str, *, bridge: int, mtu: int, peer: str, peer_address: str, namespace: int) -> Message:
+    """A veth pair in one message: our end up and a port of `bridge`, the peer born in the namespace (an fd).
+
+    The peer gets its name and MAC but stays down: first its IPv6 settings must be made, from within.
+    """
+    far = _header() + text(_IFLA_IFNAME, peer) + attribute(_IFLA_ADDRESS, mac(peer_address))
+    far += u32(_IFLA_NET_NS_FD, namespace)
+    near = text(_IFLA_IFNAME, name) + u32(_IFLA_MASTER, bridge)
+    if mtu:
+        far += u32(_IFLA_MTU, mtu)
+        near += u32(_IFLA_MTU, mtu)
+    data = nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, far))
+    near += nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "veth"), data)
+    return Message(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _header(up=True) + near)
+
+
+def set_up(index: int, *, link_local: bool = True) -> Message:
+    """Bring a link up, by index; without `link_local` it makes itself no IPv6 address."""
+    parts = b""
+    if not link_local:
+        mode = u8(_IFLA_INET6_ADDR_GEN_MODE, _IN6_ADDR_GEN_MODE_NONE)
+        parts = nested(_IFLA_AF_SPEC, nested(sockets.AF_INET6, mode))
+    return Message(_RTM_NEWLINK, 0, _header(index, up=True) + parts)
+
+
+def change(index: int, *, name: str = "", mtu: int = 0, address: str = "", master: int | None = None) -> Message:
+    """Rename, resize, readdress, move to another bridge (0: none). Renaming wants the link down on old kernels."""
+    parts = []
+    if name:
+        parts.append(text(_IFLA_IFNAME, name))
+    if mtu:
+        parts.append(u32(_IFLA_MTU, mtu))
+    if address:
+        parts.append(attribute(_IFLA_ADDRESS, mac(address)))
+    if master is not None:
+        parts.append(u32(_IFLA_MASTER, master))
+    return Message(_RTM_NEWLINK, 0, _header(index) + b"".join(parts))
+
+
+def set_port(index: int, *, hairpin: bool | None = None, isolated: bool | None = None) -> Message:
+    """Change a bridge port: `hairpin` sends frames back where they came from, `isolated` ports don't see each other."""
+    parts = []
+    if hairpin is not None:
+        parts.append(u8(_IFLA_BRPORT_MODE, hairpin))
+    if isolated is not None:
+        parts.append(u8(_IFLA_BRPORT_ISOLATED, isolated))
+    return Message(_RTM_SETLINK, 0, _header(index, family=sockets.AF_BRIDGE) + nested(_IFLA_PROTINFO, *parts))
+
+
+def remove(*, index: int = 0, name: str = "") -> Message:
+    """Delete a link (both ends of a veth)."""
+    return Message(_RTM_DELLINK, 0, _header(index) + (text(_IFLA_IFNAME, name) if name else b""))
+
+
+def find(name: str) -> Message:
+    """Ask for one link; `parse` reads the answer."""
+    return Message(_RTM_GETLINK, 0, _header() + text(_IFLA_IFNAME, name))
+
+
+def look_up(socket: Socket, name: str) -> Link | None:
+    """The link of that name, None where there is none."""
+    try:
+        return parse(socket.request(find(name), subject=name)[0][0])
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+
+
+def listing(socket: Socket) -> list[Link]:
+    """Every link of the socket's namespace."""
+    return [parse(payload) for payload in socket.dump(Message(_RTM_GETLINK, 0, _header()))]
+
+
+def parse(payload: bytes) -> Link:
+    """An RTM_NEWLINK payload."""
+    _, _, index, flags, _ = _INFO.unpack_from(payload)
+    found = attributes(payload, _INFO.size)
+    information = attributes(found.get(_IFLA_LINKINFO, b""))
+    return Link(
+        index=index,
+        name=string(found.get(_IFLA_IFNAME, b"")),
+        kind=string(information.get(_IFLA_INFO_KIND, b"")),
+        master=_U32.unpack(found[_IFLA_MASTER])[0] if _IFLA_MASTER in found else 0,
+        up=bool(flags & IFF_UP),
+        mtu=_U32.unpack(found[_IFLA_MTU])[0] if _IFLA_MTU in found else 0,
+        address=found.get(_IFLA_ADDRESS, b"").hex(":"),
+        alias=string(found.get(_IFLA_IFALIAS, b"")),
+    )
