@@ -26,6 +26,13 @@ class PageNotFound(errors.NotFound):
         super().__init__("page not found")
 
 
+class ClientGone(ConnectionError):
+    """Nobody is there to be answered."""
+
+    def __init__(self) -> None:
+        super().__init__("the client has closed the connection")
+
+
 def status(error: BaseException) -> int:
     """The status for an error: of its nearest class in the table, 400 for a body that does not fit, else 500."""
     for kind in type(error).__mro__:
