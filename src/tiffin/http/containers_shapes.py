@@ -1,0 +1,89 @@
+"""Between the wire's Structs and the model's values: the two have the same attribute names, so one walk serves them all."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from tiffin.model import container, container_host
+from tiffin.wire import containers as wire
+from tiffin.wire import containers_host as wire_host
+
+M = TypeVar("M")
+W = TypeVar("W", bound=msgspec.Struct)
+
+_MODELS: dict[type[msgspec.Struct], type[Any]] = {
+    getattr(wire_module, name): getattr(model_module, name)
+    for wire_module, model_module in ((wire_host, container_host), (wire, container))
+    for name in dir(wire_module)
+    if isinstance(getattr(wire_module, name), type)
+    and issubclass(getattr(wire_module, name), msgspec.Struct)
+    and hasattr(model_module, name)
+    and name not in ("MountPoint", "Health", "Probe")
+}
+_STRUCTS = {model: struct for struct, model in _MODELS.items()}
+_SHOWN_AT_ZERO = frozenset({"init", "stop_timeout"})  # pointers in docker: nil and zero differ
+_WORD_LISTS = frozenset({"cmd", "entrypoint"})  # the API takes a bare string for these
+
+
+@cache
+def _names(model: type[Any]) -> tuple[str, ...]:
+    return tuple(item.name for item in fields(model))
+
+
+def to_model(struct: msgspec.Struct, model: type[M]) -> M:
+    """The model's value of a decoded request; attributes that nobody set keep the model's default."""
+    values = {}
+    for name in _names(model):
+        value = getattr(struct, name)
+        if value is None or value is msgspec.UNSET:
+            continue
+        if name in _WORD_LISTS and isinstance(value, str):
+            value = [value]
+        values[name] = _inward(value)
+    return model(**values)
+
+
+def _inward(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return to_model(value, _MODELS[type(value)])
+    if isinstance(value, list | tuple):
+        return tuple(_inward(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _inward(item) for key, item in value.items()}
+    return value
+
+
+def to_wire(value: Any, struct: type[W]) -> W:
+    """The Struct that shows a model's value; what is None stays as the Struct has it when nobody set it."""
+    values = {}
+    for item in msgspec.structs.fields(struct):
+        attribute = getattr(value, item.name)
+        if attribute is None or (item.default is msgspec.UNSET and not attribute and item.name not in _SHOWN_AT_ZERO):
+            continue
+        values[item.name] = _outward(attribute)
+    return struct(**values)
+
+
+def _outward(value: Any) -> Any:
+    if is_dataclass(value):
+        return to_wire(value, _STRUCTS[type(value)])
+    if isinstance(value, tuple):
+        return [_outward(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _outward(item) for key, item in value.items()}
+    return value
+
+
+def creation(
+    body: wire.CreateBody,
+) -> tuple[container.Config, container_host.HostConfig, dict[str, container.EndpointRequest]]:
+    """The three parts of a create body."""
+    endpoints = body.networking_config.endpoints_config or {}
+    return (
+        to_model(body, container.Config),
+        to_model(body.host_config, container_host.HostConfig),
+        {name: to_model(endpoint, container.EndpointRequest) for name, endpoint in endpoints.items() if endpoint},
+    )
