@@ -62,7 +62,7 @@ async def wait_for_ever(request: Request) -> Response:
 
 @route("POST", "/finish")
 async def finish(request: Request) -> Response:
-    while not request.services.probe.release.is_set():
+    while not request.services.probe.release.is_set():  # noqa: ASYNC110 (set by another thread)
         await asyncio.sleep(0.005)
     request.services.probe.finished.set()
     return response.empty()
