@@ -4,12 +4,11 @@ The tail is exactly seccomp, capset, close_range, execve: whatever the filter fo
 buffer exists. Nothing here imports, looks up a codec or a name: the root file system may be hostile by now.
 """
 
+import _signal  # type: ignore[import-not-found]  # signal itself loads enum
 import errno
 import os
 import stat
 from fcntl import ioctl
-
-import _signal
 
 from tiffin.linux import credentials, fds, mounts, paths
 
@@ -29,6 +28,9 @@ class NotExecutable(OSError):
 
 def reset_signals() -> None:
     """Undo what Python did: it ignores SIGPIPE and SIGXFSZ, and ignored signals survive execve."""
+    _signal.set_wakeup_fd(-1)  # the monitor's
+    for number in (_signal.SIGCHLD, _signal.SIGTERM):
+        _signal.signal(number, _signal.SIG_DFL)
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
     _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
@@ -210,7 +212,8 @@ class Tail:
     """What follows `identity`: everything is computed here, so that `enter` and `replace` are only system calls."""
 
     def __init__(self, process: Process) -> None:
-        _, permitted, inheritable, effective, self.ambient = process["capabilities"]  # type: ignore[misc]
+        sets: tuple[int, int, int, int, int] = process["capabilities"]  # type: ignore[assignment]
+        _, permitted, inheritable, effective, self.ambient = sets
         self.no_new_privileges = bool(process["no_new_privileges"])
         program: bytes | None = process["seccomp"]  # type: ignore[assignment]
         self.filter = credentials.Filter.of(program) if program else None

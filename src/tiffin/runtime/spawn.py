@@ -1,0 +1,184 @@
+"""Forking the stage: a container's first process, and further ones (exec). Raises OSError.
+
+Whoever calls is, or is made, the parent of the process: it must be child subreaper, because with a user namespace an
+intermediate process has to enter it before the pid namespace can be made, and leaves. Read alongside: stage.py.
+"""
+
+import _socket as socket  # socket itself loads enum
+import marshal
+import os
+
+from tiffin.linux import fds, namespaces
+from tiffin.runtime.stage import Plan, Stage
+
+Stdio = tuple[int, int, int] | None
+_EXEC_FLAGS = (
+    namespaces.CLONE_NEWNS
+    | namespaces.CLONE_NEWCGROUP
+    | namespaces.CLONE_NEWUTS
+    | namespaces.CLONE_NEWIPC
+    | namespaces.CLONE_NEWNET
+)
+
+
+class Refused(OSError):
+    """The stage reported a failure before there was a process."""
+
+    def __init__(self, step: str, number: int, path: bytes, text: str) -> None:
+        super().__init__(number, text, path)
+        self.step = step
+
+
+def receive(channel: socket.socket) -> tuple[tuple[object, ...], list[int]]:
+    """One message of the stage; () at the end of the stream. Refused where it is an error."""
+    data, attached = fds.receive(channel)
+    message: tuple[object, ...] = marshal.loads(data) if data else ()
+    if message and message[0] == "error":
+        raise Refused(*message[1:])  # type: ignore[arg-type]
+    return message, attached
+
+
+def joined(plan: Plan, flag: int) -> bytes | None:
+    """The path of the namespace of one kind that is to be joined."""
+    for kind, path in plan["join"]:  # type: ignore[attr-defined]
+        if kind == flag:
+            return path  # type: ignore[no-any-return]
+    return None
+
+
+def _enter_for_children(plan: Plan) -> None:
+    """pid and time namespaces: they take effect for the children of whoever enters."""
+    for flag in (namespaces.CLONE_NEWPID, namespaces.CLONE_NEWTIME):
+        path = joined(plan, flag)
+        if path is not None:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            namespaces.setns(fd, flag)
+            os.close(fd)
+    flags: int = plan["unshare"]  # type: ignore[assignment]
+    flags &= namespaces.CLONE_NEWPID | namespaces.CLONE_NEWTIME
+    if flags:
+        namespaces.unshare(flags)
+    if plan["time_offsets"] and flags & namespaces.CLONE_NEWTIME:
+        fd = os.open(b"/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, plan["time_offsets"])  # type: ignore[arg-type]
+        os.close(fd)
+
+
+def has_user_namespace(plan: Plan) -> bool:
+    """Whether the container lives in a user namespace that is not the engine's."""
+    made: int = plan["unshare"] & namespaces.CLONE_NEWUSER  # type: ignore[operator]
+    return bool(made) or joined(plan, namespaces.CLONE_NEWUSER) is not None
+
+
+def first(plan: Plan, stdio: Stdio) -> tuple[int, socket.socket]:
+    """Start a container's first process: its pid, and the channel on which its stage talks."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    user = has_user_namespace(plan)
+    if not user:
+        _enter_for_children(plan)
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        stage = Stage(plan, theirs, stdio)
+        try:
+            stage.prepare()
+            if user:
+                stage.prepare_sources()
+                _cross(plan, stage)
+            stage.run()
+        except OSError as error:
+            stage.fail(error)
+        finally:
+            os._exit(127)
+    theirs.close()
+    if user:
+        pid = _crossed(plan, ours, pid)
+    return pid, ours
+
+
+def _cross(plan: Plan, stage: Stage) -> None:
+    """The intermediate process enters the user namespace, then forks the one that stays."""
+    stage.step, stage.path = "user", joined(plan, namespaces.CLONE_NEWUSER) or b""
+    others = [(f, p) for f, p in plan["join"] if f != namespaces.CLONE_NEWUSER]  # type: ignore[attr-defined]
+    if stage.path:
+        fd = os.open(stage.path, os.O_RDONLY | os.O_CLOEXEC)
+        # What is opened by path is opened as the host's root, what is entered is entered as the namespace's.
+        opened = tuple((f, b"/proc/self/fd/%d" % os.open(p, os.O_RDONLY | os.O_CLOEXEC)) for f, p in others)
+        namespaces.setns(fd, namespaces.CLONE_NEWUSER)
+        os.close(fd)
+    else:
+        opened = tuple((f, b"/proc/self/fd/%d" % os.open(p, os.O_RDONLY | os.O_CLOEXEC)) for f, p in others)
+        namespaces.unshare(namespaces.CLONE_NEWUSER)
+    stage.say("map")
+    stage.wait()
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    plan["join"] = opened
+    _enter_for_children(plan)
+    pid = os.fork()
+    if pid:
+        stage.say("pid", pid)
+        os._exit(0)
+
+
+def _crossed(plan: Plan, channel: socket.socket, intermediate: int) -> int:
+    """The other side: write the maps, learn the pid, reap the intermediate process."""
+    try:
+        receive(channel)
+        if plan["unshare"] & namespaces.CLONE_NEWUSER:  # type: ignore[operator]
+            user: tuple[bytes, bytes, bool] = plan["user"]  # type: ignore[assignment]
+            uid_map, gid_map, deny_setgroups = user
+            names = [(b"uid_map", uid_map), (b"gid_map", gid_map)]
+            for name, content in ([(b"setgroups", b"deny")] if deny_setgroups else []) + names:
+                fd = os.open(b"/proc/%d/%s" % (intermediate, name), os.O_WRONLY | os.O_CLOEXEC)
+                try:
+                    os.write(fd, content)
+                finally:
+                    os.close(fd)
+        fds.send(channel, b"go")
+        message, _ = receive(channel)
+        if not message:
+            raise OSError(10, "the stage ended before it had begun")
+        return int(message[1])  # type: ignore[call-overload, no-any-return]
+    finally:
+        try:
+            os.waitpid(intermediate, 0)
+        except ChildProcessError:
+            pass
+
+
+def further(plan: Plan, pidfd: int, stdio: Stdio) -> tuple[int, socket.socket]:
+    """Start another process in a running container. plan is the container's, with this process and its stdio in place."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    user = has_user_namespace(plan)
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        stage = Stage(plan, theirs, stdio)
+        try:
+            stage.prepare()
+            stage.step = "join"
+            flags = _EXEC_FLAGS
+            if user:
+                flags |= namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWPID
+            if plan["unshare"] & namespaces.CLONE_NEWTIME:  # type: ignore[operator]
+                flags |= namespaces.CLONE_NEWTIME
+            namespaces.setns(pidfd, flags)
+            if user:
+                os.setresgid(0, 0, 0)
+                os.setresuid(0, 0, 0)
+                child = os.fork()
+                if child:
+                    stage.say("pid", child)
+                    os._exit(0)
+            stage.join()
+        except OSError as error:
+            stage.fail(error)
+        finally:
+            os._exit(127)
+    theirs.close()
+    if user:
+        message, _ = receive(ours)
+        os.waitpid(pid, 0)
+        pid = int(message[1])  # type: ignore[call-overload]
+    return pid, ours
