@@ -1,0 +1,43 @@
+"""What handlers work with: one object, made by the daemon, reached as `request.services`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tiffin.engine.events import Events
+from tiffin.engine.system import Machine, Settings
+
+
+@dataclass(slots=True)
+class Census:
+    """How many objects there are, as `docker info` counts them."""
+
+    running: int = 0
+    paused: int = 0
+    stopped: int = 0
+    images: int = 0
+
+
+@dataclass(slots=True)
+class Services:
+    """The domains and use cases. A handler takes the one it is about."""
+
+    machine: Machine
+    settings: Settings
+    identity: str
+    """The engine's ID."""
+    events: Events
+    images: Any = None
+    containers: Any = None
+    execs: Any = None
+    networks: Any = None
+    volumes: Any = None
+    registry: Any = None
+    builder: Any = None
+    storage_driver: str = ""
+    storage_status: Callable[[], list[tuple[str, str]]] = list
+    """Pairs for `docker info`."""
+    census: Callable[[], Census] = Census
+    others: dict[str, Any] = field(default_factory=dict)
