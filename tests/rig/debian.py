@@ -17,7 +17,7 @@ LEAN = ("doc", "man", "locale", "info")
 
 
 def archive() -> Path:
-    """An archive with debian:latest (CMD bash) and python:3.14 (CMD python3: Debian's, under the name that tests use)."""
+    """An archive with debian:latest (CMD bash) and python:3.14 (CMD python3, which is Debian's)."""
     target = archives.cache() / "debian-1.tar"
     with (archives.cache() / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -28,7 +28,8 @@ class Machine:
         self.root = Path(tempfile.mkdtemp(prefix="tiffin-test-", dir="/tmp"))
         self.name = self.root.name
         self.cgroup_parent = f"/{self.name}"
-        setup = "ip link set lo up && echo ready && exec cat"
+        # shared among themselves, as on a machine with systemd: containers may ask for propagation
+        setup = "ip link set lo up && mount --make-rshared / && echo ready && exec cat"
         self._holder = subprocess.Popen(
             ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", setup],
             stdin=subprocess.PIPE,
