@@ -15,7 +15,7 @@ from tiffin import __version__
 from tiffin.linux.cgroups import Hierarchies, detect
 
 VERSION = f"28.2.2+tiffin.{__version__}"
-"""Of the Engine API's implementation tiffin answers like, as clients switch features by it (≥ 23), then tiffin's own."""
+"""Docker's version that tiffin answers like, as clients switch features by it (≥ 23), then tiffin's own."""
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "loongarch64": "loong64"}
 
