@@ -11,6 +11,12 @@ import time
 
 from .cgroups import UNIFIED, Cgroup
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .cgroups_v1 import Write
+
 EBUSY, ENOENT, ENODEV, EOPNOTSUPP, ESRCH = 16, 2, 19, 95, 3
 STEP = 0.001  # seconds between looks at a state that the kernel changes by itself
 
@@ -80,6 +86,16 @@ def kill(cgroup: Cgroup, signal: int = signals.SIGKILL) -> None:
                 pass
     if signal == signals.SIGKILL and frozen(cgroup):
         thaw(cgroup)
+
+
+def write_all(writes: Iterable[Write]) -> None:
+    """Set limits of a living group. Raises OSError with the file; what was written before stays."""
+    for path, data, ignore in writes:
+        try:
+            _write(path, data)
+        except OSError as error:
+            if error.errno not in ignore:
+                raise OSError(error.errno, error.strerror, path) from error
 
 
 def remove(cgroup: Cgroup, timeout: float = 5.0) -> None:
