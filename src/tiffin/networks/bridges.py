@@ -1,0 +1,201 @@
+"""The kernel's half of a network: the bridge, its settings, and the veth pairs on it. Blocking; raises OSError."""
+
+import errno
+import ipaddress
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tiffin.model.network import Endpoint, Network
+from tiffin.netlink import links, routing
+from tiffin.netlink.message import Message
+from tiffin.netlink.socket import Socket
+from tiffin.networks.addresses import IPNetwork, mac_of
+
+_SYSCTL = Path("/proc/sys/net")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What is in use on this host: the subnets of addresses and routes, each with its link's name."""
+
+    subnet: IPNetwork
+    link: str
+
+
+def taken(besides: Collection[str] = ()) -> list[Taken]:
+    """Subnets that a new network must keep clear of, but those on the links named in `besides`."""
+    with Socket() as socket:
+        names = {link.index: link.name for link in links.listing(socket)}
+        found = [(one.interface.network, one.link) for one in routing.addresses(socket)]
+        # a default route covers everything and is no clash
+        found += [(one.destination, one.link) for one in routing.routes(socket) if one.destination.prefixlen]
+    named = {Taken(subnet, names.get(link, "")) for subnet, link in found if not subnet.is_link_local}
+    return sorted((one for one in named if one.link not in besides), key=lambda one: (one.link, str(one.subnet)))
+
+
+def forward() -> None:
+    """Let the kernel forward packets between links; without it containers reach nobody."""
+    _set("ipv4/ip_forward", "1")
+
+
+def forward_v6() -> None:
+    """The same for IPv6. Links that have their routes from router advertisements would lose them, so they are told
+
+    to listen on (accept_ra 2).
+    """
+    for path in (_SYSCTL / "ipv6/conf").glob("*/accept_ra"):
+        if path.parent.name not in ("all", "default") and path.read_text().strip() == "1":
+            path.write_text("2")
+    _set("ipv6/conf/all/forwarding", "1")
+
+
+def ensure(network: Network) -> None:
+    """Make the network's bridge, or bring one that is there into line: up, its gateways as addresses."""
+    with Socket() as socket:
+        link = links.look_up(socket, network.bridge)
+        if link is None:
+            gateways = [ipaddress.ip_address(pool.gateway) for pool in network.pools if pool.gateway]
+            # a MAC of its own: else a bridge takes the lowest of its ports', and changes it as containers come and go
+            address = mac_of(gateways[0]) if gateways else ""
+            socket.request(
+                links.create_bridge(network.bridge, address=address, mtu=network.mtu), subject=network.bridge
+            )
+            link = links.look_up(socket, network.bridge)
+            assert link is not None
+        elif link.kind != "bridge":
+            raise OSError(errno.EEXIST, "a link of that name exists and is no bridge", network.bridge)
+        _settings(network)
+        wanted = _gateways(network)
+        present = {one.interface for one in routing.addresses(socket) if one.link == link.index}
+        changes = [routing.add_address(link.index, one) for one in wanted if one not in present]
+        # the default bridge may have got another subnet (--bip) since
+        stale = [one for one in present if one not in wanted and not one.is_link_local]
+        changes += [routing.remove_address(link.index, one) for one in stale]
+        if not link.up:
+            changes.append(links.set_up(link.index))
+        if changes:
+            socket.request(*changes, subject=network.bridge)
+
+
+def _gateways(network: Network) -> list[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
+    return [
+        ipaddress.ip_interface(f"{pool.gateway}/{pool.subnet.partition('/')[2]}")
+        for pool in network.pools
+        if pool.gateway
+    ]
+
+
+def _settings(network: Network) -> None:
+    # so that the host's own 127.0.0.1 can be published; `firewall` keeps containers from it
+    _set(f"ipv4/conf/{network.bridge}/route_localnet", "1")
+    conf = f"ipv6/conf/{network.bridge}"
+    if network.ipv6:
+        _set(f"{conf}/disable_ipv6", "0")
+        _set(f"{conf}/accept_ra", "0")
+    elif (_SYSCTL / conf).exists():
+        # containers must not find the host by a link-local address where IPv6 is off
+        _set(f"{conf}/disable_ipv6", "1")
+
+
+def remove(network: Network) -> None:
+    """Remove the bridge; one that is gone already is no error."""
+    remove_links([network.bridge])
+
+
+def remove_links(names: Iterable[str]) -> None:
+    """Remove links by name, ignoring those that are gone."""
+    with Socket() as socket:
+        for name in names:
+            try:
+                socket.request(links.remove(name=name), subject=name)
+            except OSError as error:
+                if error.errno != errno.ENODEV:
+                    raise
+
+
+def stale_ports(bridge_names: Collection[str], known: Collection[str]) -> list[str]:
+    """Veth ends on these bridges that no endpoint knows of."""
+    with Socket() as socket:
+        listed = links.listing(socket)
+    indices = {link.index for link in listed if link.name in bridge_names}
+    return [link.name for link in listed if link.kind == "veth" and link.master in indices and link.name not in known]
+
+
+def attach(network: Network, endpoint: Endpoint, *, netlink: int, namespace: int) -> None:
+    """Give a namespace its interface on the network.
+
+    `netlink` is the fd of a NETLINK_ROUTE socket made inside, `namespace` one of the namespace itself.
+    Three round trips: the pair with our end on the bridge; the index inside; addresses, up, routes.
+    """
+    with Socket() as outside, Socket(fd=netlink) as inside:
+        bridge = _bridge(outside, network)
+        create = links.create_veth(
+            endpoint.host_interface,
+            bridge=bridge.index,
+            mtu=endpoint.mtu,
+            peer=endpoint.interface,
+            peer_address=endpoint.mac_address,
+            namespace=namespace,
+        )
+        try:
+            outside.request(create, subject=endpoint.host_interface)
+        except FileExistsError:
+            # the name is made from the endpoint's id: what is there is the rest of a start that was broken off
+            outside.request(links.remove(name=endpoint.host_interface), create, subject=endpoint.host_interface)
+        found = links.parse(inside.request(links.find(endpoint.interface), subject=endpoint.interface)[0][0])
+        inside.request(*_configuration(endpoint, found.index), subject=endpoint.interface)
+        _introduce(outside, endpoint, bridge.index)
+
+
+def _bridge(socket: Socket, network: Network) -> links.Link:
+    found = links.look_up(socket, network.bridge)
+    if found is None:
+        # somebody deleted it under our feet
+        ensure(network)
+        found = links.look_up(socket, network.bridge)
+        assert found is not None
+    return found
+
+
+def _configuration(endpoint: Endpoint, index: int) -> Sequence[Message]:
+    changes = [links.set_up(index, link_local=bool(endpoint.ipv6))]
+    if endpoint.ipv4:
+        interface = ipaddress.ip_interface(f"{endpoint.ipv4}/{endpoint.ipv4_prefix}")
+        changes.append(routing.add_address(index, interface))
+    if endpoint.ipv6:
+        interface = ipaddress.ip_interface(f"{endpoint.ipv6}/{endpoint.ipv6_prefix}")
+        changes.append(routing.add_address(index, interface))
+    if endpoint.gateway:
+        gateways = (endpoint.ipv4_gateway, endpoint.ipv6_gateway)
+        changes += [routing.add_default_route(ipaddress.ip_address(one), index) for one in gateways if one]
+    return changes
+
+
+def _introduce(socket: Socket, endpoint: Endpoint, bridge: int) -> None:
+    """Tell the bridge and the host where the MAC is now.
+
+    The last holder's veth may still be a port (the kernel takes namespaces down at leisure), and frames would go there.
+    """
+    port = links.look_up(socket, endpoint.host_interface)
+    assert port is not None
+    mac = links.mac(endpoint.mac_address)
+    changes = [routing.add_forwarding(port.index, mac)]
+    if endpoint.ipv4 and endpoint.mac_address != mac_of(ipaddress.ip_address(endpoint.ipv4)):
+        changes.append(routing.add_neighbour(bridge, ipaddress.ip_address(endpoint.ipv4), mac))
+    if endpoint.ipv6:
+        changes.append(routing.add_neighbour(bridge, ipaddress.ip_address(endpoint.ipv6), mac))
+    if endpoint.isolated:
+        changes.append(links.set_port(port.index, isolated=True))
+    socket.request(*changes, subject=endpoint.host_interface)
+
+
+def detach(endpoint: Endpoint) -> None:
+    """Take an interface from a running container: both ends go."""
+    remove_links([endpoint.host_interface])
+
+
+def _set(name: str, value: str) -> None:
+    path = _SYSCTL / name
+    if path.read_text().strip() != value:
+        path.write_text(value)

@@ -1,0 +1,262 @@
+"""The one nftables table of ours: publishing, masquerade, isolation.
+
+`ruleset` is pure: networks and published ports in, a batch out that replaces the whole table in one transaction. A
+network costs a few rules, a published port only an element of a map, so containers come and go by one small message.
+
+    prerouting, output   a packet to an address of this host looks its port up and is sent on to the container
+    postrouting          leaving packets of a network get the host's address; so do those that would come back directly
+    forward              within a bridge: yes; what was published: yes; from elsewhere into a bridge: no
+    loopback             127.0.0.0/8 never comes from a container
+
+The host's own 127.0.0.1 is published by the same map rather than by a proxy process: that takes route_localnet on the
+bridge (`bridges`), which alone would let containers reach services on the host's loopback, hence the chain `loopback`.
+Other tables (Docker's, firewalld's, ufw's) stay untouched; what they drop in their own hooks stays dropped.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from tiffin.model.network import Published
+from tiffin.netlink import expressions as ex
+from tiffin.netlink.nftables import (
+    FORWARD,
+    OUTPUT,
+    POSTROUTING,
+    PREROUTING,
+    TYPE_INTERFACE,
+    TYPE_IPV4,
+    TYPE_IPV6,
+    TYPE_PORT,
+    TYPE_PROTOCOL,
+    Batch,
+    Element,
+)
+from tiffin.networks.ports import PROTOCOLS
+
+TABLE = "tiffin"
+
+_FILTER, _DSTNAT, _SRCNAT, _RAW = 0, -100, 100, -300
+_V4: int = socket.AF_INET
+_V6: int = socket.AF_INET6
+_SOURCE, _DESTINATION, _DESTINATION_PORT = {_V4: 12, _V6: 8}, {_V4: 16, _V6: 24}, 2
+_LENGTH = {_V4: 4, _V6: 16}
+_TYPE = {_V4: TYPE_IPV4, _V6: TYPE_IPV6}
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """What the rules have to know of a network. `subnets` as CIDR text."""
+
+    name: str
+    subnets: tuple[str, ...]
+    masquerade: bool = True
+    internal: bool = False
+    within: bool = True
+    """Containers on it may talk to each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A published port and the container's address of the same family."""
+
+    published: Published
+    address: str
+
+
+class Firewall:
+    """The table as we last wrote it. Where it turns out to be different, it is written anew. Blocking."""
+
+    def __init__(self) -> None:
+        self._bridges: tuple[Bridge, ...] = ()
+        self._mappings: dict[Mapping, None] = {}
+
+    def replace(self, bridges: Iterable[Bridge], mappings: Iterable[Mapping] | None = None) -> None:
+        """Write the table; without `mappings` what is published stays published. Raises OSError."""
+        self._bridges = tuple(bridges)
+        if mappings is not None:
+            self._mappings = dict.fromkeys(mappings)
+        ruleset(self._bridges, self._mappings).commit()
+
+    def publish(self, mappings: Sequence[Mapping]) -> None:
+        """Add ports. Raises OSError."""
+        self._mappings.update(dict.fromkeys(mappings))
+        self._change(add, mappings)
+
+    def withdraw(self, mappings: Sequence[Mapping]) -> None:
+        """Take ports out. Raises OSError."""
+        for one in mappings:
+            self._mappings.pop(one, None)
+        self._change(remove, mappings)
+
+    def _change(self, how: Callable[[Batch, Iterable[Mapping]], None], mappings: Sequence[Mapping]) -> None:
+        if not mappings:
+            return
+        batch = Batch(TABLE)
+        how(batch, mappings)
+        try:
+            batch.commit()
+        except OSError:
+            # `nft flush ruleset`, or a leftover of a daemon that was killed
+            ruleset(self._bridges, self._mappings).commit()
+
+    def delete(self) -> None:
+        """Remove the table."""
+        batch = Batch(TABLE)
+        batch.add_table()
+        batch.delete_table()
+        batch.commit()
+
+
+def ruleset(bridges: Sequence[Bridge], mappings: Iterable[Mapping]) -> Batch:
+    """The whole table, replacing what is there."""
+    batch = Batch(TABLE)
+    batch.clear()
+    batch.add_set("bridges", (TYPE_INTERFACE,))
+    batch.add_elements("bridges", [(ex.interface_name(bridge.name), None) for bridge in bridges])
+    for family in (_V4, _V6):
+        kind = _TYPE[family]
+        batch.add_set(_map(family, everywhere=True), (TYPE_PROTOCOL, TYPE_PORT), (kind, TYPE_PORT))
+        batch.add_set(_map(family, everywhere=False), (TYPE_PROTOCOL, TYPE_PORT, kind), (kind, TYPE_PORT))
+    _publish(batch)
+    _leave(batch, bridges)
+    _forward(batch, bridges)
+    batch.add_base_chain("loopback", "filter", PREROUTING, _RAW)
+    batch.add_rule("loopback", *_interface(ex.META_IIFNAME), ex.look_up("bridges"), *_local(_V4), *_drop())
+    add(batch, mappings)
+    return batch
+
+
+def add(batch: Batch, mappings: Iterable[Mapping]) -> None:
+    """Publish ports in a table that is there."""
+    for name, elements in _elements(mappings).items():
+        batch.add_elements(name, elements)
+
+
+def remove(batch: Batch, mappings: Iterable[Mapping]) -> None:
+    """Stop publishing."""
+    for name, elements in _elements(mappings).items():
+        batch.delete_elements(name, [(key, None) for key, _ in elements])
+
+
+def _map(family: int, *, everywhere: bool) -> str:
+    return f"publish{4 if family == _V4 else 6}{'' if everywhere else '_at'}"
+
+
+def _elements(mappings: Iterable[Mapping]) -> dict[str, list[Element]]:
+    found: dict[str, list[Element]] = {}
+    for one in mappings:
+        host = ipaddress.ip_address(one.published.host_ip)
+        target = ipaddress.ip_address(one.address)
+        key = _word(PROTOCOLS[one.published.protocol].to_bytes(1, "big")) + _port(one.published.host_port)
+        if not host.is_unspecified:
+            key += host.packed
+        name = _map(_V4 if host.version == 4 else _V6, everywhere=host.is_unspecified)
+        found.setdefault(name, []).append((key, target.packed + _port(one.published.container_port)))
+    return found
+
+
+def _word(value: bytes) -> bytes:
+    return value.ljust(4, b"\0")
+
+
+def _port(number: int) -> bytes:
+    return _word(number.to_bytes(2, "big"))
+
+
+def _publish(batch: Batch) -> None:
+    batch.add_chain("publish")
+    for family in (_V4, _V6):
+        for everywhere in (False, True):
+            batch.add_rule("publish", *_translate(family, everywhere=everywhere))
+    mine = (ex.destination_type(), ex.compare(ex.RTN_LOCAL.to_bytes(4, "little")))
+    jump = ex.verdict(ex.NFT_JUMP, "publish")
+    batch.add_base_chain("prerouting", "nat", PREROUTING, _DSTNAT)
+    # a port on 127.0.0.1 is for this host alone, whatever a neighbour writes into its packets
+    batch.add_rule("prerouting", *_local(_V4), ex.verdict(ex.NF_ACCEPT))
+    batch.add_rule("prerouting", *mine, jump)
+    batch.add_base_chain("output", "nat", OUTPUT, _DSTNAT)
+    batch.add_rule("output", *mine, jump)
+
+
+def _translate(family: int, *, everywhere: bool) -> tuple[bytes, ...]:
+    address_at = ex.payload(ex.NETWORK_HEADER, _DESTINATION[family], _LENGTH[family], ex.REG32_02)
+    return (
+        *_family(family),
+        ex.meta(ex.META_L4PROTO, ex.REG32_00),
+        ex.payload(ex.TRANSPORT_HEADER, _DESTINATION_PORT, 2, ex.REG32_01),
+        *(() if everywhere else (address_at,)),
+        ex.look_up(_map(family, everywhere=everywhere), into=ex.REG32_00),
+        ex.destination_nat(family, ex.REG32_00, ex.REG32_00 + _LENGTH[family] // 4),
+    )
+
+
+def _leave(batch: Batch, bridges: Sequence[Bridge]) -> None:
+    batch.add_base_chain("postrouting", "nat", POSTROUTING, _SRCNAT)
+    for bridge in bridges:
+        # from the host's 127.0.0.1: the container could not answer that
+        batch.add_rule("postrouting", *_out(bridge.name), *_local(_V4, _SOURCE), ex.masquerade())
+        for subnet in map(ipaddress.ip_network, bridge.subnets):
+            # to a port that a neighbour on the same bridge publishes: its answer would not pass here otherwise
+            batch.add_rule("postrouting", *_out(bridge.name), *_from(subnet), *_redirected(), ex.masquerade())
+            if bridge.masquerade and not bridge.internal:
+                batch.add_rule("postrouting", *_from(subnet), *_out(bridge.name, equal=False), ex.masquerade())
+
+
+def _forward(batch: Batch, bridges: Sequence[Bridge]) -> None:
+    batch.add_base_chain("forward", "filter", FORWARD, _FILTER)
+    into = (*_interface(ex.META_OIFNAME), ex.look_up("bridges"))
+    accept = ex.verdict(ex.NF_ACCEPT)
+    for bridge in bridges:
+        # with br_netfilter loaded, frames within a bridge come by here as well
+        if bridge.within:
+            batch.add_rule("forward", *_in(bridge.name), *_out(bridge.name), accept)
+        if bridge.internal or not bridge.within:
+            batch.add_rule("forward", *_in(bridge.name), *_out(bridge.name), *_drop())
+        if bridge.internal:
+            batch.add_rule("forward", *_in(bridge.name), *_drop())
+            batch.add_rule("forward", *_out(bridge.name), *_drop())
+    known = ex.CT_STATE_ESTABLISHED | ex.CT_STATE_RELATED
+    batch.add_rule("forward", *into, ex.conntrack(ex.CT_STATE), ex.bits(known), accept)
+    batch.add_rule("forward", *into, *_redirected(), accept)
+    # neither another network's containers nor the neighbours of this host that set a route
+    batch.add_rule("forward", *into, *_drop())
+
+
+def _family(family: int) -> tuple[bytes, ...]:
+    return ex.meta(ex.META_NFPROTO), ex.compare(bytes((family,)))
+
+
+def _interface(key: int) -> tuple[bytes, ...]:
+    return (ex.meta(key),)
+
+
+def _in(name: str) -> tuple[bytes, ...]:
+    return ex.meta(ex.META_IIFNAME), ex.compare(ex.interface_name(name))
+
+
+def _out(name: str, *, equal: bool = True) -> tuple[bytes, ...]:
+    return ex.meta(ex.META_OIFNAME), ex.compare(ex.interface_name(name), equal=equal)
+
+
+def _from(subnet: ipaddress.IPv4Network | ipaddress.IPv6Network) -> tuple[bytes, ...]:
+    family = _V4 if subnet.version == 4 else _V6
+    return (
+        *_family(family),
+        ex.payload(ex.NETWORK_HEADER, _SOURCE[family], _LENGTH[family]),
+        ex.mask(subnet.netmask.packed),
+        ex.compare(subnet.network_address.packed),
+    )
+
+
+def _local(family: int, side: dict[int, int] = _DESTINATION) -> tuple[bytes, ...]:
+    return *_family(family), ex.payload(ex.NETWORK_HEADER, side[family], 1), ex.compare(b"\x7f")
+
+
+def _redirected() -> tuple[bytes, ...]:
+    return ex.conntrack(ex.CT_STATUS), ex.bits(ex.IPS_DST_NAT)
+
+
+def _drop() -> tuple[bytes, ...]:
+    return (ex.verdict(ex.NF_DROP),)

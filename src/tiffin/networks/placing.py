@@ -1,0 +1,173 @@
+"""Places on networks: addresses, MAC and names for a container's endpoint, taken from the leases and given back."""
+
+import ipaddress
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+from tiffin.errors import Invalid
+from tiffin.model.container import Container, EndpointIPAM, EndpointRequest
+from tiffin.model.network import Endpoint, Network
+from tiffin.netlink.links import mac
+from tiffin.networks import definition
+from tiffin.networks.addresses import Leases, address_of, mac_of
+
+_INTERFACE = "com.docker.network.endpoint.ifname"
+
+
+class Places:
+    """The leases of every bridge network."""
+
+    def __init__(self) -> None:
+        self._leases: dict[str, tuple[Leases, ...]] = {}
+
+    def open(self, network: Network) -> None:
+        """Begin to lease a network's addresses."""
+        self._leases[network.id] = tuple(Leases(pool) for pool in network.pools)
+
+    def close(self, network_id: str) -> None:
+        """Forget a network."""
+        self._leases.pop(network_id, None)
+
+    def take(self, network: Network, container: Container, request: EndpointRequest, interface: str) -> Endpoint:
+        """A place on a network. Raises Invalid, Forbidden for fixed addresses that can't be had, Internal when full."""
+        blank = Endpoint(network.id, network.name, secrets.token_hex(32), network.driver, request=request)
+        if network.driver != "bridge":
+            return blank
+        _check(network, request)
+        chosen = request.driver_opts.get(_INTERFACE, "") if request.driver_opts else ""
+        endpoint = replace(
+            blank,
+            interface=_interface_name(chosen) if chosen else interface,
+            host_interface=f"veth{blank.id[:7]}",
+            mtu=network.mtu,
+            isolated=not definition.flag(network.options, definition.ICC, True),
+            dns_names=None if network.is_default else dns_names(container, request),
+        )
+        with ExitStack() as undo:
+            for leases, pool in zip(self._leases[network.id], network.pools, strict=True):
+                version = leases.subnet.version
+                if getattr(endpoint, f"ipv{version}"):
+                    continue  # a further pool of the same family
+                wanted = _wanted(request, version)
+                if wanted and address_of(wanted) not in leases.subnet and self._elsewhere(network, wanted):
+                    continue
+                address = leases.take() if not wanted else address_of(wanted)
+                if wanted:
+                    leases.take_this(address)
+                undo.callback(leases.give_back, address)
+                gateway = "" if network.internal else pool.gateway
+                endpoint = _with_address(endpoint, version, str(address), leases.subnet.prefixlen, gateway)
+            endpoint = replace(endpoint, mac_address=_mac(request, endpoint))
+            undo.pop_all()
+        return endpoint
+
+    def retake(self, endpoint: Endpoint) -> None:
+        """Lease again what a running container has."""
+        for leases, address in self._of(endpoint):
+            leases.take_this(address)
+
+    def give_back(self, endpoint: Endpoint) -> None:
+        """Free an endpoint's addresses."""
+        for leases, address in self._of(endpoint):
+            leases.give_back(address)
+
+    def _of(self, endpoint: Endpoint) -> list[tuple[Leases, ipaddress.IPv4Address | ipaddress.IPv6Address]]:
+        found = []
+        for text in (endpoint.ipv4, endpoint.ipv6):
+            address = ipaddress.ip_address(text) if text else None
+            for leases in self._leases.get(endpoint.network_id, ()):
+                if address is not None and address in leases.subnet:
+                    found.append((leases, address))
+        return found
+
+    def _elsewhere(self, network: Network, wanted: str) -> bool:
+        return any(address_of(wanted) in leases.subnet for leases in self._leases[network.id])
+
+
+def _with_address(endpoint: Endpoint, version: int, address: str, prefix: int, gateway: str) -> Endpoint:
+    if version == 4:
+        return replace(endpoint, ipv4=address, ipv4_prefix=prefix, ipv4_gateway=gateway)
+    return replace(endpoint, ipv6=address, ipv6_prefix=prefix, ipv6_gateway=gateway)
+
+
+def _wanted(request: EndpointRequest, version: int) -> str:
+    ipam = request.ipam_config or EndpointIPAM()
+    return ipam.ipv4_address if version == 4 else ipam.ipv6_address
+
+
+def _check(network: Network, request: EndpointRequest) -> None:
+    fixed = [text for version in (4, 6) if (text := _wanted(request, version))]
+    for text in fixed:
+        address_of(text)
+    if fixed and network.is_default:
+        raise Invalid("user specified IP address is supported on user defined networks only")
+    if fixed and not network.addressed:
+        raise Invalid(
+            "user specified IP address is supported only when connecting to networks with user configured subnets"
+        )
+    for text in fixed:
+        if not any(address_of(text) in ipaddress.ip_network(pool.subnet) for pool in network.pools):
+            raise Invalid(f"no configured subnet contains IP address {text}")
+    if request.aliases and network.is_default:
+        raise Invalid("network-scoped aliases are only supported for user-defined networks")
+
+
+def _interface_name(name: str) -> str:
+    if not 0 < len(name) <= 15 or not re.fullmatch(r"[^\s/:]+", name) or name in (".", "..", "lo", "all", "default"):
+        raise Invalid(f"invalid interface name {name!r}: at most 15 characters, no slash, colon or space")
+    return name
+
+
+def _mac(request: EndpointRequest, endpoint: Endpoint) -> str:
+    if request.mac_address:
+        try:
+            packed = mac(request.mac_address)
+        except ValueError as error:
+            raise Invalid(f"invalid MAC address {request.mac_address}: {error}") from error
+        if packed[0] & 1:
+            raise Invalid(f"invalid MAC address {request.mac_address}: it is a multicast address")
+        return packed.hex(":")
+    if endpoint.ipv4:
+        return mac_of(ipaddress.ip_address(endpoint.ipv4))
+    return "02:42:" + secrets.token_bytes(4).hex(":")
+
+
+def dns_names(container: Container, request: EndpointRequest) -> tuple[str, ...]:
+    """By which names the container is known on a user network: its own, aliases, short id, hostname."""
+    names = [container.name, *(request.aliases or ()), container.short_id, container.config.hostname]
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def with_gateway(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    """Decide who leads out: the highest priority, then the network's name in the alphabet."""
+    able = [one for one in endpoints if one.ipv4_gateway or one.ipv6_gateway]
+    if not able:
+        return tuple(replace(one, gateway=False) for one in endpoints)
+    chosen = min(able, key=lambda one: (-one.request.gw_priority, one.network))
+    return tuple(replace(one, gateway=one.id == chosen.id) for one in endpoints)
+
+
+def next_interface(network: Network, used: Sequence[Endpoint]) -> str:
+    """`eth0`, or the first number that is free."""
+    prefix = network.options.get(definition.INTERFACE_PREFIX) or "eth"
+    names = {one.interface for one in used}
+    return next(name for number in range(len(names) + 1) if (name := f"{prefix}{number}") not in names)
+
+
+def sysctls(endpoints: Sequence[Endpoint], *, ipv6: bool) -> Mapping[str, str]:
+    """Settings inside: IPv6 off where the network has none, and never a route from somebody's advertisement.
+
+    `ipv6` tells whether the kernel has IPv6 at all.
+    """
+    found: dict[str, str] = {}
+    for one in endpoints:
+        if ipv6 and one.interface:
+            place = f"net.ipv6.conf.{one.interface.replace('.', '/')}"
+            if one.ipv6:
+                found[f"{place}.accept_ra"] = "0"
+            else:
+                found[f"{place}.disable_ipv6"] = "1"
+    return found

@@ -1,0 +1,171 @@
+"""Networks, and the life of a container on them.
+
+    endpoints = await networks.reserve(container)            # addresses, MACs, host ports: in memory, or an error
+    …start; when the network namespace is there: await networks.attach(endpoints, sandbox)
+    await networks.release(container.id)                     # at once; the kernel takes the links down by itself
+
+What is decided lives on the event loop; the kernel and the ledger are touched by one thread of our own, in order, so
+that a lock held by the kernel never stops the loop. `start` brings kernel and records together after whatever happened.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+
+from tiffin.errors import Forbidden, Internal, NotFound
+from tiffin.model.network import Network, NetworkRequest
+from tiffin.networks import bridges, definition
+from tiffin.networks.addresses import DEFAULT_SPACES, IPNetwork
+from tiffin.networks.attachments import Attachments, Kernel, words
+from tiffin.networks.definition import Defaults
+from tiffin.networks.firewall import Firewall
+from tiffin.networks.placing import Places
+from tiffin.networks.records import Records
+from tiffin.networks.registry import Registry
+
+
+class Networks:
+    """The networks of one daemon."""
+
+    def __init__(self, records: Records, defaults: Defaults = Defaults()) -> None:
+        self._records = records
+        self._defaults = defaults if defaults.spaces else replace(defaults, spaces=DEFAULT_SPACES)
+        self._registry = Registry()
+        self._places = Places()
+        self._firewall = Firewall()
+        self._kernel = Kernel()
+        self._attachments = Attachments(records, self._registry, self._places, self._firewall, self._kernel)
+        self._creating = asyncio.Lock()
+        # the containers' side, documented there
+        self.reserve = self._attachments.reserve
+        self.attach = self._attachments.attach
+        self.release = self._attachments.release
+        self.connect = self._attachments.connect
+        self.disconnect = self._attachments.disconnect
+        self.containers = self._attachments.containers
+        self.endpoints = self._attachments.endpoints
+
+    async def start(self, running: Collection[str]) -> None:
+        """Bring the kernel into line with the records; `running` are the containers that are alive.
+
+        Their addresses and ports are kept; links, leases and rules of all others go. Raises Internal when this host
+        can't have bridges.
+        """
+        try:
+            networks = await self._kernel.do(self._restore)
+        except OSError as error:
+            raise Internal(f"cannot set up the network bridge: {words(error)}; is CAP_NET_ADMIN there?") from error
+        for network in networks:
+            self._registry.add(network)
+            self._places.open(network)
+        await self._attachments.restore(running)
+
+    def _restore(self) -> list[Network]:
+        known = {network.name: network for network in self._records.networks()}
+        others = [network for network in known.values() if not network.predefined]
+        avoid = self._avoid([*others, *(one for name, one in known.items() if name == "bridge")])
+        bridge = definition.default_bridge(self._defaults, others=others, known=known.get("bridge"), avoid=avoid)
+        first = [bridge]
+        first += [
+            known.get(name) or definition.predefined(name, kind) for name, kind in (("host", "host"), ("none", "null"))
+        ]
+        for network in first:
+            if known.get(network.name) != network:
+                self._records.keep(network)
+        bridges.forward()
+        if any(network.ipv6 for network in others):
+            bridges.forward_v6()
+        for network in (bridge, *others):
+            bridges.ensure(network)
+        return [*first, *others]
+
+    def _avoid(self, networks: Iterable[Network]) -> list[IPNetwork]:
+        ours = {self._defaults.bridge, *(network.bridge for network in networks if network.driver == "bridge")}
+        return [one.subnet for one in bridges.taken(ours)]
+
+    async def close(self) -> None:
+        """Let go; containers keep their network while the daemon is away."""
+        await self._attachments.close()
+        self._kernel.close()
+
+    # networks
+
+    def all(self) -> tuple[Network, ...]:
+        """Every network, predefined ones included."""
+        return self._registry.all()
+
+    def get(self, reference: str) -> Network:
+        """By name, id, or the beginning of an id. Raises NotFound `network x not found`."""
+        return self._registry.get(reference)
+
+    async def create(self, request: NetworkRequest) -> Network:
+        """Make a bridge network. Raises Invalid, Conflict, Forbidden, NotFound, Unsupported."""
+        async with self._creating:
+            present = self._registry.all()
+            avoid = await self._kernel.do(lambda: self._avoid(present))
+            network = definition.define(request, others=present, spaces=self._defaults.spaces, avoid=avoid)
+            if definition.MTU not in network.options and self._defaults.mtu != 1500:
+                network = replace(network, options={**network.options, definition.MTU: str(self._defaults.mtu)})
+            self._registry.add(network)
+            try:
+                await self._kernel.do(lambda: self._build(network))
+            except OSError as error:
+                self._registry.discard(network.id)
+                raise Internal(f"cannot create network {network.name}: {words(error)}") from error
+            self._places.open(network)
+        return network
+
+    def _build(self, network: Network) -> None:
+        with ExitStack() as undo:
+            # written down first: what a crash leaves is then found and finished, not forgotten
+            self._records.keep(network)
+            undo.callback(self._records.drop, network.id)
+            if network.ipv6:
+                bridges.forward_v6()
+            bridges.ensure(network)
+            undo.callback(bridges.remove, network)
+            self._firewall.replace(self._registry.rules())
+            undo.pop_all()
+
+    async def remove(self, reference: str) -> Network:
+        """Remove a network. Raises NotFound, and Forbidden when it is predefined or containers are on it."""
+        async with self._creating:
+            network = self.get(reference)
+            if network.predefined:
+                raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+            if holders := self.containers(network.id):
+                named = ", ".join(f"{one.container_name}" for one in holders.values())
+                raise Forbidden(
+                    f"error while removing network: network {network.name} id {network.id} has active endpoints"
+                    f" (containers: {named})"
+                )
+            self._registry.discard(network.id)
+            try:
+                await self._kernel.do(lambda: self._demolish(network))
+            except OSError as error:
+                self._registry.add(network)
+                raise Internal(f"error while removing network: {words(error)}") from error
+            self._places.close(network.id)
+        return network
+
+    def _demolish(self, network: Network) -> None:
+        bridges.remove(network)
+        self._firewall.replace(self._registry.rules())
+        self._records.drop(network.id)
+
+    async def prune(self, wanted: Callable[[Network], bool]) -> list[Network]:
+        """Remove the user networks that nobody uses and that are wanted gone."""
+        removed = []
+        for network in self.all():
+            if not network.predefined and not self.containers(network.id) and wanted(network):
+                try:
+                    removed.append(await self.remove(network.id))
+                except (Forbidden, NotFound):
+                    continue  # taken or gone meanwhile
+        return removed
+
+    @property
+    def host_gateway(self) -> str:
+        """What `host-gateway` stands for: the default bridge's address."""
+        return self.get("bridge").pools[0].gateway
