@@ -1,0 +1,7 @@
+"""`python -m tiffin.daemon`."""
+
+import sys
+
+from tiffin.daemon.main import main
+
+sys.exit(main())
