@@ -50,7 +50,7 @@ def attached(directory: int) -> list[int]:
     return list(ids[:count])
 
 
-def replace_device_program(path: str | bytes, code: bytes) -> None:
+def attach_device_filter(path: str | bytes, code: bytes) -> None:
     """Let `code` alone decide for the group at `path`: it is attached, then what was there before is detached."""
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
