@@ -1,0 +1,140 @@
+"""Engines side by side: the same docker command line, one machine, rounds interleaved, medians, the ratio to dockerd.
+
+    python bench/run.py                       everything, 5 rounds
+    python bench/run.py --rounds 20 run exec  two measures
+    python bench/run.py --engine tiffin       one engine
+
+Each engine runs in a network and mount namespace of its own (tests/rig). A measure that fails on an engine is a dash in the
+table and a line below it; the exit status is 0 all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench")]
+
+from measures import MEASURES, Measure, Subject
+
+from rig import Engine
+from rig.engine import KINDS
+
+Samples = dict[tuple[str, str], list[float]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("measures", nargs="*", metavar="measure", help=" ".join(measure.name for measure in MEASURES))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--engine", action="append", choices=KINDS, help="all that are installed without it")
+    options = parser.parse_args()
+    if unknown := set(options.measures) - {measure.name for measure in MEASURES}:
+        parser.error(f"no such measure: {', '.join(sorted(unknown))}")
+    chosen = [measure for measure in MEASURES if not options.measures or measure.name in options.measures]
+    problems: list[str] = []
+    subjects = start(options.engine or [kind for kind in ("dockerd", "podman", "tiffin") if installed(kind)], problems)
+    samples: Samples = {}
+    try:
+        for measure in chosen:
+            collect(measure, subjects, options.rounds, samples, problems)
+    finally:
+        for subject in subjects.values():
+            subject.engine.close()
+    print(table(chosen, list(subjects), samples))
+    for problem in problems:
+        print(f"\n{problem}")
+
+
+def installed(kind: str) -> bool:
+    return kind == "tiffin" or shutil.which(kind) is not None
+
+
+def start(kinds: list[str], problems: list[str]) -> dict[str, Subject]:
+    """The engines that start, each with the busybox image."""
+    subjects: dict[str, Subject] = {}
+    for kind in kinds:
+        try:
+            engine = Engine(kind)
+        except (RuntimeError, OSError) as error:
+            problems.append(f"{kind}: {error}")
+            continue
+        try:
+            engine.load("busybox")
+            subjects[kind] = Subject(engine)
+        except AssertionError as error:
+            problems.append(f"{kind}: {error}")
+            engine.close()
+    return subjects
+
+
+def collect(measure: Measure, subjects: dict[str, Subject], rounds: int, samples: Samples, problems: list[str]) -> None:
+    """Take turns: a round is one sample of each engine, so that a slow moment of the machine hits all of them."""
+    failed: set[str] = set()
+    for number in range(min(rounds, measure.rounds or rounds) + 1):
+        for kind, subject in subjects.items():
+            if kind in failed or (measure.engines and kind not in measure.engines):
+                continue
+            try:
+                value = measure.sample(subject)
+            except Exception as error:
+                problems.append(f"{measure.name} on {kind}: {error}")
+                failed.add(kind)
+                continue
+            if number or measure.rounds == 1:  # the first round warms up
+                samples.setdefault((measure.name, kind), []).append(value)
+        if measure.rounds == 1:
+            break
+    medians = {
+        kind: statistics.median(samples[measure.name, kind]) for kind in subjects if (measure.name, kind) in samples
+    }
+    figures = ", ".join(f"{kind} {value:.1f}" for kind, value in medians.items())
+    print(f"{measure.name}: {figures} {measure.unit}", file=sys.stderr)
+
+
+def table(chosen: list[Measure], kinds: list[str], samples: Samples) -> str:
+    """Markdown: a row a measure, a column an engine, tiffin's ratio to dockerd and what it may be."""
+    lines = [
+        f"{os.uname().sysname} {os.uname().release}, {os.cpu_count()} CPUs; medians",
+        "",
+        "| work | " + " | ".join(kinds) + " | tiffin / dockerd | budget | |",
+        "|---|" + "---:|" * (len(kinds) + 2) + "---|",
+    ]
+    for measure in chosen:
+        medians = {kind: statistics.median(values) for (name, kind), values in samples.items() if name == measure.name}
+        cells = [f"{medians[kind]:,.1f} {measure.unit}" if kind in medians else "–" for kind in kinds]
+        ratio = medians["tiffin"] / medians["dockerd"] if {"tiffin", "dockerd"} <= medians.keys() else None
+        lines.append(
+            f"| {measure.title} | {' | '.join(cells)} | {fraction(ratio)} | {allowed(measure)} | {verdict(measure, ratio, medians)} |"
+        )
+    return "\n".join(lines)
+
+
+def fraction(ratio: float | None) -> str:
+    """A ratio the way budgets are written: 1/5.3, or 1.20."""
+    if ratio is None:
+        return "–"
+    return f"1/{1 / ratio:.1f}" if ratio < 1 else f"{ratio:.2f}"
+
+
+def allowed(measure: Measure) -> str:
+    if measure.ceiling is not None:
+        return f"{measure.ceiling:g} {measure.unit}"
+    return f"1/{1 / measure.budget:g}" if measure.budget else "–"
+
+
+def verdict(measure: Measure, ratio: float | None, medians: dict[str, float]) -> str:
+    if measure.ceiling is not None and "tiffin" in medians:
+        return "kept" if medians["tiffin"] <= measure.ceiling else "missed"
+    if measure.budget is None or ratio is None:
+        return ""
+    return "kept" if ratio <= measure.budget else "missed"
+
+
+if __name__ == "__main__":
+    main()
