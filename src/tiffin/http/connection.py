@@ -188,6 +188,9 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, head: h11.Request) -> None:
         self._stop_deadline()
+        if sum(name in (b"content-length", b"transfer-encoding") for name, _ in head.headers) > 1:
+            # two readings of where the body ends are how requests are smuggled past proxies
+            raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding are given")
         self._body_complete = False
         self._early = 0
         self._exchange = Exchange(self, head)

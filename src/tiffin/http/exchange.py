@@ -207,9 +207,6 @@ def _headers(head: h11.Request) -> dict[str, str]:
     for raw_name, raw_value in head.headers:
         name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    if "transfer-encoding" in headers and "content-length" in headers:
-        # two readings of where the body ends are how requests are smuggled past proxies
-        raise Invalid("bad request: both Content-Length and Transfer-Encoding are given")
     return headers
 
 

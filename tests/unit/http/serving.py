@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -139,10 +140,8 @@ def serving(*modules: Any, services: Any = None, limit: int | None = None) -> It
         async def run() -> None:
             sock = socket.socket(socket.AF_UNIX)
             sock.bind(str(path))
-            import serving as handlers
-
             holder = services or SimpleNamespace(probe=probe)
-            server = Server(Router(modules or [handlers]), holder, "28.0.0")
+            server = Server(Router(modules or [sys.modules[__name__]]), holder, "28.0.0")
             if limit is not None:
                 server.limit = limit
             state.update(server=server, loop=asyncio.get_running_loop(), stop=asyncio.Event())
