@@ -1,1 +1,26 @@
 """Layers as file systems: prepare, view, commit, apply, diff."""
+
+from pathlib import Path
+
+from tiffin.content.ledger import Ledger
+from tiffin.errors import Invalid
+from tiffin.snapshots.copy import Copy
+from tiffin.snapshots.overlay import Overlay
+from tiffin.snapshots.snapshotter import Change, ChangeKind, Layer, Snapshotter, Usage
+
+__all__ = ["Change", "ChangeKind", "Layer", "Snapshotter", "Usage", "driver", "open_driver"]
+
+
+def open_driver(name: str, root: Path, ledger: Ledger) -> Snapshotter:
+    """The driver of that name (`overlay`, docker's `overlay2`, `copy`), its files in `root/<name>`."""
+    match name:
+        case "overlay" | "overlay2":
+            return Overlay(root / "overlay", ledger)
+        case "copy" | "vfs":
+            return Copy(root / "copy", ledger)
+    raise Invalid(f"unknown storage driver {name!r}: overlay and copy exist")
+
+
+def driver() -> str:
+    """The driver that fits this machine: `overlay` where the kernel has it."""
+    return "overlay" if "\toverlay\n" in Path("/proc/filesystems").read_text() else "copy"

@@ -1,0 +1,106 @@
+"""What the drivers that unpack layers into directories share: staging, durable renames, left-overs."""
+
+import os
+import secrets
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tiffin.content import crash
+from tiffin.content.blobs import sync_directory
+from tiffin.linux.syscalls import INT, function
+from tiffin.snapshots import trees
+
+_syncfs = function("syncfs", INT)
+
+
+class Directories:
+    """`root/{layers,active,staging}`. A layer appears in `layers` whole and durable, or not at all."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.layers = root / "layers"
+        self.active = root / "active"
+        self.staging = root / "staging"
+        self._locks: dict[str, tuple[threading.Lock, int]] = {}
+        self._guard = threading.Lock()
+        for directory in (self.layers, self.active, self.staging):
+            directory.mkdir(mode=0o710, parents=True, exist_ok=True)
+        self.clear_staging()
+
+    def clear_staging(self) -> None:
+        for name in os.listdir(self.staging):
+            self.remove(self.staging / name)
+
+    @contextmanager
+    def staged(self) -> Iterator[Path]:
+        """A fresh directory; whatever is still there at the end is removed."""
+        path = self.staging / secrets.token_hex(8)
+        path.mkdir(mode=0o755)
+        path.chmod(0o755)
+        try:
+            yield path
+        finally:
+            if path.exists():
+                self.remove(path)
+
+    def settle(self, staged: Path, target: Path) -> None:
+        """Make a staged tree durable under its name. One that is already there wins."""
+        with opened(staged) as fd:
+            # syncfs, not fsync of each file: one barrier for a whole layer
+            _syncfs(fd)
+        crash.point("layer-synced")
+        try:
+            os.rename(staged, target)
+        except OSError:
+            if not target.exists():
+                raise
+            return
+        sync_directory(target.parent)
+        crash.point("layer-renamed")
+
+    def remove(self, path: Path) -> None:
+        """Out of sight first, then away: a crash in between leaves only what the next start clears."""
+        if path.parent != self.staging:
+            aside = self.staging / secrets.token_hex(8)
+            try:
+                os.rename(path, aside)
+            except FileNotFoundError:
+                return
+            crash.point("tree-aside")
+            path = aside
+        with opened(path.parent) as fd:
+            trees.remove(fd, os.fsencode(path.name))
+
+    def leftovers(self, layers: Collection[str], active: Collection[str]) -> None:
+        """Remove what has no record."""
+        for directory, known in ((self.layers, layers), (self.active, active)):
+            for name in set(os.listdir(directory)) - set(known):
+                self.remove(directory / name)
+
+    @contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:
+        """One thread at a time for a name: two images that share a layer unpack it once."""
+        with self._guard:
+            lock, waiting = self._locks.get(name, (threading.Lock(), 0))
+            self._locks[name] = (lock, waiting + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                lock, waiting = self._locks[name]
+                if waiting == 1:
+                    del self._locks[name]
+                else:
+                    self._locks[name] = (lock, waiting - 1)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,0 +1,218 @@
+"""The driver `overlay`: a layer is a directory in overlayfs's form, a snapshot an upper directory above them.
+
+    layers/<hex of the diff ID>/            whiteouts as 0/0 devices, trusted.overlay.opaque
+    active/<key>/{upper,work}
+
+Layers are stored by diff ID, as their form doesn't depend on what is below: images share them in any order.
+"""
+
+import os
+import stat
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from tiffin.content import crash
+from tiffin.content.compression import Readable
+from tiffin.content.ledger import Ledger
+from tiffin.errors import Invalid, Unsupported
+from tiffin.model.digest import Digest, hex_of
+from tiffin.model.mount import Mount
+from tiffin.snapshots import changes as changing
+from tiffin.snapshots import trees
+from tiffin.snapshots.directories import Directories, opened
+from tiffin.snapshots.extract import extract
+from tiffin.snapshots.records import Records, chain_of, checked_key
+from tiffin.snapshots.snapshotter import Change, Layer, Usage
+from tiffin.snapshots.whiteouts import OverlayWhiteouts
+
+# Off, where the kernel knows them: a renamed directory or a metadata-only copy would make the upper directory
+# mean nothing without its lower ones, and it is read as a layer.
+_OFF = ("index", "redirect_dir", "metacopy")
+_PARAMETERS = Path("/sys/module/overlay/parameters")
+
+
+class Overlay:
+    name = "overlay"
+    independent = True
+
+    def __init__(self, root: Path, ledger: Ledger, *, userxattr: bool = False) -> None:
+        if any(character in str(root) for character in ":,\\"):
+            raise Invalid(f"{root}: the data root's path must not contain ':', ',' or '\\'")
+        self._directories = Directories(root)
+        self._records = Records(ledger, self.name)
+        self._userxattr = userxattr
+        self._options = tuple(f"{name}=off" for name in _OFF if (_PARAMETERS / name).exists() and not userxattr)
+        self._options += ("userxattr",) if userxattr else ()
+        self._adopted: dict[Digest, tuple[Path, frozenset[Path]]] = {}
+        self._empty = root / "empty"
+        self._empty.mkdir(mode=0o755, exist_ok=True)
+        self._directories.leftovers({hex_of(layer.diff) for layer in self._records.layers()}, self._records.snapshots())
+
+    def apply(self, parent: Digest | None, diff: Digest, stream: Readable) -> Layer:
+        chain = chain_of(parent, diff)
+        with self._directories.exclusive(diff):
+            known = self._records.layer(chain)
+            if known is not None:
+                return known
+            size = self._size_of(diff)
+            if size is None:
+                with self._directories.staged() as staged, opened(staged) as root:
+                    size = extract(root, stream, whiteouts=OverlayWhiteouts(userxattr=self._userxattr))
+                    self._directories.settle(staged, self._directory(diff))
+            return self._record(Layer(chain, parent, diff, size))
+
+    def _size_of(self, diff: Digest) -> int | None:
+        """The size of a diff that another chain has brought already."""
+        if not self._directory(diff).exists():
+            return None
+        return next((layer.size for layer in self._records.layers() if layer.diff == diff), None) or 0
+
+    def _record(self, layer: Layer) -> Layer:
+        self._records.add_layer(layer)
+        crash.point("layer-recorded")
+        return layer
+
+    def _directory(self, diff: Digest) -> Path:
+        adopted = self._adopted.get(diff)
+        return adopted[0] if adopted else self._directories.layers / hex_of(diff)
+
+    def layer(self, chain: Digest) -> Layer | None:
+        return self._records.layer(chain)
+
+    def layers(self) -> list[Layer]:
+        return self._records.layers()
+
+    def adopt(self, diff: Digest, directory: Path, hidden: Collection[Path]) -> Layer:
+        self._adopted[diff] = (directory, frozenset(hidden))
+        layer = Layer(diff, None, diff, 0)
+        self._records.adopt(layer)
+        return layer
+
+    def prepare(self, key: str, parent: Digest | None) -> tuple[Mount, ...]:
+        path = self._directories.active / checked_key(key)
+        lineage = self._records.lineage(parent)
+        self._records.add_snapshot(key, parent, True)
+        crash.point("snapshot-recorded")
+        if path.exists():  # of a snapshot whose record did not survive
+            self._directories.remove(path)
+        path.mkdir(mode=0o710)
+        upper = path / "upper"
+        for directory in (upper, path / "work"):
+            directory.mkdir()
+            directory.chmod(0o755)
+        if lineage:
+            # the upper directory is the root that the container sees
+            status = self._directory(lineage[0].diff).stat()
+            os.chown(upper, status.st_uid, status.st_gid)
+            upper.chmod(stat.S_IMODE(status.st_mode))
+        self._hide(lineage, upper)
+        return self.mounts(key)
+
+    def _hide(self, lineage: list[Layer], upper: Path) -> None:
+        for layer in lineage:
+            directory, hidden = self._adopted.get(layer.diff, (upper, frozenset()))
+            for path in hidden:
+                inside = path.relative_to(directory)
+                target = upper / inside
+                for level in reversed(inside.parents[:-1]):
+                    (upper / level).mkdir(exist_ok=True)
+                    with opened(upper / level.parent) as fd:
+                        trees.copy_times_and_owner((directory / level).stat(), fd, os.fsencode(level.name))
+                if not target.exists() and path.exists():
+                    os.mknod(target, stat.S_IFCHR, 0)
+
+    def view(self, key: str, parent: Digest | None) -> tuple[Mount, ...]:
+        self._records.lineage(parent)
+        self._records.add_snapshot(checked_key(key), parent, False)
+        return self.mounts(key)
+
+    def mounts(self, key: str) -> tuple[Mount, ...]:
+        parent, writable = self._records.snapshot(key)
+        lower = self._lower(parent)
+        if not writable and len(lower) == 1:  # overlayfs wants two layers or an upper directory
+            return (Mount("bind", str(lower[0]), ("rbind", "ro")),)
+        options: tuple[str, ...] = ("lowerdir=" + ":".join(map(str, lower)),)
+        if writable:
+            path = self._directories.active / key
+            options += (f"upperdir={path / 'upper'}", f"workdir={path / 'work'}")
+        return (Mount("overlay", "overlay", options + self._options + (() if writable else ("ro",))),)
+
+    def _lower(self, parent: Digest | None) -> list[Path]:
+        lineage = self._records.lineage(parent)
+        directories = [self._directory(layer.diff) for layer in lineage]
+        if len(lineage) > 1 and lineage[-1].diff in self._adopted:
+            base = directories[-1]
+            if (
+                self._directories.root.is_relative_to(base)
+                and self._directories.root.stat().st_dev == base.stat().st_dev
+            ):
+                # overlayfs refuses a layer inside a layer (ELOOP)
+                raise Unsupported(
+                    f"layers above {base} can't be mounted while the data root lies on the same file system: "
+                    "start the daemon with --data-root on another one"
+                )
+        return directories or [self._empty]
+
+    def parent(self, key: str) -> Digest | None:
+        return self._records.snapshot(key)[0]
+
+    def snapshots(self) -> list[str]:
+        return self._records.snapshots()
+
+    def commit(self, key: str, diff: Digest) -> Layer:
+        parent, _ = self._records.snapshot(key)
+        chain = chain_of(parent, diff)
+        upper = self._directories.active / key / "upper"
+        with self._directories.exclusive(diff), opened(upper) as fd:
+            size, _ = trees.usage(fd)
+            self._directories.settle(upper, self._directory(diff))
+            layer = self._record(Layer(chain, parent, diff, size))
+        self.remove(key)
+        return layer
+
+    def changes(self, key: str, ignore: Collection[bytes] = ()) -> list[Change]:
+        parent, _ = self._records.snapshot(key)
+        lineage = self._records.lineage(parent)
+        hidden = {
+            b"/" + os.fsencode(path.relative_to(self._adopted[layer.diff][0]))
+            for layer in lineage
+            if layer.diff in self._adopted
+            for path in self._adopted[layer.diff][1]
+        }
+        lower = changing.Lower([self._directory(layer.diff) for layer in lineage])
+        with opened(self._directories.active / key / "upper") as upper:
+            return changing.of_overlay(upper, lower, hidden | set(ignore))
+
+    def diff(self, key: str, ignore: Collection[bytes] = ()) -> Iterator[bytes]:
+        changes = self.changes(key, ignore)
+        with opened(self._directories.active / key / "upper") as upper:
+            yield from changing.layer_tar(upper, changes)
+
+    def usage(self, key: str) -> Usage:
+        _, writable = self._records.snapshot(key)
+        if not writable:
+            return Usage(0, 0)
+        with opened(self._directories.active / key / "upper") as upper:
+            return Usage(*trees.usage(upper))
+
+    def remove(self, key: str) -> None:
+        path = self._directories.active / checked_key(key)
+        if path.exists():
+            self._directories.remove(path)
+        crash.point("snapshot-removed")
+        self._records.remove_snapshot(key)
+
+    def sweep(self, wanted: Iterable[Digest]) -> int:
+        gone = self._records.unwanted(wanted)
+        self._records.remove_layers([layer.chain for layer in gone])
+        crash.point("layers-forgotten")
+        kept = {layer.diff for layer in self._records.layers()}
+        freed = 0
+        for diff, size in {layer.diff: layer.size for layer in gone}.items():
+            if diff in kept:
+                continue
+            with self._directories.exclusive(diff):
+                if not any(layer.diff == diff for layer in self._records.layers()):
+                    self._directories.remove(self._directory(diff))
+                    freed += size
+        return freed

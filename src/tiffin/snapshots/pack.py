@@ -1,0 +1,144 @@
+"""Writes trees as tar streams, by file descriptors: layers (`diff`), `docker export`, `docker cp`.
+
+packer = Packer()
+yield from packer.tree(root_fd)                       # all that is in a directory, without the directory itself
+yield from packer.item(directory_fd, b"name", b"as")  # one entry and what is beneath it
+yield END
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+
+from tiffin.snapshots import trees
+from tiffin.snapshots.tar import END, Entry, Kind, entry_header, padding
+
+__all__ = ["END", "Packer"]
+
+CHUNK = 1 << 20
+_SECOND = 1_000_000_000
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: a FIFO that took a file's place must not hold us
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_KINDS = {
+    stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.SYMLINK,
+    stat.S_IFCHR: Kind.CHARACTER, stat.S_IFBLK: Kind.BLOCK, stat.S_IFIFO: Kind.FIFO,
+}  # fmt: skip
+_KEPT = (b"user.", b"trusted.", b"security.capability", b"system.posix_acl_")
+
+
+class Packer:
+    """One archive: hard links are told apart by inode across all that goes into it.
+
+    owner      maps (uid, gid) on disk to what the archive says
+    precise    False cuts times to whole seconds, as docker's export and cp do
+    """
+
+    def __init__(
+        self, owner: Callable[[int, int], tuple[int, int]] = lambda uid, gid: (uid, gid), *, precise: bool = True
+    ) -> None:
+        self._owner = owner
+        self._precise = precise
+        self._names: dict[tuple[int, int], bytes] = {}
+
+    def tree(self, directory: int, prefix: bytes = b"") -> Iterator[bytes]:
+        """All entries of an open directory, sorted, depth first. What vanishes meanwhile is left out."""
+        open_fds = [os.open(".", _DIRECTORY, dir_fd=directory)]
+        pending = [(prefix, iter(_sorted(open_fds[0])))]
+        try:
+            while pending:
+                path, names = pending[-1]
+                name = next(names, None)
+                if name is None:
+                    pending.pop()
+                    os.close(open_fds.pop())
+                    continue
+                try:
+                    yield from self.entry(open_fds[-1], name, path + name)
+                    fd = os.open(name, _DIRECTORY, dir_fd=open_fds[-1])
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                except OSError:  # ELOOP: a symbolic link
+                    continue
+                open_fds.append(fd)
+                pending.append((path + name + b"/", iter(_sorted(fd))))
+        finally:
+            for fd in open_fds:
+                os.close(fd)
+
+    def item(self, directory: int, name: bytes, archived: bytes) -> Iterator[bytes]:
+        """One entry under another name and, of a directory, all beneath. FileNotFoundError where there is none."""
+        yield from self.entry(directory, name, archived)
+        if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            with trees.opened(name, directory) as fd:
+                yield from self.tree(fd, archived.rstrip(b"/") + b"/")
+
+    def entry(self, directory: int, name: bytes, archived: bytes) -> Iterator[bytes]:
+        """One entry alone, a file with its data. Sockets are left out: archives have no word for them."""
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+        if kind is None:
+            return
+        if kind is Kind.FILE:
+            yield from self._file(directory, name, archived, status)
+            return
+        entry = self._described(status, kind, archived)
+        if kind is not Kind.DIRECTORY and self._linked(entry, status):
+            yield entry_header(entry)
+            return
+        if kind is Kind.DIRECTORY:
+            entry.name = archived.rstrip(b"/") + b"/"
+        elif kind is Kind.SYMLINK:
+            entry.link = os.readlink(name, dir_fd=directory)
+        elif kind in (Kind.CHARACTER, Kind.BLOCK):
+            entry.major, entry.minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+        entry.xattrs = _kept(trees.xattrs(trees.at(directory, name)))
+        yield entry_header(entry)
+
+    def whiteout(self, archived: bytes) -> bytes:
+        directory, slash, name = archived.rpartition(b"/")
+        return entry_header(Entry(directory + slash + b".wh." + name, Kind.FILE, 0))
+
+    def _file(self, directory: int, name: bytes, archived: bytes, status: os.stat_result) -> Iterator[bytes]:
+        entry = self._described(status, Kind.FILE, archived)
+        if self._linked(entry, status):
+            yield entry_header(entry)
+            return
+        fd = os.open(name, _FILE, dir_fd=directory)
+        try:
+            entry.xattrs = _kept(trees.xattrs(fd))
+            entry.size = status.st_size
+            yield entry_header(entry)
+            left = entry.size
+            while left:
+                data = os.read(fd, min(left, CHUNK))
+                # it shrank under us: the header has promised its bytes
+                data = data or bytes(min(left, CHUNK))
+                left -= len(data)
+                yield data
+            yield padding(entry.size)
+        finally:
+            os.close(fd)
+
+    def _linked(self, entry: Entry, status: os.stat_result) -> bool:
+        if status.st_nlink < 2:
+            return False
+        first = self._names.setdefault((status.st_dev, status.st_ino), entry.name)
+        if first == entry.name:
+            return False
+        entry.kind, entry.link, entry.size = Kind.LINK, first, 0
+        return True
+
+    def _described(self, status: os.stat_result, kind: Kind, archived: bytes) -> Entry:
+        mtime = status.st_mtime_ns if self._precise else status.st_mtime_ns // _SECOND * _SECOND
+        return Entry(
+            archived, kind, stat.S_IMODE(status.st_mode), *self._owner(status.st_uid, status.st_gid), mtime=mtime
+        )
+
+
+def _sorted(directory: int) -> list[bytes]:
+    return sorted(os.fsencode(name) for name in os.listdir(directory))
+
+
+def _kept(attributes: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    return {name: value for name, value in attributes.items() if name.startswith(_KEPT)} if attributes else attributes

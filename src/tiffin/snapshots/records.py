@@ -1,0 +1,117 @@
+"""The drivers' tables: which layers and snapshots are whole. What has no record is left over, and swept."""
+
+import re
+from collections.abc import Iterable
+
+from tiffin.content.ledger import Ledger
+from tiffin.errors import Conflict, Invalid, NotFound
+from tiffin.model.digest import Digest, digest_of
+from tiffin.snapshots.snapshotter import Layer
+
+_SCHEMA = """
+CREATE TABLE snapshot_layer(
+  driver TEXT NOT NULL, chain TEXT NOT NULL, parent TEXT, diff TEXT NOT NULL, size INTEGER NOT NULL,
+  PRIMARY KEY (driver, chain));
+CREATE TABLE snapshot(
+  driver TEXT NOT NULL, key TEXT NOT NULL, parent TEXT, writable INTEGER NOT NULL, PRIMARY KEY (driver, key))
+"""
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
+
+
+def chain_of(parent: Digest | None, diff: Digest) -> Digest:
+    return digest_of(f"{parent} {diff}".encode()) if parent else diff
+
+
+def checked_key(key: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise Invalid(f"{key!r} can't name a snapshot")
+    return key
+
+
+class Records:
+    def __init__(self, ledger: Ledger, driver: str) -> None:
+        self._ledger = ledger
+        self._driver = driver
+        self._adopted: dict[Digest, Layer] = {}
+        ledger.declare("snapshots", _SCHEMA)
+
+    def adopt(self, layer: Layer) -> None:
+        self._adopted[layer.chain] = layer
+
+    def add_layer(self, layer: Layer) -> None:
+        row = (self._driver, layer.chain, layer.parent, layer.diff, layer.size)
+        with self._ledger.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO snapshot_layer VALUES (?, ?, ?, ?, ?)", row)
+
+    def layer(self, chain: Digest) -> Layer | None:
+        if chain in self._adopted:
+            return self._adopted[chain]
+        query = "SELECT chain, parent, diff, size FROM snapshot_layer WHERE driver = ? AND chain = ?"
+        with self._ledger.reading() as db:
+            row = db.execute(query, (self._driver, chain)).fetchone()
+        return Layer(*row) if row else None
+
+    def layers(self) -> list[Layer]:
+        with self._ledger.reading() as db:
+            rows = db.execute(
+                "SELECT chain, parent, diff, size FROM snapshot_layer WHERE driver = ? ORDER BY rowid", (self._driver,)
+            ).fetchall()
+        return [*self._adopted.values(), *(Layer(*row) for row in rows)]
+
+    def remove_layers(self, chains: Iterable[Digest]) -> None:
+        with self._ledger.transaction() as db:
+            db.executemany(
+                "DELETE FROM snapshot_layer WHERE driver = ? AND chain = ?", [(self._driver, chain) for chain in chains]
+            )
+
+    def lineage(self, chain: Digest | None) -> list[Layer]:
+        """The layers of a chain, topmost first. NotFound where one is missing."""
+        found = []
+        while chain is not None:
+            layer = self.layer(chain)
+            if layer is None:
+                raise NotFound(f"layer {chain} does not exist: load or pull its image again")
+            found.append(layer)
+            chain = layer.parent
+        return found
+
+    def unwanted(self, wanted: Iterable[Digest]) -> list[Layer]:
+        """Layers neither wanted nor below something that is: the children before their parents."""
+        parents = {layer.chain: layer.parent for layer in self.layers()}
+        keep: set[Digest] = set()
+        for chain in (*wanted, *self._snapshot_parents()):
+            current: Digest | None = chain
+            while current is not None and current not in keep:
+                keep.add(current)
+                current = parents.get(current)
+        return [layer for layer in reversed(self.layers()) if layer.chain not in keep | self._adopted.keys()]
+
+    def _snapshot_parents(self) -> list[Digest]:
+        with self._ledger.reading() as db:
+            query = "SELECT DISTINCT parent FROM snapshot WHERE driver = ? AND parent IS NOT NULL"
+            return [Digest(row[0]) for row in db.execute(query, (self._driver,))]
+
+    def add_snapshot(self, key: str, parent: Digest | None, writable: bool) -> None:
+        with self._ledger.transaction(volatile=True) as db:
+            row = db.execute("SELECT 1 FROM snapshot WHERE driver = ? AND key = ?", (self._driver, key)).fetchone()
+            if row:
+                raise Conflict(f"snapshot {key} exists already")
+            db.execute("INSERT INTO snapshot VALUES (?, ?, ?, ?)", (self._driver, key, parent, writable))
+
+    def snapshot(self, key: str) -> tuple[Digest | None, bool]:
+        """(parent, writable)"""
+        query = "SELECT parent, writable FROM snapshot WHERE driver = ? AND key = ?"
+        with self._ledger.reading() as db:
+            row = db.execute(query, (self._driver, key)).fetchone()
+        if row is None:
+            raise NotFound(f"snapshot {key} does not exist")
+        return row["parent"], bool(row["writable"])
+
+    def snapshots(self) -> list[str]:
+        with self._ledger.reading() as db:
+            query = "SELECT key FROM snapshot WHERE driver = ?"
+            return [str(row[0]) for row in db.execute(query, (self._driver,))]
+
+    def remove_snapshot(self, key: str) -> None:
+        with self._ledger.transaction(volatile=True) as db:
+            db.execute("DELETE FROM snapshot WHERE driver = ? AND key = ?", (self._driver, key))

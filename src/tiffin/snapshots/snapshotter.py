@@ -1,0 +1,107 @@
+"""What a driver of layers does, whatever it keeps them as.
+
+Vocabulary, as containerd's: a *layer* is committed, read-only and named by its chain ID; a *snapshot* is active,
+writable (or a view, read-only) and named by a key, such as a container's ID. A driver gives mounts, it makes none.
+All calls block; they may come from any thread.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from tiffin.content.compression import Readable
+from tiffin.model.digest import Digest
+from tiffin.model.mount import Mount
+
+
+class ChangeKind(Enum):
+    """docker's numbers (`GET /containers/{id}/changes`)."""
+
+    MODIFIED = 0
+    ADDED = 1
+    DELETED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    path: bytes  # absolute, as the container sees it
+    kind: ChangeKind
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Bytes of file data and number of inodes that removing it would free."""
+
+    size: int
+    inodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    chain: Digest
+    parent: Digest | None
+    diff: Digest
+    size: int
+
+
+class Snapshotter(Protocol):
+    """Raises NotFound for unknown names, Conflict for a key that is taken, Invalid for hostile archives,
+    Unavailable when space runs out."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def independent(self) -> bool:
+        """Whether layers may be applied in any order, several at once, before their parents."""
+        ...
+
+    def apply(self, parent: Digest | None, diff: Digest, stream: Readable) -> Layer:
+        """Commit the plain tar stream of a layer on top of its parent. Existing layers are not read again.
+
+        The stream is read to its end before the layer can be seen: one that verifies itself (`content.verified`)
+        and raises there leaves nothing.
+        """
+        ...
+
+    def layer(self, chain: Digest) -> Layer | None: ...
+
+    def layers(self) -> list[Layer]: ...
+
+    def adopt(self, diff: Digest, directory: Path, hidden: Collection[Path]) -> Layer:
+        """A base layer that is a directory of the machine itself, less `hidden` (absolute paths in it). Not kept."""
+        ...
+
+    def prepare(self, key: str, parent: Digest | None) -> tuple[Mount, ...]: ...
+
+    def view(self, key: str, parent: Digest | None) -> tuple[Mount, ...]: ...
+
+    def mounts(self, key: str) -> tuple[Mount, ...]: ...
+
+    def parent(self, key: str) -> Digest | None: ...
+
+    def snapshots(self) -> list[str]: ...
+
+    def commit(self, key: str, diff: Digest) -> Layer:
+        """Turn a snapshot into the layer `diff` above its parent; the key is gone afterwards."""
+        ...
+
+    def changes(self, key: str, ignore: Collection[bytes] = ()) -> list[Change]:
+        """What differs from the parent, sorted by path. ignore: paths that the engine made, mount points above all."""
+        ...
+
+    def diff(self, key: str, ignore: Collection[bytes] = ()) -> Iterator[bytes]:
+        """The same as a layer's tar stream with OCI whiteouts."""
+        ...
+
+    def usage(self, key: str) -> Usage: ...
+
+    def remove(self, key: str) -> None:
+        """Remove a snapshot; nothing happens where there is none."""
+        ...
+
+    def sweep(self, wanted: Iterable[Digest]) -> int:
+        """Remove the layers that are neither wanted chains nor below one or below a snapshot; the bytes freed."""
+        ...
