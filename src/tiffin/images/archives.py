@@ -1,0 +1,265 @@
+"""Archives of images as they come to `load`: taken into the blob store in one pass, then read as what they are.
+
+Three layouts, often in one archive: Docker's (manifest.json), OCI's (index.json), Docker's before 1.10 (repositories).
+"""
+
+import json
+import posixpath
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from tiffin.content.blobs import BlobStore, Lease
+from tiffin.content.compression import Readable, decompressed
+from tiffin.content.verified import Hashed
+from tiffin.errors import Invalid, NotFound
+from tiffin.images.arrival import Parts
+from tiffin.model.descriptor import (
+    INDEX_TYPES,
+    MAX_DOCUMENT,
+    Descriptor,
+    Manifest,
+    document,
+    parse_index,
+    parse_manifest,
+)
+from tiffin.model.digest import Digest
+from tiffin.model.image import ImageConfig, config_bytes, parse_config
+from tiffin.model.platform import Platform, choose, host_platform, normalized
+from tiffin.model.reference import Reference, parse_reference
+from tiffin.snapshots.tar import Kind, Limits, TarReader
+
+_MEMBERS = Limits(entries=100_000)
+_MAX_NESTING = 4
+_NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+
+
+class Archive:
+    """The members of an archive, as blobs under a lease."""
+
+    def __init__(self, blobs: BlobStore, lease: Lease) -> None:
+        self._blobs = blobs
+        self._lease = lease
+        self._members: dict[str, Digest] = {}
+        self._links: dict[str, str] = {}
+
+    def take(self, stream: Readable) -> None:
+        """Read the whole archive, whatever it is compressed with. Invalid where it is damaged."""
+        _, plain = decompressed(stream)
+        reader = TarReader(plain, _MEMBERS)
+        for entry in reader:
+            name = _member(entry.name)
+            if entry.kind is Kind.FILE:
+                with self._blobs.writer(self._lease) as writer:
+                    while data := reader.read():
+                        writer.write(data)
+                    self._members[name] = writer.commit()
+            elif entry.kind is Kind.SYMLINK:
+                self._links[name] = _member(posixpath.join(posixpath.dirname(name), _text(entry.link)).encode())
+            elif entry.kind is Kind.LINK:
+                self._links[name] = _member(entry.link)
+        reader.drain()
+
+    def __contains__(self, name: str) -> bool:
+        return self.find(name) is not None
+
+    def find(self, name: str) -> Digest | None:
+        name = _member(name.encode())
+        for _ in range(8):  # links to links; not for ever
+            if name in self._members:
+                return self._members[name]
+            if name not in self._links:
+                return None
+            name = self._links[name]
+        return None
+
+    def digest(self, name: str) -> Digest:
+        digest = self.find(name)
+        if digest is None:
+            raise Invalid(f"the archive has no {name}: it is incomplete")
+        return digest
+
+    def read(self, name: str) -> bytes:
+        return self._blobs.read(self.digest(name), MAX_DOCUMENT)
+
+    def blob(self, descriptor: Descriptor) -> Digest:
+        """A blob of the OCI layout, whose name must be its digest."""
+        name = "blobs/" + descriptor.digest.replace(":", "/")
+        digest = self.find(name)
+        if digest is None:
+            raise NotFound(f"the archive has no {name}: it is incomplete")
+        if digest != descriptor.digest:
+            raise Invalid(f"{name}: its content has digest {digest}")
+        return digest
+
+    def has_blob(self, digest: Digest) -> bool:
+        return self.find("blobs/" + digest.replace(":", "/")) is not None
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _member(name: bytes) -> str:
+    return posixpath.normpath("/" + _text(name)).lstrip("/")
+
+
+def images(archive: Archive, blobs: BlobStore, platform: Platform | None) -> Iterator[Parts]:
+    """Every image of an archive. Invalid where it is none."""
+    if "manifest.json" in archive:
+        yield from _docker(archive)
+    elif "index.json" in archive:
+        yield from _oci(archive, platform)
+    elif "repositories" in archive:
+        yield from _legacy(archive, blobs)
+    else:
+        raise Invalid(
+            "invalid archive: it has none of manifest.json, index.json and repositories; "
+            "to make an image of a root file system, use import"
+        )
+
+
+def _names(values: object) -> tuple[Reference, ...]:
+    if not isinstance(values, list):
+        return ()
+    names = [parse_reference(str(value)) for value in values]
+    if any(name.digest or not name.tag for name in names):
+        raise Invalid(f"invalid tag in the archive: {values}")
+    return tuple(names)
+
+
+def _docker(archive: Archive) -> Iterator[Parts]:
+    try:
+        entries = json.loads(archive.read("manifest.json"))
+    except ValueError as error:
+        raise Invalid(f"manifest.json is not valid JSON: {error}") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise Invalid("manifest.json must be a list of objects")
+    originals = _original_manifests(archive)
+    for entry in entries:
+        config = parse_config(archive.read(str(entry.get("Config", ""))))
+        layers = entry.get("Layers") or []
+        if not isinstance(layers, list):
+            raise Invalid("manifest.json: Layers must be a list")
+        names = _names(entry.get("RepoTags"))
+        original = originals.get(config.id)
+        digests = tuple(archive.digest(str(layer)) for layer in layers)
+        # the manifest it came with keeps its digest in registries, if it speaks of these very blobs
+        if original and tuple(layer.digest for layer in original.layers) == digests:
+            yield Parts(config, digests, original.raw, original.media_type, names)
+        else:
+            yield Parts(config, digests, names=names)
+
+
+def _original_manifests(archive: Archive) -> dict[Digest, Manifest]:
+    if "index.json" not in archive:
+        return {}
+    try:
+        found = [manifest for _, manifest in _manifests(archive, archive.read("index.json"), None, 0)]
+    except (Invalid, NotFound):
+        return {}  # manifest.json says all that is needed
+    return {manifest.config.digest: manifest for manifest in found}
+
+
+def _oci(archive: Archive, platform: Platform | None) -> Iterator[Parts]:
+    if "oci-layout" in archive:
+        version = str(document(archive.read("oci-layout"), "oci-layout").get("imageLayoutVersion", ""))
+        if not version.startswith("1."):
+            raise Invalid(f"oci-layout: version {version!r} is not supported")
+    index = archive.read("index.json")
+    found = False
+    for descriptor, manifest in _manifests(archive, index, platform or host_platform(), 0):
+        found = True
+        config = parse_config(archive.read("blobs/" + archive.blob(manifest.config).replace(":", "/")))
+        layers = tuple(archive.blob(layer) for layer in manifest.layers)
+        yield Parts(config, layers, manifest.raw, manifest.media_type, _annotated(descriptor))
+    if not found:
+        raise NotFound(f"the archive has no image for {platform or host_platform()}")
+
+
+def _manifests(
+    archive: Archive, index: bytes, platform: Platform | None, depth: int
+) -> Iterator[tuple[Descriptor, Manifest]]:
+    """The image manifests of an index: of a nested one only the best for the platform (all of them for None)."""
+    if depth > _MAX_NESTING:
+        raise Invalid(f"image index: nested more than {_MAX_NESTING} deep")
+    for descriptor in parse_index(index).manifests:
+        raw = archive.read("blobs/" + archive.blob(descriptor).replace(":", "/"))
+        if descriptor.media_type not in INDEX_TYPES:
+            yield descriptor, parse_manifest(raw, descriptor.media_type)
+            continue
+        # a platform whose blobs the archive leaves out is not on offer
+        offered = [item for item in parse_index(raw).manifests if archive.has_blob(item.digest) and _is_image(item)]
+        if platform is None:
+            chosen = offered
+        else:
+            best = choose(platform, [item.platform for item in offered])
+            chosen = [] if best is None else [offered[best]]
+        for item in chosen:
+            below = archive.read("blobs/" + archive.blob(item).replace(":", "/"))
+            if item.media_type in INDEX_TYPES:
+                inner = _manifests(archive, below, platform, depth + 1)
+                yield from ((descriptor, manifest) for _, manifest in inner)
+            else:
+                yield descriptor, parse_manifest(below, item.media_type)
+
+
+def _is_image(descriptor: Descriptor) -> bool:
+    return "vnd.docker.reference.type" not in descriptor.annotations  # attestations of BuildKit
+
+
+def _annotated(descriptor: Descriptor) -> tuple[Reference, ...]:
+    for key in _NAME_ANNOTATIONS:
+        value = descriptor.annotations.get(key)
+        # ref.name may be a mere tag, which names nothing here
+        if value and (key == _NAME_ANNOTATIONS[0] or "/" in value or ":" in value):
+            try:
+                return (parse_reference(value).with_default_tag(),)
+            except Invalid:
+                continue
+    return ()
+
+
+def _legacy(archive: Archive, blobs: BlobStore) -> Iterator[Parts]:
+    repositories = document(archive.read("repositories"), "repositories")
+    names: dict[str, list[Reference]] = {}
+    for repository, tags in repositories.items():
+        if not isinstance(tags, dict):
+            raise Invalid("repositories: must map names to tags to images")
+        for tag, image in tags.items():
+            names.setdefault(str(image), []).append(parse_reference(f"{repository}:{tag}"))
+    for image, references in names.items():
+        config, layers = _legacy_image(archive, blobs, image)
+        yield Parts(config, layers, names=tuple(references))
+
+
+def _legacy_image(archive: Archive, blobs: BlobStore, image: str) -> tuple[ImageConfig, tuple[Digest, ...]]:
+    chain: list[dict[str, Any]] = []
+    layers: list[Digest] = []
+    current: str | None = image
+    while current:
+        if len(chain) > 1000:
+            raise Invalid("repositories: an image with more than 1000 ancestors")
+        body = document(archive.read(f"{current}/json"), f"{current}/json")
+        chain.insert(0, body)
+        layers.insert(0, archive.digest(f"{current}/layer.tar"))
+        current = str(body["parent"]) if body.get("parent") else None
+    top = chain[-1]
+    history = tuple(_legacy_history(body) for body in chain)
+    diff_ids = []
+    for layer in layers:
+        with blobs.open(layer) as file:
+            hashed = Hashed(decompressed(file)[1])
+            while hashed.read(1 << 20):
+                pass
+        diff_ids.append(hashed.digest)
+    run = top.get("config")
+    platform = normalized(str(top.get("os") or "linux"), str(top.get("architecture") or host_platform().architecture))
+    created = str(top.get("created") or datetime.fromtimestamp(0, UTC).isoformat().replace("+00:00", "Z"))
+    raw = config_bytes(platform, tuple(diff_ids), run if isinstance(run, dict) else {}, history, created=created)
+    return parse_config(raw), tuple(layers)
+
+
+def _legacy_history(body: dict[str, Any]) -> dict[str, Any]:
+    command = (body.get("container_config") or {}).get("Cmd") or []
+    return {"created": str(body.get("created") or ""), "created_by": " ".join(map(str, command))}
