@@ -1,7 +1,7 @@
 """What is measured: each measure takes a Subject and gives one sample, in milliseconds unless it says MiB.
 
-The command line is the same docker for every engine, started without a shell around it. What a measure needs is made before
-the clock starts and removed after it has stopped.
+The command line is the same docker for every engine, started without a shell around it. What a measure needs is made
+before the clock starts and removed after it has stopped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rig.commands import docker_binary
 from rig.engine import BIN
 
 NONE = ("--network", "none")
-UNBOUNDED = ("--log-driver", "json-file", "--log-opt", "max-size=-1")
+UNBOUNDED = ("--log-driver", "json-file", "--log-opt", "max-size=10g")
 
 
 @dataclass

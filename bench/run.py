@@ -4,8 +4,8 @@
     python bench/run.py --rounds 20 run exec  two measures
     python bench/run.py --engine tiffin       one engine
 
-Each engine runs in a network and mount namespace of its own (tests/rig). A measure that fails on an engine is a dash in the
-table and a line below it; the exit status is 0 all the same.
+Each engine runs in a network and mount namespace of its own (tests/rig). A measure that fails on an engine is a dash
+in the table and a line below it; the exit status is 0 all the same.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench")]
 
-from measures import MEASURES, Measure, Subject
+from measures import MEASURES, Measure, Subject  # noqa: E402
 
-from rig import Engine
-from rig.engine import KINDS
+from rig import Engine  # noqa: E402
+from rig.engine import KINDS  # noqa: E402
 
 Samples = dict[tuple[str, str], list[float]]
 
@@ -97,6 +97,11 @@ def collect(measure: Measure, subjects: dict[str, Subject], rounds: int, samples
     print(f"{measure.name}: {figures} {measure.unit}", file=sys.stderr)
 
 
+def medians_of(measure: Measure, samples: Samples) -> dict[str, float]:
+    """engine -> median."""
+    return {kind: statistics.median(values) for (name, kind), values in samples.items() if name == measure.name}
+
+
 def table(chosen: list[Measure], kinds: list[str], samples: Samples) -> str:
     """Markdown: a row a measure, a column an engine, tiffin's ratio to dockerd and what it may be."""
     lines = [
@@ -106,12 +111,11 @@ def table(chosen: list[Measure], kinds: list[str], samples: Samples) -> str:
         "|---|" + "---:|" * (len(kinds) + 2) + "---|",
     ]
     for measure in chosen:
-        medians = {kind: statistics.median(values) for (name, kind), values in samples.items() if name == measure.name}
+        medians = medians_of(measure, samples)
         cells = [f"{medians[kind]:,.1f} {measure.unit}" if kind in medians else "–" for kind in kinds]
         ratio = medians["tiffin"] / medians["dockerd"] if {"tiffin", "dockerd"} <= medians.keys() else None
-        lines.append(
-            f"| {measure.title} | {' | '.join(cells)} | {fraction(ratio)} | {allowed(measure)} | {verdict(measure, ratio, medians)} |"
-        )
+        cells = [measure.title, *cells, fraction(ratio), allowed(measure), verdict(measure, ratio, medians)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
