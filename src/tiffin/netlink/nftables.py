@@ -72,6 +72,9 @@ class Batch:
         if value:
             parts += [be32(6, _type(value)), be32(7, _length(value))]
         parts.append(be32(10, next(self._sets)))
+        if TYPE_INTERFACE in key:
+            # for `nft list` only: names lie in the key as in memory, not as a number in network order
+            parts.append(attribute(13, b"\x00\x04" + (1).to_bytes(4, "little")))
         self._add(_NEWSET, NLM_F_CREATE, *parts)
 
     def add_elements(self, name: str, elements: Iterable[Element]) -> None:

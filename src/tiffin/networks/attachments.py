@@ -160,7 +160,8 @@ class Attachments:
         def work() -> None:
             self._records.keep_endpoints(endpoints)
             for network, one in wired:
-                bridges.attach(network, one, netlink=sandbox.netlink, namespace=sandbox.netns)
+                hairpin = one.gateway and bool(endpoints.published)
+                bridges.attach(network, one, netlink=sandbox.netlink, namespace=sandbox.netns, hairpin=hairpin)
             self._firewall.publish(_mappings(endpoints))
 
         try:
@@ -171,13 +172,15 @@ class Attachments:
 
     def _relay(self, endpoints: Endpoints) -> None:
         way = next((one for one in endpoints.endpoints if one.gateway), None)
-        if way is None or way.ipv6 or not way.ipv4:
-            return
-        for one in endpoints.published:
+        for one in endpoints.published if way is not None else ():
+            assert way is not None
+            # the firewall has sent everything else on: what arrives is of the family that the container has not, or
+            # from the host's ::1, which the kernel routes nowhere
+            address = way.ipv4 or way.ipv6
             listener = self._ports.listener(one)
-            if listener is not None and one.protocol == "tcp" and ":" in one.host_ip:
+            if listener is not None and one.protocol == "tcp" and (":" in one.host_ip or not way.ipv4):
                 relay = self._relays.setdefault(endpoints.container_id, Relay())
-                relay.serve(listener, way.ipv4, one.container_port)
+                relay.serve(listener, address, one.container_port)
 
     async def release(self, container_id: str) -> None:
         """Give back what a container holds; nothing to give back is no error.

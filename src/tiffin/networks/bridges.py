@@ -122,11 +122,13 @@ def stale_ports(bridge_names: Collection[str], known: Collection[str]) -> list[s
     return [link.name for link in listed if link.kind == "veth" and link.master in indices and link.name not in known]
 
 
-def attach(network: Network, endpoint: Endpoint, *, netlink: int, namespace: int) -> None:
+def attach(network: Network, endpoint: Endpoint, *, netlink: int, namespace: int, hairpin: bool = False) -> None:
     """Give a namespace its interface on the network.
 
     `netlink` is the fd of a NETLINK_ROUTE socket made inside, `namespace` one of the namespace itself.
-    Three round trips: the pair with our end on the bridge; the index inside; addresses, up, routes.
+    `hairpin` lets the container reach ports that it publishes itself: where br_netfilter is loaded such packets turn
+    round in the bridge.
+    The pair is made with our end on the bridge; then the index inside is asked for; then addresses, up, routes.
     """
     with Socket() as outside, Socket(fd=netlink) as inside:
         bridge = _bridge(outside, network)
@@ -145,7 +147,7 @@ def attach(network: Network, endpoint: Endpoint, *, netlink: int, namespace: int
             outside.request(links.remove(name=endpoint.host_interface), create, subject=endpoint.host_interface)
         found = links.parse(inside.request(links.find(endpoint.interface), subject=endpoint.interface)[0][0])
         inside.request(*_configuration(endpoint, found.index), subject=endpoint.interface)
-        _introduce(outside, endpoint, bridge.index)
+        _introduce(outside, endpoint, bridge.index, hairpin)
 
 
 def _bridge(socket: Socket, network: Network) -> links.Link:
@@ -172,7 +174,7 @@ def _configuration(endpoint: Endpoint, index: int) -> Sequence[Message]:
     return changes
 
 
-def _introduce(socket: Socket, endpoint: Endpoint, bridge: int) -> None:
+def _introduce(socket: Socket, endpoint: Endpoint, bridge: int, hairpin: bool) -> None:
     """Tell the bridge and the host where the MAC is now.
 
     The last holder's veth may still be a port (the kernel takes namespaces down at leisure), and frames would go there.
@@ -185,8 +187,8 @@ def _introduce(socket: Socket, endpoint: Endpoint, bridge: int) -> None:
         changes.append(routing.add_neighbour(bridge, ipaddress.ip_address(endpoint.ipv4), mac))
     if endpoint.ipv6:
         changes.append(routing.add_neighbour(bridge, ipaddress.ip_address(endpoint.ipv6), mac))
-    if endpoint.isolated:
-        changes.append(links.set_port(port.index, isolated=True))
+    if endpoint.isolated or hairpin:
+        changes.append(links.set_port(port.index, isolated=endpoint.isolated, hairpin=hairpin))
     socket.request(*changes, subject=endpoint.host_interface)
 
 

@@ -8,8 +8,9 @@ network costs a few rules, a published port only an element of a map, so contain
     forward              within a bridge: yes; what was published: yes; from elsewhere into a bridge: no
     loopback             127.0.0.0/8 never comes from a container
 
-The host's own 127.0.0.1 is published by the same map rather than by a proxy process: that takes route_localnet on the
-bridge (`bridges`), which alone would let containers reach services on the host's loopback, hence the chain `loopback`.
+The host's own 127.0.0.1 is published by the same map rather than by a proxy process, which would cost a copy of every
+byte: that takes route_localnet on the bridge (`bridges`), which alone would let containers reach services on the host's
+loopback, hence the chain `loopback`.
 Other tables (Docker's, firewalld's, ufw's) stay untouched; what they drop in their own hooks stays dropped.
 """
 
@@ -177,6 +178,10 @@ def _publish(batch: Batch) -> None:
     batch.add_rule("prerouting", *_local(_V4), ex.verdict(ex.NF_ACCEPT))
     batch.add_rule("prerouting", *mine, jump)
     batch.add_base_chain("output", "nat", OUTPUT, _DSTNAT)
+    # there is no route_localnet for IPv6: `relay` serves ::1
+    loopback = ipaddress.IPv6Address("::1").packed
+    to_loopback = ex.payload(ex.NETWORK_HEADER, _DESTINATION[_V6], _LENGTH[_V6]), ex.compare(loopback)
+    batch.add_rule("output", *_family(_V6), *to_loopback, ex.verdict(ex.NF_ACCEPT))
     batch.add_rule("output", *mine, jump)
 
 

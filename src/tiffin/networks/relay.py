@@ -1,6 +1,6 @@
-"""Connections to a published port over IPv6, for containers that have IPv4 only: accepted here, relayed.
+"""Connections that the kernel can't translate: over IPv6 to a container that has IPv4 only, and from the host's ::1.
 
-Everything else is translated in the kernel (`firewall`); it can't turn IPv6 into IPv4. TCP only.
+Everything else is the firewall's. TCP only.
 """
 
 import asyncio
@@ -54,11 +54,12 @@ class Relay:
 
     async def _relay(self, client: socket.socket, address: str, port: int) -> None:
         loop = asyncio.get_running_loop()
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with contextlib.ExitStack() as close:
             close.callback(self._slots.release)
             close.enter_context(client)
             client.setblocking(False)
-            server = close.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
+            server = close.enter_context(socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
             try:
                 await loop.sock_connect(server, (address, port))
                 async with asyncio.TaskGroup() as both:
