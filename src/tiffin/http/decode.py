@@ -51,8 +51,7 @@ def _build(kind: Any) -> _Walk | None:
         walks = [walk for walk in map(_walker, arguments) if walk]
         return walks[0] if walks else None
     if origin is dict:
-        inner = _walker(arguments[1])
-        return _map_walker(inner) if inner else None
+        return _map_walker(_walker(arguments[1]), _zero(arguments[1]))
     if origin in (list, tuple):
         inner = _walker(arguments[0])
         return _list_walker(inner) if inner else None
@@ -61,8 +60,27 @@ def _build(kind: Any) -> _Walk | None:
     return None
 
 
-def _map_walker(inner: _Walk) -> _Walk:
-    return lambda raw: {key: inner(value) for key, value in raw.items()} if isinstance(raw, dict) else raw
+def _map_walker(inner: _Walk | None, zero: Any) -> _Walk:
+    def walk(raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        if inner is not None:
+            raw = {key: inner(value) for key, value in raw.items()}
+        if zero is not None and None in raw.values():
+            raw = {key: zero if value is None else value for key, value in raw.items()}
+        return raw
+
+    return walk
+
+
+def _zero(kind: Any) -> Any:
+    """What null stands for as a value of a map: Go's zero value; None where the type has a null of its own."""
+    origin = typing.get_origin(kind) or kind
+    if not isinstance(origin, type) or origin is types.UnionType:
+        return None
+    if issubclass(origin, msgspec.Struct):
+        return {}
+    return origin() if origin in (dict, list, str, int, bool, float) else None
 
 
 def _list_walker(inner: _Walk) -> _Walk:
