@@ -1,5 +1,6 @@
 """Input that no docker client sends: it gets an answer or is cut off, and costs nothing that lasts."""
 
+import contextlib
 import os
 import socket
 
@@ -128,7 +129,8 @@ def test_ten_thousand_dropped_connections_leave_nothing_behind() -> None:
 
         def drop(count: int) -> None:
             for number in range(count):
-                with Client(path) as client:
+                # the server may be behind and have refused this one
+                with Client(path) as client, contextlib.suppress(OSError):
                     client.send(_DROPPED[number % len(_DROPPED)])
             assert eventually(lambda: not server.connections and not server.tasks)
 
