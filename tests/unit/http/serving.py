@@ -169,8 +169,8 @@ class Client:
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(str(path))  # waits while the backlog is full, which a socket with a time-out would not
         self.socket.settimeout(20)
-        self.socket.connect(str(path))
         self.buffer = b""
 
     def __enter__(self) -> "Client":

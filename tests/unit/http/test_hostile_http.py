@@ -149,4 +149,5 @@ def test_dropped_hijacks_are_seen_by_their_holder() -> None:
         assert eventually(lambda: not server.connections and not server.tasks)
         for stream in probe.hijacked:
             stream.socket.settimeout(20)
-            assert stream.socket.recv(10) == b""
+            with contextlib.suppress(ConnectionResetError):  # the client left bytes unread
+                assert stream.socket.recv(10) == b""
