@@ -14,8 +14,6 @@ _LOCAL_V6 = (
     "ff02::1\tip6-allnodes\n"
     "ff02::2\tip6-allrouters\n"
 )
-EMBEDDED = "127.0.0.11"
-"""Where the resolver of user networks listens inside a container."""
 _FALLBACK = ("8.8.8.8", "8.8.4.4")
 
 
@@ -68,8 +66,9 @@ def resolv_conf(
 ) -> str:
     """/etc/resolv.conf made from the host's text; what is given replaces what the host has.
 
-    Resolvers on the host's loopback can't be reached from a namespace and are left out unless `keep_loopback`. With
-    `embedded` the container asks the resolver at 127.0.0.11, which asks `upstreams(...)` of the same arguments.
+    Resolvers on the host's loopback can't be reached from a namespace and are left out unless `keep_loopback`.
+    `embedded` is for containers on user networks, whose names a resolver at 127.0.0.11 will know; as long as nothing
+    listens there, they ask the host's resolvers like all others.
     """
     found = _parse(host)
     servers = upstreams(host, nameservers=nameservers, keep_loopback=keep_loopback)
@@ -77,10 +76,6 @@ def resolv_conf(
     if chosen == ["."]:  # docker's way to ask for none
         chosen = []
     flags = list(options) if options else found["options"]
-    if embedded:
-        servers = [EMBEDDED]
-        if not any(flag.startswith("ndots:") for flag in flags):
-            flags.append("ndots:0")
     lines = [f"nameserver {server}\n" for server in servers]
     if chosen:
         lines.append(f"search {' '.join(chosen)}\n")
