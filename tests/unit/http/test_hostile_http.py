@@ -125,7 +125,7 @@ _DROPPED = [
 
 
 def test_ten_thousand_dropped_connections_leave_nothing_behind() -> None:
-    with serving() as (path, server, _):
+    with serving(limit=64) as (path, server, _):
 
         def drop(count: int) -> None:
             for number in range(count):
@@ -134,7 +134,7 @@ def test_ten_thousand_dropped_connections_leave_nothing_behind() -> None:
                     client.send(_DROPPED[number % len(_DROPPED)])
             assert eventually(lambda: not server.connections and not server.tasks)
 
-        drop(600)
+        drop(2000)
         descriptors, memory = _descriptors(), _memory()
         drop(10_000)
         assert _descriptors() <= descriptors + 2
