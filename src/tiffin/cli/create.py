@@ -7,6 +7,7 @@ import os
 from tiffin.cli import flags, flags_network, flags_process, flags_resources, flags_security, flags_storage
 from tiffin.cli.command import Call, Command, Failed
 from tiffin.cli.flags import Flag, Values
+from tiffin.cli.kinds import BOOL
 from tiffin.errors import Invalid, NotFound, TiffinError
 
 TYPE_CHECKING = False
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def pull_flags(when: str) -> tuple[Flag, ...]:
     return (
-        Flag("disable-content-trust", flags.BOOL, "Skip image verification", default=True),
+        Flag("disable-content-trust", BOOL, "Skip image verification", default=True),
         flags.text("platform", "Set platform if the daemon can run several"),
         flags.text("pull", f'Pull the image before {when} ("always", "missing", "never")', default="missing"),
         flags.switch("quiet", "Suppress the pull output", "q"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tiffin.cli import flags, port_specs
 from tiffin.cli.flags import Flag, Values
-from tiffin.cli.kinds import BadValue, Kind, checked, split_csv
+from tiffin.cli.kinds import LIST, BadValue, Kind, checked, split_csv
 from tiffin.errors import Invalid
 
 TYPE_CHECKING = False
@@ -100,7 +100,7 @@ FLAGS = (
     Flag("add-host", _HOSTS, "Add a line to the container's hosts file (host:ip)"),
     Flag("dns", _ADDRESSES, "Set custom DNS servers"),
     flags.several("dns-option", "Set DNS options"),
-    Flag("dns-opt", flags.LIST, "Set DNS options", hidden=True),
+    Flag("dns-opt", LIST, "Set DNS options", hidden=True),
     Flag("dns-search", Kind("list", checked(_search_domain), list), "Set custom DNS search domains"),
     flags.several("expose", "Expose a port or a range of ports"),
     flags.text("ip", "IPv4 address (e.g., 172.30.100.104)"),
@@ -109,7 +109,7 @@ FLAGS = (
     flags.several("link-local-ip", "Container's IPv4 or IPv6 link-local addresses"),
     flags.text("mac-address", "Container's MAC address (e.g., 92:d0:c6:0a:29:33)"),
     Flag("net", _NETWORK, "Connect a container to a network", hidden=True),
-    Flag("net-alias", flags.LIST, "Add a name for the container on the network", hidden=True),
+    Flag("net-alias", LIST, "Add a name for the container on the network", hidden=True),
     Flag("network", _NETWORK, "Connect the container to a network"),
     flags.several("network-alias", "Add a name for the container on the network"),
     flags.several("publish", "Publish a container's port or ports to the host", "p"),

@@ -6,7 +6,7 @@ import os
 
 from tiffin.cli import flags
 from tiffin.cli.flags import Flag, Values
-from tiffin.cli.kinds import DURATION, BadValue, Kind, checked, put
+from tiffin.cli.kinds import BOOL, DURATION, BadValue, Kind, checked, put
 from tiffin.errors import Invalid
 
 TYPE_CHECKING = False
@@ -62,7 +62,7 @@ FLAGS = (
     Flag("health-start-interval", DURATION, "Time between two checks during the start period (ms|s|m|h)"),
     Flag("health-start-period", DURATION, "Time to start up before failures count (ms|s|m|h)"),
     Flag("health-timeout", DURATION, "Longest time for one check (ms|s|m|h)"),
-    Flag("help", flags.BOOL, "Print usage"),
+    Flag("help", BOOL, "Print usage"),
     flags.text("hostname", "Container host name", "h"),
     flags.switch("init", "Run an init that forwards signals and reaps processes"),
     flags.switch("interactive", "Keep STDIN open even if not attached", "i"),

@@ -51,7 +51,23 @@ def _weight(raw: str, previous: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*previous, {"Path": path, "Weight": int(figure)}]
 
 
-_LIMITS = ["core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"]
+_LIMITS = [
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+]
 
 
 def _limit_number(raw: str) -> int:

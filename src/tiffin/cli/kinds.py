@@ -215,7 +215,7 @@ def parse_filter(raw: str, previous: dict[str, list[str]]) -> dict[str, list[str
         return previous
     name, equals, value = raw.partition("=")
     if not equals:
-        raise BadValue('invalid argument "' + raw + '": bad format of filter (expected name=value)')
+        raise BadValue("bad format of filter (expected name=value)")
     name, value = name.strip().lower(), value.strip()
     result = {key: list(values) for key, values in previous.items()}
     result.setdefault(name, []).append(value)

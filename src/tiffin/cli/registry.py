@@ -114,9 +114,34 @@ ALIASES: dict[str, tuple[str, ...]] = (
     }
     | {
         f"container {verb}": (f"container {verb}", verb)
-        for verb in ["attach", "commit", "cp", "create", "diff", "exec", "export", "kill", "logs", "pause", "port", "rename", "restart", "run", "start", "stats", "stop", "top", "unpause", "update", "wait"]
+        for verb in [
+            "attach",
+            "commit",
+            "cp",
+            "create",
+            "diff",
+            "exec",
+            "export",
+            "kill",
+            "logs",
+            "pause",
+            "port",
+            "rename",
+            "restart",
+            "run",
+            "start",
+            "stats",
+            "stop",
+            "top",
+            "unpause",
+            "update",
+            "wait",
+        ]
     }
-    | {f"image {verb}": (f"image {verb}", verb) for verb in ["history", "import", "load", "pull", "push", "save", "tag"]}
+    | {
+        f"image {verb}": (f"image {verb}", verb)
+        for verb in ["history", "import", "load", "pull", "push", "save", "tag"]
+    }
 )
 
 

@@ -90,7 +90,7 @@ class Session:
         for option, name in (("tlscacert", "ca.pem"), ("tlscert", "cert.pem"), ("tlskey", "key.pem")):
             default = os.path.join(folder, name)
             paths.append(options.text(option) or (default if os.path.exists(default) else ""))
-        return Tls(*paths, verify=verify)
+        return Tls(paths[0], paths[1], paths[2], verify)
 
     def chosen_endpoint(self) -> Endpoint | None:
         """The daemon the user named, None for their own."""

@@ -62,7 +62,7 @@ class Contexts:
         except ValueError as error:
             raise Invalid(f'context "{name}": {path} is not JSON: {error}') from error
 
-    def list(self) -> Iterator[dict[str, Any]]:
+    def all(self) -> Iterator[dict[str, Any]]:
         folder = os.path.join(self.root, "meta")
         try:
             names = sorted(os.listdir(folder))

@@ -114,7 +114,7 @@ def _open_ssh(address: str) -> socket.socket:
     ours, theirs = socket.socketpair()
     with theirs:
         # a session of its own: Ctrl-C is for the container, not for the transport
-        subprocess.Popen(command, stdin=theirs, stdout=theirs, start_new_session=True)
+        subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True)
     return ours
 
 
@@ -127,8 +127,11 @@ def from_environment(environment: dict[str, str] | None = None) -> tuple[str, Tl
     if not certificates and not verify:
         return host, None
     folder = certificates or os.path.join(os.path.expanduser("~"), ".docker")
-    files = [os.path.join(folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]
-    return host, Tls(*(path if os.path.exists(path) else "" for path in files), verify=verify) if verify else None
+    if not verify:
+        return host, None
+    files = (os.path.join(folder, name) for name in ("ca.pem", "cert.pem", "key.pem"))
+    ca, cert, key = (path if os.path.exists(path) else "" for path in files)
+    return host, Tls(ca, cert, key)
 
 
 def default_host() -> str:
