@@ -1,0 +1,129 @@
+"""Further processes of a running container, each with streams of its own. Part of the monitor."""
+
+import _socket as socket  # socket itself loads enum
+import os
+
+from tiffin.runtime import plan as plans
+from tiffin.runtime import spawn, streams
+from tiffin.runtime.birth import Birth
+from tiffin.runtime.exitfile import code_of
+
+if False:  # for the annotation alone; typing.TYPE_CHECKING would load typing
+    from tiffin.runtime.monitor import Monitor
+
+Payload = dict[str, object]
+_LINGER = 0.5
+
+
+class Execs:
+    """The processes that were started in the container later, by their ids."""
+
+    def __init__(self, monitor: "Monitor") -> None:
+        self.monitor = monitor
+        self._pids: dict[int, str] = {}
+        self._sessions: dict[str, streams.Session] = {}
+        self._births: dict[str, Birth] = {}
+        self._early: dict[int, int] = {}
+
+    def running(self) -> dict[str, int]:
+        """The pid of each."""
+        return {name: pid for pid, name in self._pids.items()}
+
+    def clients(self) -> bool:
+        """Whether someone still reads."""
+        return any(session.clients for session in self._sessions.values())
+
+    def session(self, name: str) -> streams.Session:
+        """The streams of one; KeyError."""
+        return self._sessions[name]
+
+    def start(self, connection: socket.socket, serial: int, payload: Payload, attached: list[int]) -> None:
+        """Start one: payload is {"exec": id, "process", "stdio", "wants": ({…}, …)}, with the clients' sockets."""
+        monitor, name = self.monitor, str(payload["exec"])
+        stdio: Payload = payload["stdio"]  # type: ignore[assignment]
+        plan: Payload = {
+            **monitor.plan,
+            "process": plans.process_defaults(payload["process"]),  # type: ignore[arg-type]
+            "stdio": stdio,
+            "init": False,
+            "gate": None,
+            "network": False,
+            "operations": (),
+            "hooks": {},
+        }
+        terminal = bool(stdio["terminal"])
+        session = streams.Session(monitor.loop, terminal=terminal, stdin_once=True)
+        theirs: spawn.Stdio = None
+        if not terminal:
+            theirs, ours = streams.pipes(stdin=bool(stdio["stdin"]))
+            session.open_pipes(*ours)
+        pid, stage = spawn.further(plan, monitor.pidfd, theirs)
+        if theirs:
+            streams.close_all(*theirs)
+        birth = Birth(monitor.loop, plan, pid, stage)
+        self._births[name], self._sessions[name], self._pids[pid] = birth, session, name
+        wants: tuple[Payload, ...] = payload["wants"]  # type: ignore[assignment]
+
+        def attach() -> None:
+            for fd, want in zip(attached, wants, strict=True):
+                monitor.attach(session, connection, fd, want)
+
+        def console(master: int) -> None:
+            session.open_terminal(master, None)
+            attach()
+
+        def started() -> None:
+            del self._births[name]
+            monitor.reply(connection, serial, True, {"pid": pid}, birth.pidfd)
+            os.close(birth.pidfd)
+            if pid in self._early:
+                self.ended(pid, self._early.pop(pid))
+
+        def failed(step: str, number: int, path: bytes, text: str) -> None:
+            self._births.pop(name, None)
+            self._pids.pop(pid, None)
+            problem: Payload = {"step": step, "errno": number, "path": path, "text": text}
+            monitor.reply(connection, serial, False, problem)
+            os.close(birth.pidfd)
+            if terminal and not session.sources:
+                streams.close_all(*attached)
+            session.finish("failed")
+            session.close()
+            self._forget(name)
+
+        birth.on_console, birth.on_started, birth.on_failed = console, started, failed
+        if not terminal:
+            attach()
+
+    def ended(self, pid: int, status: int) -> None:
+        """A child of the monitor ended: one of these, or an orphan of the container."""
+        name = self._pids.get(pid)
+        if name is None:
+            return
+        if name in self._births:
+            self._early[pid] = status  # its execve is not known yet
+            return
+        del self._pids[pid]
+        session = self._sessions[name]
+        session.drain()
+        self.monitor.announce("exec-exit", {"exec": name, "code": code_of(status)})
+        linger = _LINGER if self.monitor.connections else 0.0
+        self.monitor.loop.after(("exec", name), linger, lambda: self.let_go(name))
+
+    def let_go(self, name: str) -> None:
+        """The daemon knows the exit code: clients may see the end."""
+        self.monitor.loop.cancel(("exec", name))
+        session = self._sessions.get(name)
+        if session is not None and name not in self._pids.values():
+            session.finish("exit")
+            session.close()
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        session = self._sessions.get(name)
+        if session is None:
+            return
+        if session.clients:
+            self.monitor.loop.after(("forget", name), 0.2, lambda: self._forget(name))
+        else:
+            del self._sessions[name]

@@ -1,0 +1,34 @@
+"""The exit file: how a container ended, where a daemon that was away finds it. One line of JSON, written atomically.
+
+{"code":0,"oom_killed":false,"finished_at":1767323045123456789}      finished_at: Unix time in nanoseconds
+"""
+
+import os
+import time
+
+
+def code_of(status: int) -> int:
+    """A wait status as a shell reports it: 128 + n for signal n."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def write_exit(state: str, code: int, oom: bool, error: str = "") -> dict[str, object]:
+    """Write state/exit so that it is there whole or not at all, even after a power loss; gives what was written."""
+    finished = time.time_ns()
+    text = f'{{"code":{code},"oom_killed":{"true" if oom else "false"},"finished_at":{finished}}}\n'
+    try:
+        directory = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            fd = os.open("exit.tmp", flags, 0o600, dir_fd=directory)
+            os.write(fd, text.encode())
+            os.fsync(fd)
+            os.close(fd)
+            os.rename("exit.tmp", "exit", src_dir_fd=directory, dst_dir_fd=directory)
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError:
+        pass  # a full disk: the daemon, if there is one, hears it over the channel
+    return {"code": code, "oom_killed": oom, "finished_at": finished, "error": error}

@@ -1,0 +1,76 @@
+"""Finding a container again: its monitor, or how it ended."""
+
+import asyncio
+import json
+import os
+import select
+import socket
+import time
+from pathlib import Path
+
+from tiffin.linux import namespaces
+from tiffin.runtime import channel
+from tiffin.runtime.exitfile import code_of
+
+Ended = tuple[int, bool, int, str]
+_PATIENCE = 5.0  # s, for the forkserver to fork a new monitor
+
+
+def recorded(state: Path) -> Ended | None:
+    """What the exit file says: code, OOM, finished_at (ns), error."""
+    try:
+        document = json.loads((state / "exit").read_bytes())
+        return int(document["code"]), bool(document["oom_killed"]), int(document["finished_at"]), ""
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+async def find(state: Path, pidfd: int) -> socket.socket | Ended:
+    """A connection to the container's monitor, or how the container ended. pidfd: of its first process, or -1."""
+    deadline = time.monotonic() + _PATIENCE
+    pause = 0.005
+    while True:
+        ended = recorded(state)
+        if ended is not None:
+            return ended
+        try:
+            raw = channel.connect(str(state), "monitor.sock")
+            return socket.socket(fileno=raw.detach())
+        except FileNotFoundError:
+            return await find_exit(state, pidfd)
+        except OSError:
+            pass  # nobody listens at the moment
+        if time.monotonic() > deadline:
+            return await find_exit(state, pidfd)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 0.2)
+
+
+async def find_exit(state: Path, pidfd: int) -> Ended:
+    """How a container without a monitor ended; one that still runs is killed: nobody holds its streams."""
+    ended = recorded(state)
+    if ended is not None:
+        return ended
+    now = time.time_ns()
+    if pidfd < 0:
+        return 137, False, now, "the container's monitor is gone and left no exit status"
+    try:
+        namespaces.pidfd_send_signal(pidfd, 9)
+    except OSError:
+        pass
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    while not poll.poll(0):  # noqa: ASYNC110  (no event: the loop may be about to end)
+        await asyncio.sleep(0.01)
+    status = namespaces.exit_status(pidfd)
+    if status is None:
+        return 137, False, now, "the container's monitor was killed and its exit status is lost"
+    return code_of(status), False, now, "the container's monitor was killed"
+
+
+def forget(state: Path) -> None:
+    """Remove the exit file, before a new start."""
+    try:
+        os.unlink(state / "exit")
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,378 @@
+"""The daemon's end of forkserver and monitors, for asyncio."""
+
+import _socket
+import asyncio
+import marshal
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tiffin.linux import fds, namespaces
+from tiffin.runtime import channel, exits
+from tiffin.runtime.interpreter import start_forkserver
+from tiffin.runtime.link import Connection, Refused, close_all
+from tiffin.runtime.wording import exec_failure, start_failure
+
+
+class StartFailed(Exception):
+    """A process could not be started. Its text is worded as Docker words it: clients look for 126 and 127 in it."""
+
+    def __init__(self, step: str, number: int, path: str, message: str) -> None:
+        super().__init__(message)
+        self.step, self.errno, self.path, self.message = step, number, path, message
+
+
+@dataclass
+class Attachment:
+    """A client of a process's streams. The monitor owns the descriptor afterwards.
+
+    The daemon must not use it any more.
+    """
+
+    fd: int
+    """A connected stream socket: the client's hijacked one, or one end of a socketpair."""
+    stdin: bool = False
+    stdout: bool = True
+    stderr: bool = True
+    framed: bool = False
+    """Docker's 8-byte headers; raw with a terminal."""
+    detach_keys: bytes = b""
+    leftover: bytes = b""
+    """What the client has sent already and the daemon has read."""
+    ended: "asyncio.Future[str] | None" = None
+    """Set by the launcher: done when the stream has ended, with the reason eof, exit, keys, gone, slow or failed."""
+
+    def want(self, number: int) -> dict[str, object]:
+        """As it is sent to the monitor."""
+        return {
+            "id": number,
+            "stdin": self.stdin,
+            "stdout": self.stdout,
+            "stderr": self.stderr,
+            "framed": self.framed,
+            "detach_keys": self.detach_keys,
+            "leftover": self.leftover,
+        }
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A network namespace to configure: a NETLINK_ROUTE socket made inside it, and its own descriptor."""
+
+    netlink: int
+    namespace: int
+    pid: int
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a container ended: code as a shell reports it, finished_at in ns of Unix time."""
+
+    code: int
+    oom_killed: bool
+    finished_at: int
+    error: str = ""
+
+
+@dataclass
+class ExecProcess:
+    """A further process in a container."""
+
+    id: str
+    pid: int
+    _code: "asyncio.Future[int]"
+
+    async def wait(self) -> int:
+        """Its exit code, which is known before its clients see the end of their streams."""
+        return await asyncio.shield(self._code)
+
+
+class Running:
+    """A container that runs, and its monitor."""
+
+    def __init__(self, container_id: str, state: Path) -> None:
+        self.id, self.state = container_id, state
+        self.pid = self.started_at = 0
+        self.pidfd = -1
+        loop = asyncio.get_running_loop()
+        self._exit: asyncio.Future[Exit] = loop.create_future()
+        self._begun: asyncio.Future[None] = loop.create_future()
+        self._execs: dict[str, asyncio.Future[int]] = {}
+        self._streams: dict[int, asyncio.Future[str]] = {}
+        self._serial = 0
+        self._network: Callable[[Sandbox], Awaitable[None]] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._link: Connection | None = None
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def connect(self, sock: socket.socket) -> None:
+        """Speak with the monitor over this socket."""
+        self._link = Connection(sock, self._event)
+
+    def _event(self, name: str, payload: dict[str, Any], attached: list[int]) -> None:
+        if name == "sandbox":
+            self._run(self._configure(Sandbox(attached[0], attached[1], payload["pid"])))
+            return
+        if name == "started":
+            self.pid, self.started_at = payload["pid"], payload["started_at"]
+            if self.pidfd >= 0:
+                os.close(self.pidfd)
+            self.pidfd = attached.pop(0)
+            if not self._begun.done():
+                self._begun.set_result(None)
+        elif name == "failed" and not self._begun.done():
+            self._begun.set_exception(Refused(payload))
+        elif name == "exit":
+            self._ended(Exit(payload["code"], payload["oom_killed"], payload["finished_at"], payload["error"]))
+            self._tell("seen", {})
+        elif name == "exec-exit":
+            self._exec_ended(payload["exec"], payload["code"])
+            self._tell("seen", {"exec": payload["exec"]})
+        elif name == "detached":
+            self._stream_ended(payload["id"], payload["reason"])
+        elif name == "closed":
+            self._disconnected()
+        close_all(attached)
+
+    def _tell(self, verb: str, payload: dict[str, Any]) -> None:
+        if self._link is not None and self._link.open:
+            self._link.tell(verb, payload)
+
+    def _run(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _configure(self, sandbox: Sandbox) -> None:
+        answer: dict[str, Any] = {}
+        try:
+            if self._network is not None:
+                await self._network(sandbox)
+        except Exception as error:
+            answer = {"error": str(error) or type(error).__name__}
+            if not self._begun.done():
+                self._begun.set_exception(error)
+        finally:
+            close_all((sandbox.netlink, sandbox.namespace))
+        self._tell("go", answer)
+
+    def _ended(self, how: Exit) -> None:
+        if not self._exit.done():
+            self._exit.set_result(how)
+        for name in list(self._execs):
+            self._exec_ended(name, 137)
+
+    def _exec_ended(self, name: str, code: int) -> None:
+        future = self._execs.pop(name, None)
+        if future is not None and not future.done():
+            future.set_result(code)
+
+    def _stream_ended(self, number: int, reason: str) -> None:
+        future = self._streams.pop(number, None)
+        if future is not None and not future.done():
+            future.set_result(reason)
+
+    def _disconnected(self) -> None:
+        for number in list(self._streams):
+            self._stream_ended(number, "gone")
+        for name in list(self._execs):
+            self._exec_ended(name, 137)
+        if not self._begun.done():
+            self._begun.set_exception(Refused({"step": "monitor", "errno": 0, "path": b"", "text": "the monitor died"}))
+        elif not self._exit.done() and self._begun.exception() is None:
+            self._run(self._find_again())
+
+    async def _find_again(self) -> None:
+        """The monitor died: the forkserver forks another, or the exit file says how the container ended."""
+        found = await exits.find(self.state, self.pidfd)
+        if isinstance(found, socket.socket):
+            return self.connect(found)
+        self._ended(Exit(*found))
+
+    # -- what a daemon does ------------------------------------------------------------------------------------------
+
+    async def wait(self) -> Exit:
+        """Until the container has ended."""
+        return await asyncio.shield(self._exit)
+
+    def _register(self, attachment: Attachment) -> dict[str, object]:
+        self._serial += 1
+        attachment.ended = asyncio.get_running_loop().create_future()
+        self._streams[self._serial] = attachment.ended
+        return attachment.want(self._serial)
+
+    async def attach(self, attachment: Attachment) -> "asyncio.Future[str]":
+        """Attach a client to the first process: a future that is done when its stream has ended, with the reason."""
+        want = self._register(attachment)
+        await self._ask("attach", want, (attachment.fd,))
+        assert attachment.ended is not None
+        return attachment.ended
+
+    async def _ask(
+        self, verb: str, payload: dict[str, Any], attach: tuple[int, ...] = ()
+    ) -> tuple[dict[str, Any], list[int]]:
+        if self._link is None or not self._link.open:
+            close_all(attach)
+            raise StartFailed(verb, 32, "", f"container {self.id[:12]} has no monitor at the moment; try again")
+        try:
+            return await self._link.ask(verb, payload, attach)
+        except Refused as refused:
+            problem = refused.problem
+            raise StartFailed(verb, problem["errno"], _text(problem["path"]), problem["text"]) from None
+
+    async def exec(
+        self, process: Mapping[str, Any], stdio: Mapping[str, Any], attachments: Sequence[Attachment], exec_id: str
+    ) -> ExecProcess:
+        """Start another process in the container. process and stdio as in plan.py. StartFailed when it can't be."""
+        wants = tuple(self._register(attachment) for attachment in attachments)
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._execs[exec_id] = future
+        payload = {"exec": exec_id, "process": dict(process), "stdio": _stdio(stdio), "wants": wants}
+        if self._link is None or not self._link.open:
+            raise StartFailed("exec", 32, "", f"container {self.id[:12]} has no monitor at the moment; try again")
+        try:
+            answer, attached = await self._link.ask("exec", payload, tuple(item.fd for item in attachments))
+        except Refused as refused:
+            self._execs.pop(exec_id, None)
+            raise _failed(refused.problem, exec_failure) from None
+        close_all(attached)
+        return ExecProcess(exec_id, answer["pid"], future)
+
+    async def resize(self, height: int, width: int, exec_id: str = "") -> None:
+        """Set the size of the terminal, in characters."""
+        await self._ask("resize", {"exec": exec_id, "rows": height, "columns": width})
+
+    def signal(self, number: int) -> None:
+        """Signal the first process. ProcessLookupError when it has ended."""
+        namespaces.pidfd_send_signal(self.pidfd, number)
+
+    async def network_socket(self) -> tuple[int, int]:
+        """A NETLINK_ROUTE socket inside the container's network namespace, and the namespace; the caller closes both."""
+        _, attached = await self._ask("network", {})
+        return attached[0], attached[1]
+
+    def close(self) -> None:
+        """Let go of the monitor; the container runs on."""
+        link, self._link = self._link, None
+        if link is not None:
+            link._event = lambda *_: None
+            link.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+def _stdio(stdio: Mapping[str, Any]) -> dict[str, Any]:
+    return {"terminal": False, "stdin": False, "stdin_once": False, "size": None, **stdio}
+
+
+def _text(path: object) -> str:
+    return os.fsdecode(path) if isinstance(path, bytes) else str(path)
+
+
+def _failed(problem: dict[str, Any], word: Callable[[str, int, str, str], str]) -> StartFailed:
+    step, number, path, text = problem["step"], problem["errno"], _text(problem["path"]), problem["text"]
+    return StartFailed(step, number, path, word(step, number, path, text))
+
+
+class Forkserver:
+    """The forkserver of an exec root."""
+
+    def __init__(self, exec_root: Path) -> None:
+        """exec_root: an existing directory, mode 0700 or 0711, owned by us."""
+        self.directory = exec_root
+        self._sock: _socket.socket | None = None
+
+    async def open(self) -> None:
+        """Connect to the one that runs, or start one."""
+        await asyncio.get_running_loop().run_in_executor(None, self._open)
+
+    def _open(self) -> None:
+        try:
+            self._sock = channel.connect(str(self.directory), "forkserver.sock")
+        except OSError:
+            start_forkserver(self.directory)
+            self._sock = channel.connect(str(self.directory), "forkserver.sock")
+        self.pid = fds.peer(self._sock)[0]
+
+    def close(self) -> None:
+        """Hang up; the forkserver stays while it has containers."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    async def start(
+        self,
+        plan: Mapping[str, Any],
+        *,
+        attachments: Sequence[Attachment] = (),
+        network: Callable[[Sandbox], Awaitable[None]] | None = None,
+    ) -> Running:
+        """Start a container; returns when execve has succeeded. StartFailed, or what `network` raised, when it has not.
+
+        plan: see plan.py; with plan["network"], `network` is awaited while the stage mounts. The descriptors of the
+        attachments belong to the monitor from here on, whatever happens.
+        """
+        running = Running(str(plan["id"]), Path(plan["state"]))
+        running._network = network
+        wants = tuple(running._register(attachment) for attachment in attachments)
+        memory = os.memfd_create("plan", os.MFD_CLOEXEC)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        try:
+            os.write(memory, marshal.dumps(dict(plan)))
+            passed = (memory, theirs.fileno(), *(attachment.fd for attachment in attachments))
+            self._request((0, "start", {"wants": wants}), passed)
+        finally:
+            os.close(memory)
+            theirs.close()
+            close_all([attachment.fd for attachment in attachments])
+        running.connect(ours)
+        try:
+            await running._begun
+        except Refused as refused:
+            running.close()
+            raise _failed(refused.problem, start_failure) from None
+        except BaseException:
+            running.close()
+            raise
+        return running
+
+    def _request(self, message: channel.Message, attach: tuple[int, ...]) -> None:
+        for attempt in (0, 1):
+            try:
+                if self._sock is None:
+                    self._open()
+                assert self._sock is not None
+                return channel.send(self._sock, message, attach)
+            except OSError:
+                # Killed: another one is started, once.
+                self.close()
+                if attempt:
+                    raise
+
+    async def adopt(self, container_id: str, state_dir: Path) -> Running | Exit:
+        """Find a container again after the daemon was away: running, or how it ended."""
+        found = await exits.find(state_dir, -1)
+        if not isinstance(found, socket.socket):
+            return Exit(*found)
+        running = Running(container_id, state_dir)
+        running.connect(found)
+        waited = {asyncio.ensure_future(_quiet(running._begun)), asyncio.ensure_future(_quiet(running._exit))}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        for task in waited:
+            task.cancel()
+        if running._exit.done():
+            running.close()
+            return running._exit.result()
+        if running._begun.exception() is not None:
+            running.close()
+            return Exit(*await exits.find_exit(state_dir, -1))
+        return running
+
+
+async def _quiet(future: "asyncio.Future[Any]") -> None:
+    await asyncio.wait({future})

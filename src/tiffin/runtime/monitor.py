@@ -1,0 +1,341 @@
+"""The monitor: owns one container from its control groups to its exit file, and outlives the daemon.
+
+It is forked by the forkserver, or, when a monitor dies, forked again to adopt the container. It speaks with the daemon
+over the socket that came with the start, and with later ones on state/monitor.sock (requests: see `_VERBS`; events:
+sandbox, started, failed, exit, exec-exit, detached). Files in the state directory: `monitor.sock`, `exit`.
+"""
+
+import _socket as socket  # socket itself loads enum
+import os
+import time
+from collections.abc import Callable
+
+from tiffin.linux import credentials, namespaces
+from tiffin.runtime import channel, controls, hooks, spawn, streams
+from tiffin.runtime.birth import Birth
+from tiffin.runtime.execs import Execs
+from tiffin.runtime.exitfile import code_of, write_exit
+from tiffin.runtime.journal import Journal
+from tiffin.runtime.logfile import LogFile
+from tiffin.runtime.loop import READ, Loop
+
+Payload = dict[str, object]
+Want = dict[str, object]
+_LINGER = 0.5  # s, for the daemon to take note of an exit before clients see the end of their streams
+
+
+class Monitor:
+    """One container."""
+
+    def __init__(self, plan: Payload, upstream: socket.socket, held: dict[str, int]) -> None:
+        """held: what the forkserver keeps too: our ends of stdio, header and data of the journal."""
+        credentials.prctl(credentials.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self.plan, self.held = plan, held
+        self.id: str = plan["id"]  # type: ignore[assignment]
+        self.state: str = plan["state"]  # type: ignore[assignment]
+        self.loop = Loop(self._child_ended)
+        self.upstream = upstream
+        self.loop.watch(upstream.fileno(), READ, self._from_forkserver)
+        self.connections: list[socket.socket] = []
+        stdio: Payload = plan["stdio"]  # type: ignore[assignment]
+        self.session = streams.Session(
+            self.loop, terminal=bool(stdio["terminal"]), stdin_once=bool(stdio["stdin_once"])
+        )
+        self.execs = Execs(self)
+        self.birth: Birth | None = None
+        self.pid, self.pidfd, self.started_at = 0, -1, 0
+        self.exited: Payload | None = None
+        self._leaving = False
+        self.server = channel.listen(self.state, "monitor.sock")
+        self.loop.watch(self.server.fileno(), READ, self._accept)
+
+    # -- start -------------------------------------------------------------------------------------------------------
+
+    def start(self, control: socket.socket, attachments: list[tuple[int, Want]], theirs: spawn.Stdio) -> None:
+        """Begin: control is the daemon's, theirs the process's ends of the pipes."""
+        self._serve(control)
+        self._attach_log(None)
+        step, path = "cgroup", b""
+        try:
+            for operation in self.plan["cgroup"]:  # type: ignore[attr-defined]
+                path = operation[1]
+                controls.execute(operation)
+            step, path = "start", b""
+            pid, stage = spawn.first(self.plan, theirs)
+        except OSError as error:
+            number, text = error.errno or 0, str(error.strerror)
+            path = error.filename if isinstance(error.filename, bytes) else path
+            for fd, _ in attachments:
+                os.close(fd)
+            return self._failed(error.step if isinstance(error, spawn.Refused) else step, number, path, text)
+        if theirs:
+            streams.close_all(*set(theirs))
+            self.session.open_pipes(self.held.get("stdin", -1), self.held["stdout"], self.held["stderr"])
+        for fd, want in attachments:
+            self.attach(self.session, control, fd, want)
+        self.birth = birth = Birth(self.loop, self.plan, pid, stage)
+        birth.on_sandbox = lambda attached: self._forward(control, "sandbox", {"pid": pid}, attached)
+        birth.on_console = self._console
+        birth.on_ready = self._ready
+        birth.on_started = self._started
+        birth.on_failed = self._failed
+
+    def adopt(self, pid: int, started_at: int, status: int | None) -> None:
+        """Take over a running container whose monitor died. status: its wait status if it has ended meanwhile."""
+        self.pid, self.started_at = pid, started_at
+        self._attach_log(Journal(self.held["header"], (self.held["data0"], self.held["data1"])))
+        if "master" in self.held:
+            self._open_terminal()
+        elif "stdout" in self.held:
+            self.session.open_pipes(self.held.get("stdin", -1), self.held["stdout"], self.held["stderr"])
+        if status is not None:
+            return self._ended(status)
+        self.pidfd = self.held["pidfd"]
+        self.loop.watch(self.pidfd, READ, self._gone)
+        if self.plan["unshare"] & namespaces.CLONE_NEWPID:  # type: ignore[operator]
+            try:
+                namespaces.setns(self.pidfd, namespaces.CLONE_NEWPID)
+            except OSError:
+                pass  # it has just ended: nothing will be executed in it
+
+    def _attach_log(self, journal: Journal | None) -> None:
+        settings: Payload | None = self.plan["log"]  # type: ignore[assignment]
+        if settings and "header" in self.held:
+            fresh = journal is None
+            journal = journal or Journal(self.held["header"], (self.held["data0"], self.held["data1"]))
+            log = LogFile(settings, None if fresh else journal.log_size)
+            journal.log_size = log.size
+            journal.commit()
+            self.session.record(journal, log)
+
+    def _console(self, master: int) -> None:
+        self.held["master"] = master
+        self._keep("master", master)
+        self._open_terminal()
+
+    def _open_terminal(self) -> None:
+        relay = (self.held["relay0"], self.held["relay1"]) if "relay0" in self.held and self.session.journal else None
+        self.session.open_terminal(self.held["master"], relay)
+
+    def _ready(self) -> None:
+        birth = self.birth
+        assert birth is not None
+        self._tell("started", {"pid": birth.pid, "at": birth.started_at}, (birth.pidfd,))
+
+    def _started(self) -> None:
+        birth = self.birth
+        assert birth is not None
+        self.birth = None
+        self.pid, self.pidfd, self.started_at = birth.pid, birth.pidfd, birth.started_at
+        self.announce("started", self.describe(), (self.pidfd,))
+        try:
+            hooks.run(self.plan, "poststart", b"running", self.pid)
+        except OSError:
+            pass  # as runc: it is logged, the container runs
+        if birth.plan.get("ended") is not None:
+            self._ended(birth.plan.pop("ended"))  # type: ignore[arg-type]
+
+    def describe(self) -> Payload:
+        """What a daemon that connects wants to know."""
+        return {"pid": self.pid, "started_at": self.started_at, "execs": self.execs.running()}
+
+    def _failed(self, step: str, number: int, path: bytes, text: str) -> None:
+        """Nothing half done is left."""
+        controls.kill(self.plan["procs"])  # type: ignore[arg-type]
+        self.session.finish("failed")
+        self.session.close()
+        for _ in range(100):
+            left = controls.remove(self.plan["rmdir"])  # type: ignore[arg-type]
+            if not left:
+                break
+            self.loop.reap()
+            time.sleep(0.002)
+        self.announce("failed", {"step": step, "errno": number, "path": path, "text": text})
+        self._leave()
+
+    # -- exit --------------------------------------------------------------------------------------------------------
+
+    def _child_ended(self, pid: int, status: int) -> None:
+        if self.birth is not None and pid == self.birth.pid:
+            if self.birth.started_at:
+                self.birth.plan["ended"] = status  # the channel's end has not been read yet
+        elif pid == self.pid:
+            self._ended(status)
+        else:
+            self.execs.ended(pid, status)
+
+    def _gone(self, _: int) -> None:
+        """An adopted container ended; its parent reaps it, and the kernel or the forkserver knows the status."""
+        self.loop.forget(self.pidfd)
+        status = namespaces.exit_status(self.pidfd)
+        if status is not None:
+            self._ended(status)
+
+    def _ended(self, status: int) -> None:
+        if self.exited is not None:
+            return
+        controls.kill(self.plan["procs"])  # type: ignore[arg-type]
+        self.session.drain()
+        oom = controls.oom_killed(self.plan["oom"])  # type: ignore[arg-type]
+        left = controls.remove(self.plan["rmdir"])  # type: ignore[arg-type]
+        self.exited = write_exit(self.state, code_of(status), oom)
+        self._tell("exited", {})
+        try:
+            hooks.run(self.plan, "poststop", b"stopped", 0)
+        except OSError:
+            pass
+        self.announce("exit", self.exited)
+        if left:
+            self.loop.after("rmdir", 0.05, self._remove_again)
+        self.loop.after("linger", _LINGER if self.connections else 0.0, self._let_go)
+
+    def _remove_again(self) -> None:
+        if controls.remove(self.plan["rmdir"]):  # type: ignore[arg-type]
+            self.loop.after("rmdir", 0.2, self._remove_again)
+
+    def _let_go(self) -> None:
+        self.loop.cancel("linger")
+        self.session.finish("exit")
+        self._leave()
+
+    def _leave(self) -> None:
+        """Stay until the last client has what is queued for it."""
+        self._leaving = True
+        if self.session.clients or self.execs.clients():
+            self.loop.after("leave", 0.05, self._leave)
+            return
+        try:
+            os.unlink(os.path.join(self.state, "monitor.sock"))
+        except OSError:
+            pass
+        self._tell("done", {})
+        self.loop.running = False
+
+    # -- forkserver --------------------------------------------------------------------------------------------------
+
+    def _tell(self, event: str, payload: Payload, attach: tuple[int, ...] = ()) -> None:
+        try:
+            channel.send(self.upstream, (0, event, payload), attach)
+        except OSError:
+            pass  # it was killed; the daemon starts another
+
+    def _keep(self, name: str, fd: int) -> None:
+        self._tell("keep", {"name": name}, (fd,))
+
+    def _from_forkserver(self, _: int) -> None:
+        try:
+            (_, event, payload), attached = channel.receive(self.upstream)
+        except OSError:
+            self.loop.forget(self.upstream.fileno())
+            return
+        streams.close_all(*attached)
+        if event == "reaped":
+            self._ended(payload["status"])  # type: ignore[arg-type]
+
+    # -- daemon ------------------------------------------------------------------------------------------------------
+
+    def _accept(self, _: int) -> None:
+        connection = channel.accept(self.server)
+        if connection is None:
+            return
+        self._serve(connection)
+        if self.exited is not None:
+            self._send(connection, (0, "exit", self.exited))
+        elif self.pid:
+            self._send(connection, (0, "started", self.describe()), (self.pidfd,))
+
+    def _serve(self, connection: socket.socket) -> None:
+        self.connections.append(connection)
+        self.loop.watch(connection.fileno(), READ, lambda _: self._request(connection))
+
+    def _hang_up(self, connection: socket.socket) -> None:
+        if connection in self.connections:
+            self.connections.remove(connection)
+            self.loop.forget(connection.fileno())
+            connection.close()
+        if self.birth is not None and not self.connections:
+            # Nobody is left who asked for it.
+            self.birth.abandon()
+            self._failed("start", 0, b"", "the daemon went away")
+
+    def _send(self, connection: socket.socket, message: channel.Message, attach: tuple[int, ...] = ()) -> None:
+        try:
+            channel.send(connection, message, attach, socket.MSG_DONTWAIT)
+        except OSError:
+            self._hang_up(connection)
+
+    def announce(self, event: str, payload: Payload, attach: tuple[int, ...] = ()) -> None:
+        """Tell every daemon that is connected."""
+        for connection in list(self.connections):
+            self._send(connection, (0, event, payload), attach)
+
+    def _forward(self, connection: socket.socket, event: str, payload: Payload, attached: list[int]) -> None:
+        self._send(connection, (0, event, payload), tuple(attached))
+        streams.close_all(*attached)
+
+    def reply(self, connection: socket.socket, serial: int, ok: bool, payload: Payload, *attach: int) -> None:
+        """Answer a request."""
+        if connection in self.connections:
+            self._send(connection, (serial, ok, payload), attach)
+
+    def _request(self, connection: socket.socket) -> None:
+        try:
+            (serial, verb, payload), attached = channel.receive(connection)
+        except OSError:
+            return self._hang_up(connection)
+        try:
+            _VERBS[str(verb)](self, connection, serial, payload, attached)
+        except (OSError, KeyError) as error:
+            streams.close_all(*attached)
+            number = error.errno if isinstance(error, OSError) else 0
+            self.reply(connection, serial, False, {"step": verb, "errno": number or 0, "path": b"", "text": str(error)})
+
+    def attach(self, session: streams.Session, connection: socket.socket, fd: int, want: Want) -> None:
+        """Take over a client; the daemon hears when it ends."""
+        number = want.get("id", 0)
+
+        def ended(reason: str) -> None:
+            if connection in self.connections:
+                self._send(connection, (0, "detached", {"id": number, "reason": reason}))
+
+        session.attach(fd, {**want, "ended": ended})
+
+    def _go(self, connection: socket.socket, serial: int, payload: Payload, attached: list[int]) -> None:
+        if self.birth is not None:
+            if payload.get("error"):
+                self.birth.abandon()
+                return self._failed("network", 0, b"", str(payload["error"]))
+            self.birth.go()
+
+    def _attach(self, connection: socket.socket, serial: int, payload: Payload, attached: list[int]) -> None:
+        self.attach(self.session, connection, attached.pop(), payload)
+        self.reply(connection, serial, True, {})
+
+    def _exec(self, connection: socket.socket, serial: int, payload: Payload, attached: list[int]) -> None:
+        self.execs.start(connection, serial, payload, attached)
+
+    def _resize(self, connection: socket.socket, serial: int, payload: Payload, attached: list[int]) -> None:
+        session = self.execs.session(str(payload["exec"])) if payload.get("exec") else self.session
+        session.resize(int(payload["rows"]), int(payload["columns"]))  # type: ignore[call-overload]
+        self.reply(connection, serial, True, {})
+
+    def _network(self, connection: socket.socket, serial: int, payload: Payload, attached: list[int]) -> None:
+        with_fds = spawn.network_socket(self.pidfd)
+        self.reply(connection, serial, True, {}, *with_fds)
+        streams.close_all(*with_fds)
+
+    def _seen(self, connection: socket.socket, serial: int, payload: Payload, attached: list[int]) -> None:
+        if payload.get("exec"):
+            self.execs.let_go(str(payload["exec"]))
+        elif self.exited is not None and not self._leaving:
+            self._let_go()
+
+
+_VERBS: dict[str, Callable[..., None]] = {
+    "go": Monitor._go,
+    "attach": Monitor._attach,
+    "exec": Monitor._exec,
+    "resize": Monitor._resize,
+    "network": Monitor._network,
+    "seen": Monitor._seen,
+}

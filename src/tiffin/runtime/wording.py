@@ -1,0 +1,38 @@
+"""Failures of a start in the words of Docker and runc: the docker CLI derives its exit status 126 or 127 from them."""
+
+import os
+
+_TASK = (
+    "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
+    "unable to start container process: "
+)
+_EXEC = "OCI runtime exec failed: exec failed: unable to start container process: "
+
+
+def start_failure(step: str, number: int, path: str, text: str) -> str:
+    """Of a container's first process. step and path: see plan.py; number: errno, or 0."""
+    return f"{_TASK}{_reason(step, number, path, text)}: unknown"
+
+
+def exec_failure(step: str, number: int, path: str, text: str) -> str:
+    """Of a further process."""
+    return f"{_EXEC}{_reason(step, number, path, text)}: unknown"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _reason(step: str, number: int, path: str, text: str) -> str:
+    what = (text or os.strerror(number)).lower() if text == os.strerror(number) else text
+    if step == "exec":
+        return f"exec: {_quoted(path)}: {what}" if path else f"exec: {what}"
+    if step == "chdir":
+        return f"error during container init: chdir to cwd ({_quoted(path)}) set in config.json failed: {what}"
+    if step in ("mount", "rootfs", "mask", "readonly", "device", "symlink", "file", "directory", "source"):
+        return f"error during container init: error mounting {_quoted(path)} to rootfs ({step}): {what}"
+    if step == "cgroup":
+        return f"unable to apply cgroup configuration: failed to write {_quoted(path)}: {what}"
+    place = f" {_quoted(path)}" if path else ""
+    return f"error during container init: {step}{place}: {what}"
