@@ -1,0 +1,151 @@
+"""`rmi` and `image prune`, with docker's rules of what stands in the way (and docker's words for it)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tiffin.errors import Conflict, Forbidden, NotFound
+from tiffin.images.catalog import Catalog
+from tiffin.images.events import Publish, Users
+from tiffin.model.digest import Digest, chain_ids
+from tiffin.model.reference import Reference, parse_reference
+from tiffin.snapshots import Snapshotter
+
+
+@dataclass(frozen=True, slots=True)
+class Untagged:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    digest: Digest
+
+
+Removed = Untagged | Deleted
+
+
+def _single(names: list[Reference]) -> bool:
+    """At most one tag, and all names in one repository."""
+    return len({name.name for name in names}) <= 1 and sum(1 for name in names if name.digest is None) <= 1
+
+
+class Removal:
+    def __init__(self, catalog: Catalog, snapshots: Snapshotter, users: Callable[[], Users], publish: Publish) -> None:
+        self._catalog = catalog
+        self._snapshots = snapshots
+        self._users = users
+        self._publish = publish
+
+    def remove(self, text: str, *, force: bool, prune: bool) -> list[Removed]:
+        """Untag, and delete what has no name left. prune: parents without names and children go too.
+
+        NotFound, or Conflict for an image that something needs.
+        """
+        image = self._catalog.resolve(text)
+        if self._catalog.image(image).reserved:
+            raise Forbidden(f"{text}: the reserved image of this machine can't be removed")
+        removed: list[Removed] = []
+        names = self._catalog.names(image)
+        by_name = not image.removeprefix("sha256:").startswith(text.removeprefix("sha256:"))
+        if by_name:
+            if not force and _single(names) and (users := self._users().using(image)):
+                raise Conflict(
+                    f'conflict: unable to remove repository reference "{text}" (must force) - '
+                    f"container {users[0].id[:12]} is using its referenced image {image[7:19]}"
+                )
+            self._untag(image, self._named(text, names), removed)
+            if self._catalog.names(image):
+                return removed
+        elif _single(names):
+            self._check(image, force=force, named=False)
+            self._untag(image, names, removed)
+        self._delete(image, removed, force=force, prune=prune, quiet=by_name)
+        return removed
+
+    def _named(self, text: str, names: list[Reference]) -> list[Reference]:
+        """The name that was given; with a repository's last tag its digests go too."""
+        given = parse_reference(text).with_default_tag()
+        gone = [name for name in names if str(name) == str(given)]
+        if given.digest:
+            gone = [name for name in names if name.digest == given.digest and name.name == given.name]
+        rest = [name for name in names if name not in gone and name.name == given.name]
+        if not given.digest and all(name.digest for name in rest):
+            gone += rest
+        return gone
+
+    def _untag(self, image: Digest, names: list[Reference], removed: list[Removed]) -> None:
+        self._catalog.untag(names)
+        for name in names:
+            removed.append(Untagged(name.familiar))
+            self._publish("untag", image, {"name": name.familiar})
+
+    def _conflict(self, image: Digest, *, force: bool, named: bool) -> tuple[str, bool, bool] | None:
+        """(reason, whether force can't help, whether a container is it)"""
+        users = self._users().using(image)
+        running = next((user for user in users if user.running), None)
+        if self._catalog.children(image):
+            return "image has dependent child images", True, False
+        if running:
+            return f"image is being used by running container {running.id[:12]}", True, True
+        if force:
+            return None
+        if named and self._catalog.names(image):
+            return "image is referenced in multiple repositories", False, False
+        if users:
+            return f"image is being used by stopped container {users[0].id[:12]}", False, True
+        return None
+
+    def _check(self, image: Digest, *, force: bool, named: bool) -> None:
+        conflict = self._conflict(image, force=force, named=named)
+        if conflict:
+            reason, hard, _ = conflict
+            how = "cannot be forced" if hard else "must be forced"
+            raise Conflict(f"conflict: unable to delete {image[7:19]} ({how}) - {reason}")
+
+    def _delete(self, image: Digest, removed: list[Removed], *, force: bool, prune: bool, quiet: bool) -> None:
+        while True:
+            conflict = self._conflict(image, force=force, named=True)
+            if conflict and quiet and (self._catalog.names(image) or conflict[2] or conflict[1]):
+                return
+            self._check(image, force=force, named=True)
+            before = self._catalog.image(image)
+            self._untag(image, self._catalog.names(image), removed)
+            self._catalog.remove(image)
+            removed.append(Deleted(image))
+            self._publish("delete", image, {"name": image})
+            needed = {chain for other in self._catalog.images() for chain in chain_ids(other.config.diff_ids)}
+            removed += [Deleted(chain) for chain in reversed(chain_ids(before.config.diff_ids)) if chain not in needed]
+            if not prune or before.parent is None or self._catalog_lacks(before.parent):
+                return
+            # a parent goes only where nothing else wants it
+            image, force, quiet = before.parent, False, True
+
+    def _catalog_lacks(self, image: Digest) -> bool:
+        return all(other.id != image for other in self._catalog.images())
+
+    def unused(self, *, dangling: bool) -> list[Digest]:
+        """Images that prune may take: without a name (dangling), or whatever no container uses."""
+        found = []
+        users = self._users()
+        images = self._catalog.images()
+        parents = {image.parent for image in images}
+        for image in images:
+            nameless = not image.repo_tags and not image.repo_digests
+            if image.reserved or (nameless and image.id in parents) or (dangling and image.repo_tags):
+                continue
+            if not users.using(image.id):
+                found.append(image.id)
+        return found
+
+    def prune(self, image: Digest) -> list[Removed]:
+        """Remove one of `unused` with all its names; nothing where it has come into use meanwhile."""
+        removed: list[Removed] = []
+        try:
+            for name in self._catalog.names(image):
+                if name in self._catalog.names(image):  # a repository's digests go with its last tag
+                    removed += self.remove(name.familiar, force=False, prune=True)
+            if not removed:
+                removed += self.remove(image, force=False, prune=True)
+        except (Conflict, NotFound):
+            pass  # it is needed after all, or gone with another
+        return removed

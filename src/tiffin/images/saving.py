@@ -1,0 +1,111 @@
+"""`save`: images as one archive that is Docker's and an OCI layout at once, as docker 25 and later write it."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tiffin.content.blobs import CHUNK, BlobStore
+from tiffin.errors import Unsupported
+from tiffin.model.descriptor import Descriptor
+from tiffin.model.digest import Digest, digest_of
+from tiffin.model.image import Image
+from tiffin.model.reference import Reference
+from tiffin.snapshots.tar import END, Entry, Kind, entry_header, padding
+
+_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+
+
+@dataclass(slots=True)
+class Saved:
+    """One image and the names it is saved under."""
+
+    image: Image
+    names: list[Reference] = field(default_factory=list)
+
+
+def archive(blobs: BlobStore, images: Sequence[Saved]) -> Iterator[bytes]:
+    """The archive, blobs as they lie: what is loaded again has the same manifests and layers, to the byte."""
+    yield from (_directory("blobs/"), _directory("blobs/sha256/"))
+    written: set[Digest] = set()
+    for saved in images:
+        manifest = saved.image.manifest
+        for digest in (*(layer.digest for layer in manifest.layers), saved.image.id, digest_of(manifest.raw)):
+            if digest not in written:
+                written.add(digest)
+                yield from _blob(blobs, digest)
+    yield from _document("index.json", _index(images))
+    yield from _document("manifest.json", _manifest(images))
+    yield from _document("oci-layout", _LAYOUT)
+    yield from _document("repositories", _repositories(images))
+    yield END
+
+
+def check(blobs: BlobStore, images: Sequence[Saved]) -> None:
+    """Before the first byte is sent. Unsupported where an image is not wholly here."""
+    for saved in images:
+        missing = [layer.digest for layer in saved.image.manifest.layers if not blobs.exists(layer.digest)]
+        if saved.image.reserved or missing:
+            name = saved.names[0].familiar if saved.names else saved.image.short_id
+            raise Unsupported(f"cannot save {name}: it holds the root file system of this machine, which is not stored")
+
+
+def _directory(name: str) -> bytes:
+    return entry_header(Entry(name.encode(), Kind.DIRECTORY, 0o755))
+
+
+def _blob(blobs: BlobStore, digest: Digest) -> Iterator[bytes]:
+    size = blobs.size(digest)
+    yield entry_header(Entry(f"blobs/sha256/{digest[7:]}".encode(), size=size))
+    with blobs.open(digest) as file:
+        while data := file.read(CHUNK):
+            yield data
+    yield padding(size)
+
+
+def _document(name: str, data: bytes) -> Iterator[bytes]:
+    yield entry_header(Entry(name.encode(), size=len(data)))
+    yield data + padding(len(data))
+
+
+def _index(images: Sequence[Saved]) -> bytes:
+    manifests = []
+    for saved in images:
+        manifest, platform = saved.image.manifest, saved.image.config.platform
+        annotations: list[dict[str, str]] = [
+            {"io.containerd.image.name": str(name), "org.opencontainers.image.ref.name": name.tag or "latest"}
+            for name in saved.names
+        ]
+        for annotation in annotations or [{}]:
+            described = Descriptor(
+                manifest.media_type, digest_of(manifest.raw), len(manifest.raw), annotation, platform
+            )
+            manifests.append(described.document())
+    media_type = "application/vnd.oci.image.index.v1+json"
+    return _json({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests})
+
+
+def _manifest(images: Sequence[Saved]) -> bytes:
+    return _json(
+        [
+            {
+                "Config": f"blobs/sha256/{saved.image.id[7:]}",
+                "RepoTags": [name.familiar for name in saved.names] or None,
+                "Layers": [f"blobs/sha256/{layer.digest[7:]}" for layer in saved.image.manifest.layers],
+            }
+            for saved in images
+        ]
+    )
+
+
+def _repositories(images: Sequence[Saved]) -> bytes:
+    found: dict[str, dict[str, str]] = {}
+    for saved in images:
+        layers = saved.image.manifest.layers
+        for name in saved.names:
+            if layers and name.tag:
+                found.setdefault(name.familiar_name, {})[name.tag] = layers[-1].digest[7:]
+    return _json(found)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

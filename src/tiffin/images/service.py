@@ -1,0 +1,277 @@
+"""The images of this machine, whole: what handlers and use cases call.
+
+Every method blocks and may be called from any thread; `load`, `save`, `import_`, `commit`, `remove` and `prune` take
+their time and belong off the event loop. `get` costs two queries.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from tiffin.content.blobs import BlobStore
+from tiffin.content.compression import Readable
+from tiffin.content.ledger import Ledger
+from tiffin.errors import Forbidden, Invalid, NotFound, TiffinError, Unsupported
+from tiffin.images import archives, host, saving
+from tiffin.images.arrival import Arrivals
+from tiffin.images.catalog import Catalog, no_such_image
+from tiffin.images.events import Message, NoUsers, Publish, Report, Users, silent
+from tiffin.images.listing import Listing, Query, Step
+from tiffin.images.making import Commit, Making
+from tiffin.images.removal import Deleted, Removal, Removed
+from tiffin.model.digest import Digest, chain_ids, digest_of
+from tiffin.model.image import Image
+from tiffin.model.platform import Platform
+from tiffin.model.reference import Reference, parse_reference
+from tiffin.snapshots import Snapshotter
+
+log = logging.getLogger(__name__)
+
+References = Callable[[], Iterable[Digest]]
+
+
+def _unheard(action: str, actor: str, attributes: object) -> None:
+    pass
+
+
+class Images:
+    """users: who needs images; set by the composition root once the containers exist.
+
+    publish is called with (action, image ID, attributes) from the thread that did it.
+    """
+
+    def __init__(
+        self, ledger: Ledger, blobs: BlobStore, snapshots: Snapshotter, *, publish: Publish = _unheard
+    ) -> None:
+        self.users: Users = NoUsers()
+        self.kept_blobs: list[References] = []  # other domains that refer to blobs
+        self.kept_chains: list[References] = []  # and to layers
+        self.publish = publish
+        self.blobs = blobs
+        self.snapshots = snapshots
+        self._catalog = Catalog(ledger, blobs)
+        self._arrivals = Arrivals(self._catalog, blobs, snapshots)
+        self._making = Making(blobs, snapshots, self._arrivals)
+        self._listing = Listing(self._catalog, snapshots)
+        self._removal = Removal(self._catalog, snapshots, lambda: self.users, self._published)
+
+    def _published(self, action: str, actor: str, attributes: object) -> None:
+        self.publish(action, actor, attributes)  # type: ignore[arg-type]
+
+    def reserve_host(self, hidden: Collection[Path]) -> None:
+        """Offer the image `host`. Nothing happens where the snapshot driver can't."""
+        try:
+            self._catalog.reserve(host.image(self.snapshots, hidden))
+        except Unsupported as error:
+            log.info("no host image: %s", error)
+
+    def get(self, reference: str) -> Image:
+        """By name, digest, ID or its beginning. NotFound `No such image: x:latest`, Invalid for what is no name."""
+        return self._catalog.get(reference)
+
+    def select(self, query: Query | None = None) -> list[Image]:
+        return self._listing.images(query or Query())
+
+    def history(self, reference: str) -> list[Step]:
+        return self._listing.history(reference)
+
+    def tag(self, source: str, target: str) -> None:
+        """Give an image another name. Invalid for a name with a digest, Forbidden for a reserved one."""
+        name = self._new_name(target)
+        image = self.get(source)
+        if image.reserved:
+            raise Forbidden(f"{source}: the reserved image of this machine has no other name")
+        self._catalog.tag(name, image.id)
+        self._written()
+        self.publish("tag", image.id, {"name": name.familiar})
+
+    def _new_name(self, text: str) -> Reference:
+        name = parse_reference(text)
+        if name.digest:
+            raise Invalid("refusing to create a tag with a digest reference")
+        if name.with_default_tag() == host.NAME:
+            raise Forbidden(f"{name.familiar}: this name is reserved for the root file system of this machine")
+        return name.with_default_tag()
+
+    def load(
+        self, stream: Readable, *, platform: Platform | None = None, quiet: bool = False, report: Report = silent
+    ) -> list[Image]:
+        """Every image of an archive (docker's or OCI's, compressed or not). Invalid for a damaged or hostile one.
+
+        Reports `Loaded image: x` or `Loaded image ID: sha256:…` for each, and progress unless quiet.
+        """
+        progress = silent if quiet else report
+        loaded = []
+        try:
+            with self.blobs.lease() as lease:
+                archive = archives.Archive(self.blobs, lease)
+                archive.take(stream)
+                for parts in list(archives.images(archive, self.blobs, platform)):
+                    if any(name == host.NAME for name in parts.names):
+                        raise Forbidden("host:latest is reserved for the root file system of this machine")
+                    self._replaced(parts.names, parts.config.id, report)
+                    self._arrivals.add(parts, lease, progress)
+                    image = self._catalog.image(parts.config.id)
+                    loaded.append(image)
+                    for name in parts.names:
+                        report(Message(f"Loaded image: {name.familiar}\n"))
+                    if not parts.names:
+                        report(Message(f"Loaded image ID: {image.id}\n"))
+                    shown = parts.names[0].familiar if parts.names else image.id
+                    self.publish("load", image.id, {"name": shown})
+        finally:
+            # what the archive held beyond its images, or of one that was refused
+            self.collect()
+        self._written()
+        return loaded
+
+    def _replaced(self, names: Sequence[Reference], image: Digest, report: Report) -> None:
+        for name in names:
+            before = self._catalog.named(name)
+            if before not in (None, image):
+                text = (
+                    f"The image {name.familiar} already exists, renaming the old one with ID {before} to empty string\n"
+                )
+                report(Message(text))
+
+    def save(self, references: Sequence[str]) -> Iterator[bytes]:
+        """One archive of several images: a name with its tag, a repository with all of them, an ID without names.
+
+        NotFound and Unsupported come before the first byte. What is saved is kept until the iterator is closed.
+        """
+        chosen: dict[Digest, saving.Saved] = {}
+        for text in references:
+            for image, name in self._chosen(text):
+                saved = chosen.setdefault(image.id, saving.Saved(image))
+                if name and name not in saved.names:
+                    saved.names.append(name)
+        saving.check(self.blobs, list(chosen.values()))
+        return self._saved(list(chosen.values()))
+
+    def _saved(self, chosen: list[saving.Saved]) -> Iterator[bytes]:
+        with self.blobs.lease() as lease:
+            for saved in chosen:
+                manifest = saved.image.manifest
+                for digest in (saved.image.id, digest_of(manifest.raw), *(layer.digest for layer in manifest.layers)):
+                    self.blobs.lease_blob(lease, digest)
+            for saved in chosen:
+                shown = saved.names[0].familiar if saved.names else saved.image.id
+                self.publish("save", saved.image.id, {"name": shown})
+            yield from saving.archive(self.blobs, chosen)
+
+    def _chosen(self, text: str) -> list[tuple[Image, Reference | None]]:
+        image = self._catalog.resolve(text) if not self._is_repository(text) else None
+        if image is None:
+            tags = self._catalog.tags_of(parse_reference(text))
+            return [(self._catalog.image(digest), name) for name, digest in tags]
+        found = self._catalog.image(image)
+        try:
+            name = parse_reference(text).with_default_tag()
+        except Invalid:
+            return [(found, None)]
+        return [(found, name if name.tag and name.familiar in found.repo_tags else None)]
+
+    def _is_repository(self, text: str) -> bool:
+        try:
+            name = parse_reference(text)
+        except Invalid:
+            return False
+        return not name.tag and not name.digest and bool(self._catalog.tags_of(name))
+
+    def import_(
+        self,
+        stream: Readable,
+        name: str = "",
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: Platform | None = None,
+    ) -> Image:
+        """An image of a root file system's tar. name: `repository[:tag]` or empty."""
+        reference = self._new_name(name) if name else None
+        try:
+            digest = self._making.imported(stream, reference, changes=changes, message=message, platform=platform)
+        finally:
+            self.collect()
+        self._written()
+        self.publish("import", digest, {"name": reference.familiar if reference else digest})
+        return self._catalog.image(digest)
+
+    def commit(self, image: str | None, commit: Commit) -> Image:
+        """An image of what a snapshot changed since its image. The caller has frozen whoever writes to it."""
+        if commit.name:
+            self._new_name(str(commit.name))
+        digest = self._making.committed(self._catalog.get(image) if image else None, commit)
+        self._written()
+        return self._catalog.image(digest)
+
+    def remove(self, reference: str, *, force: bool = False, prune: bool = True) -> list[Removed]:
+        """docker's `rmi`. NotFound, Conflict (docker's words), Forbidden for the reserved image."""
+        removed = self._removal.remove(reference, force=force, prune=prune)
+        self._swept(removed)
+        return removed
+
+    def prune(self, wanted: Callable[[Image], bool], *, dangling: bool = True) -> tuple[list[Removed], int]:
+        """Remove what no container uses and `wanted` agrees to; with the bytes freed."""
+        removed: list[Removed] = []
+        for digest in self._removal.unused(dangling=dangling):
+            try:
+                image = self._catalog.image(digest)
+            except NotFound:
+                continue
+            if wanted(image):
+                removed += self._removal.prune(digest)
+        return removed, self._swept(removed)
+
+    def _swept(self, removed: list[Removed]) -> int:
+        self._written()
+        return self.collect() if any(isinstance(item, Deleted) for item in removed) else 0
+
+    def collect(self) -> int:
+        """Remove layers and blobs that nothing refers to; the bytes freed. At start, and after removals."""
+        chains = [image.chain for image in self._catalog.images() if image.chain]
+        others = [chain for references in self.kept_chains for chain in references()]
+        freed = self.snapshots.sweep([*chains, *self._arrivals.chains(), *others])
+        return freed + self.blobs.sweep(self._referenced)
+
+    def _referenced(self) -> set[Digest]:
+        return self._catalog.blobs().union(*(references() for references in self.kept_blobs))
+
+    def size(self) -> int:
+        """Bytes of all layers, each counted once (`LayersSize` of `system df`)."""
+        chains = {chain for image in self._catalog.images() for chain in chain_ids(image.config.diff_ids)}
+        return sum(layer.size for layer in self.snapshots.layers() if layer.chain in chains)
+
+    def shared_sizes(self) -> dict[Digest, int]:
+        """For each image the bytes of its layers that other images have too."""
+        sizes = {layer.chain: layer.size for layer in self.snapshots.layers()}
+        images = {image.id: chain_ids(image.config.diff_ids) for image in self._catalog.images()}
+        count: dict[Digest, int] = {}
+        for chains in images.values():
+            for chain in chains:
+                count[chain] = count.get(chain, 0) + 1
+        return {
+            image: sum(sizes.get(chain, 0) for chain in chains if count[chain] > 1) for image, chains in images.items()
+        }
+
+    def find(self, reference: Reference) -> Image:
+        """By name alone: an ID is no name. NotFound as `get`."""
+        digest = self._catalog.named(reference)
+        if digest is None:
+            raise no_such_image(reference.familiar)
+        return self._catalog.image(digest)
+
+    def _written(self) -> None:
+        """Bring `index.json` up to date for other readers of the layout."""
+        entries = []
+        for image in self._catalog.images():
+            if image.reserved:
+                continue
+            raw = image.manifest.raw
+            entry = {"mediaType": image.manifest.media_type, "digest": digest_of(raw), "size": len(raw)}
+            named = [{"annotations": {"org.opencontainers.image.ref.name": tag}} for tag in image.repo_tags]
+            entries += [{**entry, **name} for name in named or [{}]]
+        try:
+            self.blobs.write_index(entries)
+        except (OSError, TiffinError) as error:  # nothing here reads it: the change itself is done
+            log.warning("cannot write index.json: %s", error)
