@@ -20,15 +20,17 @@ from tiffin.networks.registry import Registry
 from tiffin.networks.relay import Relay
 
 T = TypeVar("T")
+Tell = Callable[[str, Network, str], None]
+"""Called on the event loop: `create`, `destroy`, `connect` or `disconnect`, the network, a container's id or ""."""
 
 
 class Sandbox(Protocol):
-    """A container's network namespace: `netlink` is the fd of a NETLINK_ROUTE socket made inside, `netns` its own."""
+    """A network namespace: `netlink` is the fd of a NETLINK_ROUTE socket made inside, `namespace` its own."""
 
     @property
     def netlink(self) -> int: ...
     @property
-    def netns(self) -> int: ...
+    def namespace(self) -> int: ...
 
 
 class Kernel:
@@ -50,13 +52,20 @@ class Attachments:
     """Who is on which network. `registry`, `places` and `rules` are shared with `service`."""
 
     def __init__(
-        self, records: Records, registry: Registry, places: Places, rules: firewall.Firewall, kernel: Kernel
+        self,
+        records: Records,
+        registry: Registry,
+        places: Places,
+        rules: firewall.Firewall,
+        kernel: Kernel,
+        tell: Tell,
     ) -> None:
         self._records = records
         self._registry = registry
         self._places = places
         self._firewall = rules
         self._kernel = kernel
+        self._tell = tell
         self._ports = ports.Ports()
         self._endpoints: dict[str, Endpoints] = {}
         self._relays: dict[str, Relay] = {}
@@ -153,22 +162,23 @@ class Attachments:
 
     async def attach(self, endpoints: Endpoints, sandbox: Sandbox) -> None:
         """Make the interfaces in the sandbox and open the ports. Raises Internal; `release` then cleans up."""
-        if not any(one.interface for one in endpoints.endpoints):
-            return
         wired = [(self._registry.get(one.network_id), one) for one in endpoints.endpoints if one.interface]
 
         def work() -> None:
             self._records.keep_endpoints(endpoints)
             for network, one in wired:
                 hairpin = one.gateway and bool(endpoints.published)
-                bridges.attach(network, one, netlink=sandbox.netlink, namespace=sandbox.netns, hairpin=hairpin)
+                bridges.attach(network, one, netlink=sandbox.netlink, namespace=sandbox.namespace, hairpin=hairpin)
             self._firewall.publish(_mappings(endpoints))
 
-        try:
-            await self._kernel.do(work)
-        except OSError as error:
-            raise Internal(f"failed to set up container networking: {words(error)}") from error
-        self._relay(endpoints)
+        if wired:
+            try:
+                await self._kernel.do(work)
+            except OSError as error:
+                raise Internal(f"failed to set up container networking: {words(error)}") from error
+            self._relay(endpoints)
+        for place in endpoints.endpoints:
+            self._tell("connect", self._registry.get(place.network_id), endpoints.container_id)
 
     def _relay(self, endpoints: Endpoints) -> None:
         way = next((one for one in endpoints.endpoints if one.gateway), None)
@@ -208,6 +218,8 @@ class Attachments:
                 self._ports.give_back(endpoints.published)
                 for one in endpoints.endpoints:
                     self._places.give_back(one)
+                    if (network := self._registry.find(one.network_id)) is not None:
+                        self._tell("disconnect", network, container_id)
 
     async def connect(
         self, reference: str, container: Container, request: EndpointRequest, sandbox: Sandbox
@@ -231,7 +243,7 @@ class Attachments:
 
         def work() -> None:
             self._records.keep_endpoints(after)
-            bridges.attach(network, place, netlink=sandbox.netlink, namespace=sandbox.netns)
+            bridges.attach(network, place, netlink=sandbox.netlink, namespace=sandbox.namespace)
 
         try:
             await self._kernel.do(work)
@@ -240,6 +252,7 @@ class Attachments:
             self._places.give_back(place)
             await self._kernel.do(lambda: self._records.keep_endpoints(before))
             raise Internal(f"failed to set up container networking: {words(error)}") from error
+        self._tell("connect", network, container.id)
         return place
 
     async def disconnect(self, reference: str, container_id: str) -> Network:
@@ -268,6 +281,7 @@ class Attachments:
         finally:
             self._ports.give_back(leaving)
             self._places.give_back(place)
+        self._tell("disconnect", network, container_id)
         return network
 
 

@@ -17,7 +17,8 @@ from tiffin.errors import Forbidden, Internal, NotFound
 from tiffin.model.network import Network, NetworkRequest
 from tiffin.networks import bridges, definition
 from tiffin.networks.addresses import DEFAULT_SPACES, IPNetwork
-from tiffin.networks.attachments import Attachments, Kernel, words
+from tiffin.networks.attachments import Attachments, Kernel, Tell, words
+from tiffin.networks.attachments import check_joinable as check_joinable
 from tiffin.networks.definition import Defaults
 from tiffin.networks.firewall import Firewall
 from tiffin.networks.placing import Places
@@ -28,14 +29,21 @@ from tiffin.networks.registry import Registry
 class Networks:
     """The networks of one daemon."""
 
-    def __init__(self, records: Records, defaults: Defaults = Defaults()) -> None:
+    def __init__(
+        self,
+        records: Records,
+        defaults: Defaults = Defaults(),
+        *,
+        tell: Tell = lambda action, network, container_id: None,
+    ) -> None:
         self._records = records
+        self._tell = tell
         self._defaults = defaults if defaults.spaces else replace(defaults, spaces=DEFAULT_SPACES)
         self._registry = Registry()
         self._places = Places()
         self._firewall = Firewall()
         self._kernel = Kernel()
-        self._attachments = Attachments(records, self._registry, self._places, self._firewall, self._kernel)
+        self._attachments = Attachments(records, self._registry, self._places, self._firewall, self._kernel, tell)
         self._creating = asyncio.Lock()
         # the containers' side, documented there
         self.reserve = self._attachments.reserve
@@ -114,6 +122,7 @@ class Networks:
                 self._registry.discard(network.id)
                 raise Internal(f"cannot create network {network.name}: {words(error)}") from error
             self._places.open(network)
+        self._tell("create", network, "")
         return network
 
     def _build(self, network: Network) -> None:
@@ -147,6 +156,7 @@ class Networks:
                 self._registry.add(network)
                 raise Internal(f"error while removing network: {words(error)}") from error
             self._places.close(network.id)
+        self._tell("destroy", network, "")
         return network
 
     def _demolish(self, network: Network) -> None:

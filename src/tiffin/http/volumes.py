@@ -1,0 +1,124 @@
+"""/volumes: list, inspect, create, remove, prune."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+
+from msgspec import UNSET
+
+from tiffin.engine.moments import rfc3339
+from tiffin.errors import Invalid, Unavailable
+from tiffin.http import response
+from tiffin.http.filters import Filters
+from tiffin.http.request import Request
+from tiffin.http.response import Response
+from tiffin.http.router import route
+from tiffin.model.volume import Volume, VolumeUsage
+from tiffin.wire import volumes as wire
+
+_FILTERS = ("dangling", "driver", "label", "name")
+_PRUNE_FILTERS = ("label", "label!", "all")
+
+
+@route("GET", "/volumes")
+async def listing(request: Request) -> Response:
+    """Every volume that the filters let through."""
+    volumes = request.services.volumes
+    filters = request.query.filters(_FILTERS)
+    found = [one for one in volumes.all() if _matches(one, filters, used=bool(volumes.holders(one.name)))]
+    return response.json(wire.VolumeList(volumes=[shape(one) for one in found]))
+
+
+@route("POST", "/volumes/create")
+async def create(request: Request) -> Response:
+    """Make a volume, or find the one of that name."""
+    body = await request.json(wire.VolumeCreate)
+    volume = await asyncio.to_thread(
+        request.services.volumes.create,
+        body.name,
+        driver=body.driver,
+        options=body.driver_opts or {},
+        labels=body.labels or {},
+    )
+    return response.json(shape(volume), status=201)
+
+
+@route("POST", "/volumes/prune")
+async def prune(request: Request) -> Response:
+    """Remove volumes that no container has: from 1.42 on only nameless ones, unless `all`."""
+    filters = request.query.filters(_PRUNE_FILTERS)
+    everything = filters.flag("all") or not request.since("1.42")
+
+    def wanted(volume: Volume) -> bool:
+        return (everything or volume.anonymous) and _has_labels(volume.labels, filters)
+
+    removed, freed = await asyncio.to_thread(request.services.volumes.prune, wanted)
+    request.services.events.publish("volume", "prune", "", {"reclaimed": str(freed)})
+    return response.json(wire.VolumesPruned(volumes_deleted=removed or None, space_reclaimed=freed))
+
+
+@route("GET", "/volumes/{name:.*}")
+async def inspect(request: Request) -> Response:
+    """One volume."""
+    return response.json(shape(request.services.volumes.get(request["name"])))
+
+
+@route("PUT", "/volumes/{name:.*}", since="1.42")
+async def update(request: Request) -> Response:
+    """Cluster volumes only, and there is no cluster."""
+    raise Unavailable(
+        'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to '
+        "swarm and try again."
+    )
+
+
+@route("DELETE", "/volumes/{name:.*}")
+async def remove(request: Request) -> Response:
+    """Remove a volume that no container has; with `force` a missing one is no error."""
+    force = request.query.flag("force")
+    await asyncio.to_thread(request.services.volumes.remove, request["name"], force=force)
+    return response.empty()
+
+
+def shape(volume: Volume, usage: VolumeUsage | None = None) -> wire.Volume:
+    """As the API has it; with its usage in /system/df."""
+    return wire.Volume(
+        created_at=rfc3339(volume.created - volume.created % 10**9),
+        driver=volume.driver,
+        labels=dict(volume.labels) or None,
+        mountpoint=volume.mountpoint,
+        name=volume.name,
+        options=dict(volume.options) or None,
+        usage_data=UNSET if usage is None else wire.UsageData(size=usage.size, ref_count=usage.references),
+    )
+
+
+def _matches(volume: Volume, filters: Filters, *, used: bool) -> bool:
+    if "dangling" in filters and filters.flag("dangling") == used:
+        return False
+    if (drivers := filters.values_of("driver")) and volume.driver not in drivers:
+        return False
+    if (names := filters.values_of("name")) and not any(_named(volume.name, name) for name in names):
+        return False
+    return _has_labels(volume.labels, filters)
+
+
+def _named(name: str, pattern: str) -> bool:
+    if pattern in name:
+        return True
+    try:
+        return re.search(pattern, name) is not None
+    except re.error as error:
+        raise Invalid(f"invalid filter 'name={pattern}': {error}") from error
+
+
+def _has_labels(labels: Mapping[str, str], filters: Filters) -> bool:
+    asked, refused = filters.values_of("label"), filters.values_of("label!")
+    return all(_labelled(labels, one) for one in asked) and not any(_labelled(labels, one) for one in refused)
+
+
+def _labelled(labels: Mapping[str, str], wanted: str) -> bool:
+    key, separator, value = wanted.partition("=")
+    return key in labels and (not separator or labels[key] == value)
