@@ -100,3 +100,9 @@ def parse(options: Iterable[str]) -> Options:
 def _combine(set_: int, clear: int, more: int, less: int) -> tuple[int, int]:
     """Access time is a field of three bits, not a set: whoever speaks of it last says all of it."""
     return set_ & ~less | more, clear & ~more | less
+
+
+def known() -> set[str]:
+    """Every option that is not handed to the file system."""
+    named = {"bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"}
+    return {*_ATTRIBUTES, *_RECURSIVE, *PROPAGATION, *_SUPERBLOCK, *_IGNORED, *named}

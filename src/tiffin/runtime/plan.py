@@ -48,6 +48,7 @@ codec may be looked up.
         "personality": None | int,
         "memory_policy": None | (mode, node mask: int, bit n is node n),
         "affinity": None | (cpu, ...),
+        "preserve": int,                # descriptors from 3 on that the program inherits (--preserve-fds, LISTEN_FDS)
     }
 
 Keys of plan and process that are None, empty or False by default may be left out. `defaults` fills them in.
@@ -101,6 +102,7 @@ _PROCESS: dict[str, object] = {
     "personality": None,
     "memory_policy": None,
     "affinity": None,
+    "preserve": 0,
 }
 
 

@@ -233,6 +233,7 @@ class Tail:
         self.environment = dict(item.split(b"=", 1) for item in process["env"] if b"=" in item)  # type: ignore[attr-defined]
         self.executable = b""
         self.notify = -1
+        self.first_closed: int = 3 + process.get("preserve", 0)  # type: ignore[operator]
 
     def find(self, process: Process) -> None:
         """Resolve the executable: before the filter, which may forbid stat."""
@@ -251,5 +252,5 @@ class Tail:
 
     def replace(self) -> None:
         """close_range (marks only: the error pipe must live until execve succeeds), then execve."""
-        fds.close_range(3, 0xFFFFFFFF, fds.CLOSE_RANGE_CLOEXEC)
+        fds.close_range(self.first_closed, 0xFFFFFFFF, fds.CLOSE_RANGE_CLOEXEC)
         os.execve(self.executable, self.argv, self.environment)
