@@ -219,8 +219,9 @@ def _root(spec: Mapping[str, Any], bundle: str, root: RootMount | None, at: str 
         return plan.rootfs(
             b"bind", root.source.encode(), at.encode(), attributes=options.set, recursive=options.bind == 2
         )
-    data = (b"source=" + root.source.encode(), *options.data) if root.source else tuple(options.data)
-    return plan.rootfs(root.type.encode(), root.source.encode(), at.encode(), options=data, attributes=options.set)
+    return plan.rootfs(
+        root.type.encode(), root.source.encode(), at.encode(), options=tuple(options.data), attributes=options.set
+    )
 
 
 def _names_and_covers(

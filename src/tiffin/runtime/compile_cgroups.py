@@ -116,7 +116,7 @@ def view(
     # read-only last: the directories in it have to be made first
     writable = (attributes[0] & ~mounts.MOUNT_ATTR_RDONLY, 0)
     yield plan.mount(
-        target, b"tmpfs", b"tmpfs", options=(b"source=tmpfs", b"mode=755"), attributes=writable,
+        target, b"tmpfs", b"tmpfs", options=(b"mode=755",), attributes=writable,
         propagation=options.propagation,
     )  # fmt: skip
     names: dict[str, list[str]] = {}
@@ -128,7 +128,7 @@ def view(
         if private:
             yield plan.mount(
                 below, b"cgroup", b"cgroup", attributes=attributes,
-                options=(b"source=cgroup", *(controller.encode() for controller in controllers)),
+                options=tuple(controller.encode() for controller in controllers),
             )  # fmt: skip
         else:
             source = place.directories[controllers[0]].encode()

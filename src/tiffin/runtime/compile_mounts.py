@@ -105,10 +105,6 @@ def _file_system(
         after = [plan.attributes(target, mounts.MOUNT_ATTR_RDONLY)]
     if label and kind in (b"tmpfs", b"devpts", b"mqueue") and not any(item.startswith(b"context=") for item in data):
         data.append(b'context="' + label.encode() + b'"')
-    if source and kind not in (b"proc", b"sysfs", b"mqueue", b"devpts"):
-        data.insert(0, b"source=" + source)
-    elif source:
-        data.insert(0, b"source=" + (source if source != b"none" else kind))
     now = plan.mount(
         target,
         kind,
