@@ -71,7 +71,7 @@ def _words(value: Any) -> tuple[str, ...] | None:
 def _union(ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     if not ours and not theirs:
         return ours
-    return {**dict.fromkeys(theirs or {}, {}), **(ours or {})}
+    return {**{name: {} for name in theirs or {}}, **(ours or {})}
 
 
 def _merge_health(ours: Healthcheck | None, theirs: Mapping[str, Any] | None) -> Healthcheck | None:
@@ -151,7 +151,9 @@ def settle(host: HostConfig, *, runtime: str, log: LogConfig, unified_cgroups: b
 
 
 def _settle_log(given: LogConfig, default: LogConfig) -> LogConfig:
-    return LogConfig(given.type or default.type, dict(given.config) if given.type else {**default.config, **given.config})
+    return LogConfig(
+        given.type or default.type, dict(given.config) if given.type else {**default.config, **given.config}
+    )
 
 
 def _capabilities(names: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -174,9 +174,7 @@ def parse_request(request: MountRequest) -> MountPoint:
             return _image_request(request, destination)
     if request.source:
         raise Invalid(_config(kind, "field Source must not be specified"))
-    return MountPoint(
-        "tmpfs", destination, rw=not request.read_only, options=tmpfs_options(request), request=request
-    )
+    return MountPoint("tmpfs", destination, rw=not request.read_only, options=tmpfs_options(request), request=request)
 
 
 def _bind_request(request: MountRequest, destination: str) -> MountPoint:

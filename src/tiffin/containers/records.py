@@ -86,10 +86,7 @@ class Records:
 
     def reserve_name(self, name: str, holder: str) -> str:
         """Take a name (invented where empty) for a container that is being made. Raises Invalid, Conflict."""
-        if not name:
-            bare = invent(self._by_name.__contains__)
-        else:
-            bare = checked(name)
+        bare = checked(name) if name else invent(self._by_name.__contains__)
         owner = self._by_name.get(bare)
         if owner is not None and owner != holder:
             raise Conflict(

@@ -123,9 +123,50 @@ def tmpfs(destination: str, text: str) -> Mount:
 
 
 _TMPFS = frozenset(
-    """exec noexec suid nosuid dev nodev ro rw defaults atime noatime diratime nodiratime relatime norelatime strictatime
-    nostrictatime sync async dirsync remount mand nomand iversion noiversion size mode uid gid nr_inodes nr_blocks mpol
-    bind rbind unbindable runbindable private rprivate shared rshared slave rslave""".split()
+    [
+        "exec",
+        "noexec",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "ro",
+        "rw",
+        "defaults",
+        "atime",
+        "noatime",
+        "diratime",
+        "nodiratime",
+        "relatime",
+        "norelatime",
+        "strictatime",
+        "nostrictatime",
+        "sync",
+        "async",
+        "dirsync",
+        "remount",
+        "mand",
+        "nomand",
+        "iversion",
+        "noiversion",
+        "size",
+        "mode",
+        "uid",
+        "gid",
+        "nr_inodes",
+        "nr_blocks",
+        "mpol",
+        "bind",
+        "rbind",
+        "unbindable",
+        "runbindable",
+        "private",
+        "rprivate",
+        "shared",
+        "rshared",
+        "slave",
+        "rslave",
+    ]
 )
 
 

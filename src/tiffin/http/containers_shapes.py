@@ -29,7 +29,7 @@ _WORD_LISTS = frozenset({"cmd", "entrypoint"})  # the API takes a bare string fo
 
 
 @cache
-def _names(model: type[Any]) -> tuple[str, ...]:
+def _names(model: Any) -> tuple[str, ...]:
     return tuple(item.name for item in fields(model))
 
 

@@ -10,6 +10,7 @@ from typing import NewType
 
 from tiffin.model.container_host import HostConfig, MountPoint
 from tiffin.model.container_status import Created, Health, Status
+from tiffin.model.digest import Digest
 
 ContainerId = NewType("ContainerId", str)
 
@@ -97,7 +98,7 @@ class Container:
     driver: str
     networks: Mapping[str, EndpointRequest] = field(default_factory=dict)
     mounts: tuple[MountPoint, ...] = ()
-    chain: str | None = None
+    chain: Digest | None = None
     platform: str = "linux"
     status: Status = field(default_factory=Created)
     restart_count: int = 0

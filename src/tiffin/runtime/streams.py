@@ -140,10 +140,11 @@ class Client:
         self.open = False
         self.session.loop.forget(self.socket.fileno())
         self.session.loop.cancel(self)
-        try:
-            self.socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+        if reason != "failed":  # of an exec that never began the daemon has yet to say why, in the same stream
+            try:
+                self.socket.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
         self.socket.close()
         self.session.clients.remove(self)
         if self.stdin and self.reading and reason != "keys":

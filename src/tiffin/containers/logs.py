@@ -1,0 +1,76 @@
+"""Log options, as docker checks them."""
+
+import re
+from collections.abc import Mapping
+
+from tiffin.errors import Invalid
+from tiffin.model.container_host import LogConfig
+
+_SIZE = re.compile(r"(-?\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_COMMON = frozenset(("mode", "max-buffer-size", "labels", "labels-regex", "env", "env-regex", "tag"))
+_OPTIONS = {
+    "json-file": _COMMON | {"max-size", "max-file", "compress"},
+    "local": _COMMON | {"max-size", "max-file", "compress"},
+    "journald": _COMMON,
+    "none": frozenset[str](),
+}
+
+
+def size(text: str) -> int:
+    """`10m` in bytes; -1 for no limit. Raises Invalid."""
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        raise Invalid(f"invalid size: '{text}'")
+    return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
+
+
+def check_options(config: LogConfig) -> None:
+    """Raises Invalid for an unknown driver or option, or a value that can't be."""
+    driver = config.type or "json-file"
+    if driver not in _OPTIONS:
+        raise Invalid(f"logger: no log driver named '{driver}' is registered")
+    for key in config.config:
+        if key not in _OPTIONS[driver]:
+            raise Invalid(f"unknown log opt '{key}' for {driver} log driver")
+    settings(config)
+
+
+def settings(config: LogConfig) -> tuple[int, int, bool]:
+    """max-size in bytes (-1: no end), max-file, compress. Raises Invalid."""
+    options = config.config
+    default_files, default_compress = ("5", "true") if config.type == "local" else ("1", "false")
+    max_size = size(options.get("max-size", "20m" if config.type == "local" else "-1"))
+    text = options.get("max-file", default_files)
+    if not text.isdigit() or int(text) < 1:
+        raise Invalid(f"max-file cannot be less than 1, or is not a number: '{text}'")
+    if config.type == "json-file" and int(text) > 1 and max_size == -1:
+        raise Invalid("max-file option is set to a value greater than 1, but max-size is not set")
+    mode = options.get("mode", "blocking")
+    if mode not in ("blocking", "non-blocking"):
+        raise Invalid(f"logger: invalid mode '{mode}'")
+    compress = options.get("compress", default_compress)
+    if compress not in ("true", "false"):
+        raise Invalid(f"invalid value for compress: '{compress}'")
+    return max_size, int(text), compress == "true"
+
+
+def attributes(config: LogConfig, labels: Mapping[str, str], env: tuple[str, ...]) -> dict[str, str]:
+    """What `logs --details` shows: the labels and variables that the options name."""
+    options = config.config
+    found: dict[str, str] = {}
+    variables = dict(item.partition("=")[::2] for item in env)
+    for source, key in ((labels, "labels"), (variables, "env")):
+        for name in filter(None, options.get(key, "").split(",")):
+            if name in source:
+                found[name] = source[name]
+        pattern = options.get(f"{key}-regex")
+        if pattern:
+            try:
+                expression = re.compile(pattern)
+            except re.error as error:
+                raise Invalid(f"invalid log option {key}-regex: {error}") from error
+            found.update({name: value for name, value in source.items() if expression.search(name)})
+    if options.get("tag"):
+        found["tag"] = options["tag"]
+    return found

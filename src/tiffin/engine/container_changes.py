@@ -1,0 +1,158 @@
+"""Changes to a container that exists: its name, its limits, its restart policy, its networks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from tiffin.containers import modes, restart, spec_resources, validation
+from tiffin.containers.names import checked
+from tiffin.engine.container_context import Context
+from tiffin.errors import Conflict, Forbidden, Invalid, NotFound
+from tiffin.linux import cgroups_live
+from tiffin.model.container import Container, EndpointRequest
+from tiffin.model.container_host import HostConfig
+from tiffin.model.container_status import Dead, Paused, Removing, Running
+from tiffin.networks.service import check_joinable
+from tiffin.runtime import compile_cgroups
+from tiffin.runtime.launcher import Sandbox
+
+_UPDATABLE = frozenset(
+    [
+        "cpu_shares",
+        "memory",
+        "nano_cpus",
+        "blkio_weight",
+        "cpu_period",
+        "cpu_quota",
+        "cpu_realtime_period",
+        "cpu_realtime_runtime",
+        "cpuset_cpus",
+        "cpuset_mems",
+        "memory_reservation",
+        "memory_swap",
+        "kernel_memory",
+        "pids_limit",
+        "restart_policy",
+    ]
+)
+
+
+class Changing:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def rename(self, reference: str, name: str) -> None:
+        """Raises NotFound, Invalid, Conflict."""
+        context = self._context
+        container = context.records.find(reference)
+        if not name:
+            raise Invalid("Neither old nor new names may be empty")
+        async with context.records.lock(container.id):
+            container = context.records.get(container.id)
+            bare = checked(name)
+            if bare == container.name:
+                raise Invalid("Renaming a container with the same name as its current name")
+            context.records.reserve_name(bare, container.id)
+            old = container.name
+            container = replace(container, name=bare)
+            context.records.rewrite(container)
+            context.records.release_name(old)
+        context.publish(container, "rename", oldName=f"/{old}")
+
+    async def update(self, reference: str, given: Mapping[str, Any]) -> list[str]:
+        """`given` holds the fields of HostConfig that the request sets. Gives warnings. Raises Invalid, Conflict."""
+        context = self._context
+        container = context.records.find(reference)
+        async with context.records.lock(container.id):
+            container = context.records.get(container.id)
+            if isinstance(container.status, Removing | Dead):
+                raise Conflict('Container is marked for removal and cannot be "update".')
+            host = _merged(container.host, {key: value for key, value in given.items() if key in _UPDATABLE})
+            validation.check_resources(host)
+            if container.host.auto_remove and host.restart_policy.name != "no":
+                raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
+            host = replace(host, restart_policy=restart.check(host.restart_policy, container.host.auto_remove))
+            if isinstance(container.status, Running | Paused):
+                self._apply(container, host)
+            container = replace(container, host=host)
+            context.records.rewrite(container)
+        context.publish(container, "update")
+        return []
+
+    def _apply(self, container: Container, host: HostConfig) -> None:
+        try:
+            hierarchies, place = self._context.hierarchies, self._context.cgroup(container)
+            cgroups_live.write_all(compile_cgroups.update(hierarchies, place, spec_resources.limits(host)))
+        except OSError as error:
+            raise Conflict(f"Cannot update container {container.id}: {error}") from error
+
+    # networks of a container; the endpoints of a running one are the networks' business
+
+    async def connect(self, network: str, reference: str, request: EndpointRequest) -> None:
+        """Put a container on a network, whether it runs or not. Raises NotFound, Forbidden, Conflict, Invalid."""
+        context = self._context
+        container = context.records.find(reference)
+        async with context.records.lock(container.id):
+            container = context.records.get(container.id)
+            found = context.networks.get(network)
+            live = context.live(container.id)
+            if live.process is not None:
+                netlink, netns = await live.process.network_socket()
+                try:
+                    await context.networks.connect(found.id, container, request, Sandbox(netlink, netns, live.process.pid))
+                finally:
+                    os.close(netlink)
+                    os.close(netns)
+            else:
+                check_joinable(found, container.host.network_mode)
+                if _named(container, found.name, found.id) is not None:
+                    raise Forbidden(f"endpoint with name {container.name} already exists in network {found.name}")
+            context.records.rewrite(
+                replace(context.records.get(container.id), networks={**container.networks, found.name: request})
+            )
+
+    async def disconnect(self, network: str, reference: str, *, force: bool = False) -> None:
+        """Take a container off a network. Raises NotFound, Forbidden."""
+        context = self._context
+        container = context.records.find(reference)
+        async with context.records.lock(container.id):
+            container = context.records.get(container.id)
+            found = context.networks.get(network)
+            key = _named(container, found.name, found.id)
+            if key is None or modes.container_of(container.host.network_mode) is not None:
+                raise Forbidden(f"container {container.id} is not connected to network {found.name}")
+            if context.live(container.id).process is not None:
+                try:
+                    await context.networks.disconnect(found.id, container.id)
+                except (Forbidden, NotFound):
+                    if not force:
+                        raise
+            rest = {name: one for name, one in container.networks.items() if name != key}
+            context.records.rewrite(replace(context.records.get(container.id), networks=rest))
+
+
+def _named(container: Container, name: str, network_id: str) -> str | None:
+    """The key under which a container has a network: its name or id."""
+    return next((key for key in container.networks if key in (name, network_id)), None)
+
+
+def _merged(host: HostConfig, given: Mapping[str, Any]) -> HostConfig:
+    """Zero and empty mean "as it is", as docker reads an update."""
+    defaults = {item.name: item.default for item in fields(HostConfig)}
+    changes = {key: value for key, value in given.items() if value != defaults[key] and value is not None}
+    if changes.get("nano_cpus") and (host.cpu_quota or host.cpu_period):
+        raise Conflict("Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set")
+    if (changes.get("cpu_quota") or changes.get("cpu_period")) and host.nano_cpus:
+        raise Conflict("Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set")
+    memory, swap = changes.get("memory"), changes.get("memory_swap")
+    if memory and not swap and 0 < host.memory_swap < memory:
+        raise Invalid(
+            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
+        )
+    policy = changes.get("restart_policy")
+    if policy is not None and not policy.name:
+        del changes["restart_policy"]
+    return replace(host, **changes)

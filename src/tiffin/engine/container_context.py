@@ -1,0 +1,186 @@
+"""What the container use cases share: the records, their neighbours, and what is alive at the moment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tiffin.containers.records import Records
+from tiffin.containers.restart import Backoff
+from tiffin.containers.waits import Waits
+from tiffin.engine.events import Events
+from tiffin.engine.hangups import Hangups
+from tiffin.engine.neighbours import Images, Launcher, Snapshots
+from tiffin.linux.cgroups import Cgroup, Hierarchies
+from tiffin.model.container import Config, Container
+from tiffin.model.container_host import LogConfig
+from tiffin.networks.service import Networks
+from tiffin.runtime.launcher import Attachment, ExecProcess, Running
+from tiffin.volumes.service import Volumes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The daemon's part of what a container becomes."""
+
+    data_root: Path
+    exec_root: Path
+    default_runtime: str = "tiffin"
+    runtimes: dict[str, str] = field(default_factory=dict)
+    default_log: LogConfig = field(default_factory=LogConfig)
+    cgroup_parent: str = "/tiffin"
+    init: bool = False
+    stop_timeout: int = 10
+
+
+@dataclass(slots=True)
+class Exec:
+    """A further process of a container, from create until the container has ended."""
+
+    id: str
+    container_id: str
+    config: Any
+    process: ExecProcess | None = None
+    exit_code: int | None = None
+    started: bool = False
+    can_remove: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.exit_code is None
+
+
+@dataclass(slots=True)
+class Live:
+    """What a container has beyond its record while the daemon runs."""
+
+    process: Running | None = None
+    pending: list[Attachment] = field(default_factory=list)  # attachments that came before the start
+    backoff: Backoff = field(default_factory=Backoff)
+    restart: asyncio.Task[None] | None = None
+    supervisor: asyncio.Task[None] | None = None
+    health: asyncio.Task[None] | None = None
+    execs: dict[str, Exec] = field(default_factory=dict)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: bool = False
+
+
+class Context:
+    """Built once by the daemon; used from the event loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        records: Records,
+        images: Images,
+        snapshots: Snapshots,
+        networks: Networks,
+        volumes: Volumes,
+        launcher: Launcher,
+        events: Events,
+        hierarchies: Hierarchies,
+    ) -> None:
+        self.settings = settings
+        self.records = records
+        self.images = images
+        self.snapshots = snapshots
+        self.networks = networks
+        self.volumes = volumes
+        self.launcher = launcher
+        self.events = events
+        self.hierarchies = hierarchies
+        self.waits = Waits()
+        self.execs: dict[str, Exec] = {}
+        self._live: dict[str, Live] = {}
+        self._hangups: Hangups | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def live(self, container_id: str) -> Live:
+        found = self._live.get(container_id)
+        if found is None:
+            found = self._live[container_id] = Live()
+        return found
+
+    @property
+    def hangups(self) -> Hangups:
+        if self._hangups is None:
+            self._hangups = Hangups(asyncio.get_running_loop())
+        return self._hangups
+
+    def take_pending(self, container_id: str) -> list[Attachment]:
+        """The attachments that came before a start; the caller hands on or closes their descriptors."""
+        live = self.live(container_id)
+        pending, live.pending = live.pending, []
+        for attachment in pending:
+            self.hangups.forget(attachment.fd)
+        return pending
+
+    def forget(self, container_id: str) -> None:
+        live = self._live.pop(container_id, None)
+        for exec_id in live.execs if live else ():
+            self.execs.pop(exec_id, None)
+
+    def task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run work that belongs to no request; `close` waits for its end. What it raises is logged."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("%s failed", task.get_name(), exc_info=error)
+
+    async def close(self) -> None:
+        """Stop watching; the containers run on."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def directory(self, container_id: str) -> Path:
+        """Its files on disk: hosts, hostname, resolv.conf, its log."""
+        return self.settings.data_root / "containers" / container_id
+
+    def state(self, container_id: str) -> Path:
+        """Its monitor's socket and exit file."""
+        return self.settings.exec_root / "containers" / container_id
+
+    def cgroup(self, container: Container) -> Cgroup:
+        """Its control groups' directories."""
+        parent = container.host.cgroup_parent or self.settings.cgroup_parent
+        return self.hierarchies.place(f"{parent.rstrip('/')}/{container.id}")
+
+    def log_path(self, container: Container) -> str:
+        """Where the json-file log is; empty for the other drivers, as the API has it."""
+        if container.host.log_config.type != "json-file":
+            return ""
+        return str(self.directory(container.id) / f"{container.id}-json.log")
+
+    def publish(self, container: Container, action: str, at: int | None = None, **attributes: str) -> None:
+        """An event of the container, with docker's attributes: its labels, image and name."""
+        self.events.publish(
+            "container",
+            action,
+            container.id,
+            {**(container.config.labels or {}), "image": container.config.image, "name": container.name, **attributes},
+            at=at,
+        )
+
+
+def now() -> int:
+    return time.time_ns()
+
+
+def stop_signal_of(config: Config) -> str:
+    return config.stop_signal or "SIGTERM"

@@ -1,0 +1,160 @@
+"""Create a container: an image, a name, a layer, volumes, and a record of it all."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+
+from tiffin.containers import creation, logs, modes, mounts, names, spec_devices, spec_mounts, validation
+from tiffin.engine.container_context import Context, now
+from tiffin.errors import Invalid
+from tiffin.model.container import Config, Container, ContainerId, EndpointRequest
+from tiffin.model.container_host import HostConfig, MountPoint
+from tiffin.model.container_status import Health
+from tiffin.model.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    id: str
+    warnings: tuple[str, ...]
+
+
+class Creation:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def create(
+        self,
+        name: str,
+        config: Config,
+        host: HostConfig,
+        networks: Mapping[str, EndpointRequest] | None = None,
+        *,
+        platform: str = "",
+    ) -> Created:
+        """Raises Invalid, NotFound (image, network, container of a shared namespace), Conflict (name)."""
+        context = self._context
+        endpoints = _endpoints(host, config, dict(networks or {}))
+        validation.check(config, host, endpoints)
+        spec_devices.check(host)
+        logs.check_options(host.log_config)
+        if not config.image:
+            raise Invalid("invalid reference format: the request names no image")
+        image = context.images.get(config.image)
+        merged = creation.merge(config, image.config.run)
+        host = self._settle(host)
+        self._check_runtime(host)
+        for path in host.tmpfs or {}:
+            spec_mounts.tmpfs(path, (host.tmpfs or {})[path])
+        container_id = ContainerId(names.new_id())
+        points = mounts.settle(merged, host, context.records.find)
+        path, args = creation.command_of(merged)
+        async with AsyncExitStack() as undo:
+            bare = context.records.reserve_name(name, container_id)
+            undo.callback(context.records.release_name, bare)
+            points = tuple([await self._volume(point, container_id, undo) for point in points])
+            await self._prepare_layer(container_id, image.chain)
+            undo.push_async_callback(self._drop_layer, container_id)
+            container = Container(
+                id=container_id,
+                name=bare,
+                created=now(),
+                image_id=image.id,
+                config=replace(merged, hostname=creation.hostname(merged, host, container_id, socket.gethostname())),
+                host=host,
+                path=path,
+                args=args,
+                driver=context.snapshots.name,
+                networks=endpoints,
+                mounts=points,
+                chain=image.chain,
+                health=Health() if _has_probe(merged) else None,
+            )
+            context.records.add(container)
+            undo.pop_all()
+        context.publish(container, "create")
+        return Created(container_id, tuple(_warnings(host)))
+
+    def _settle(self, host: HostConfig) -> HostConfig:
+        settings = self._context.settings
+        unified = self._context.hierarchies.version == 2
+        settled = creation.settle(
+            host, runtime=settings.default_runtime, log=settings.default_log, unified_cgroups=unified
+        )
+        return replace(
+            settled,
+            network_mode=self._resolved(settled.network_mode),
+            ipc_mode=self._resolved(settled.ipc_mode),
+            pid_mode=self._resolved(settled.pid_mode),
+        )
+
+    def _resolved(self, mode: str) -> str:
+        """`container:NAME` as `container:ID`."""
+        reference = modes.container_of(mode)
+        return mode if reference is None else f"container:{self._context.records.find(reference).id}"
+
+    def _check_runtime(self, host: HostConfig) -> None:
+        settings = self._context.settings
+        if host.runtime != settings.default_runtime and host.runtime not in settings.runtimes:
+            raise Invalid(f"unknown or invalid runtime name: {host.runtime}")
+
+    async def _volume(self, point: MountPoint, container_id: str, undo: AsyncExitStack) -> MountPoint:
+        """Make or find a volume; its directory becomes the mount's source."""
+        if point.type != "volume":
+            return point
+        volumes = self._context.volumes
+        options = point.request.volume_options if point.request else None
+        driver = options.driver_config if options else None
+        volume = volumes.create(
+            point.name,
+            driver=point.driver,
+            options=dict((driver.options if driver else None) or {}),
+            labels=dict((options.labels if options else None) or {}),
+            anonymous=point.anonymous,
+        )
+        volumes.reference(point.name, container_id)
+        undo.callback(volumes.release, container_id)
+        return replace(point, source=volume.mountpoint)
+
+    async def _prepare_layer(self, container_id: str, chain: Digest | None) -> None:
+        snapshots = self._context.snapshots
+        if snapshots.name == "overlay":  # a few mkdirs: a thread would cost more
+            snapshots.prepare(container_id, chain)
+        else:
+            await asyncio.to_thread(snapshots.prepare, container_id, chain)
+
+    async def _drop_layer(self, container_id: str) -> None:
+        await asyncio.to_thread(self._context.snapshots.remove, container_id)
+
+
+def _endpoints(host: HostConfig, config: Config, given: dict[str, EndpointRequest]) -> dict[str, EndpointRequest]:
+    """Requests by network name. `default` means bridge; the mode's own network is among them."""
+    found = {("bridge" if name == "default" else name): request for name, request in given.items()}
+    mode = "bridge" if host.network_mode in ("", "default") else host.network_mode
+    if modes.container_of(mode) is not None:
+        return {}
+    request = found.get(mode, EndpointRequest())
+    if config.mac_address and not request.mac_address:
+        request = replace(request, mac_address=config.mac_address)
+    return {mode: request, **{name: other for name, other in found.items() if name != mode}}
+
+
+def _has_probe(config: Config) -> bool:
+    health = config.healthcheck
+    return bool(health and health.test and health.test[0] not in ("NONE", ""))
+
+
+def _warnings(host: HostConfig) -> list[str]:
+    found = []
+    if host.oom_kill_disable and not host.memory:
+        found.append(
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running"
+            " out of resources."
+        )
+    if host.network_mode == "host" and (host.port_bindings or host.publish_all_ports):
+        found.append("Published ports are discarded when using host network mode")
+    return found

@@ -1,0 +1,52 @@
+"""Containers that another OCI runtime runs (`--runtime runc`): a bundle on disk, its root mounted by the daemon."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+
+from tiffin.engine import container_files, container_root
+from tiffin.engine.container_context import Context
+from tiffin.errors import Invalid
+from tiffin.linux import mounts
+from tiffin.model.container import Container
+from tiffin.model.mount import Mount
+
+_MNT_DETACH = 2
+
+
+def prepare(
+    context: Context, container: Container, document: dict[str, Any], layers: tuple[Mount, ...], undo: AsyncExitStack
+) -> dict[str, Any] | None:
+    """The plan's `external`, and the bundle that it names; None for tiffin's own runtime."""
+    if container.host.runtime == context.settings.default_runtime == "tiffin" or container.host.runtime == "tiffin":
+        return None
+    program = context.settings.runtimes.get(container.host.runtime, container.host.runtime)
+    path = shutil.which(program)
+    if path is None:
+        raise Invalid(f"unknown or invalid runtime name: {container.host.runtime}: no executable {program}")
+    bundle = context.state(container.id)
+    root = bundle / "rootfs"
+    container_files.make_directory(root, 0o755)
+    undo.callback(drop, context, container.id)
+    if not os.path.ismount(root):
+        tree = container_root.mount_detached(layers)
+        target = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            mounts.attach(tree, target)
+        finally:
+            os.close(tree)
+            os.close(target)
+    (bundle / "config.json").write_bytes(msgspec.json.encode(document))
+    return {"runtime": path, "args": (), "root": str(bundle / "runtime"), "bundle": str(bundle)}
+
+
+def drop(context: Context, container_id: str) -> None:
+    """Detach the root that `prepare` mounted."""
+    root = context.state(container_id) / "rootfs"
+    if os.path.ismount(root):
+        mounts.umount(os.fsencode(root), _MNT_DETACH)

@@ -1,0 +1,104 @@
+"""The files that the engine keeps for a container and mounts into it: /etc/hostname, /etc/hosts, /etc/resolv.conf, /dev/shm."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tiffin.containers import modes
+from tiffin.linux import mounts
+from tiffin.model.container import Container
+from tiffin.model.network import Endpoints
+from tiffin.networks import files
+
+_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
+_MNT_DETACH = 2
+
+MOUNTED = ("resolv.conf", "hostname", "hosts")
+
+
+def contents(container: Container, endpoints: Endpoints | None, host_gateway: str) -> dict[str, str]:
+    """What they say at a start: on the host's network what the host's own say, else what the endpoints make of it."""
+    host, config = container.host, container.config
+    on_host = host.network_mode == "host"
+    own = _host_file("/etc/resolv.conf")
+    given = host.dns or host.dns_search or host.dns_options
+    if on_host and not given:
+        resolver = own
+    else:
+        resolver = files.resolv_conf(
+            own,
+            nameservers=host.dns or (),
+            search=host.dns_search or (),
+            options=host.dns_options or (),
+            keep_loopback=on_host,
+            embedded=modes.is_user_network(host.network_mode),
+        )
+    if on_host:
+        extra = files.hosts(None, hostname="", extra=host.extra_hosts or (), host_gateway=host_gateway)
+        names = _host_file("/etc/hosts") + extra.removeprefix(files.hosts(None, hostname=""))
+    else:
+        names = files.hosts(
+            endpoints,
+            hostname=config.hostname,
+            domainname=config.domainname,
+            extra=host.extra_hosts or (),
+            host_gateway=host_gateway,
+        )
+    return {"hostname": config.hostname + "\n", "hosts": names, "resolv.conf": resolver}
+
+
+def _host_file(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def write(directory: Path, contents: dict[str, str]) -> dict[str, str]:
+    """Write files into a container's directory; gives where each is to be mounted: `/etc/NAME` → path.
+
+    They are rewritten in place, as a running container has the inode mounted. None is durable: the next start writes
+    them again.
+    """
+    found = {}
+    for name, text in contents.items():
+        path = str(directory / name)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+        found[f"/etc/{name}"] = path
+    return found
+
+
+def make_directory(path: Path, mode: int) -> None:
+    """A directory of the engine's own; its parents exist or are made for root alone."""
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_directory(path.parent, 0o711)
+        os.mkdir(path, mode)
+
+
+def mount_shm(state: Path, size: int) -> str:
+    """A tmpfs on the host for an ipc namespace that others join; gives its path."""
+    path = state / "shm"
+    if not os.path.ismount(path):
+        make_directory(path, 0o1777)
+        data = f"mode=1777,size={size}".encode()
+        mounts.mount(b"shm", os.fsencode(path), b"tmpfs", _NOSUID_NODEV_NOEXEC, data)
+    return str(path)
+
+
+def drop_shm(state: Path) -> None:
+    """Detach it; whoever has it mounted keeps it."""
+    path = state / "shm"
+    try:
+        mounts.umount(os.fsencode(path), _MNT_DETACH)
+    except OSError:
+        return
+    os.rmdir(path)

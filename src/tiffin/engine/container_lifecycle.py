@@ -1,0 +1,228 @@
+"""A container's life after create: started, watched, ended, started again by its policy. The state machine is here.
+
+Every change of state happens under the container's lock and is written to the ledger before anyone is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from tiffin.containers import restart
+from tiffin.containers.restart import Backoff
+from tiffin.containers.waits import Outcome
+from tiffin.engine.container_context import Context, log, now
+from tiffin.engine.container_failures import StartError
+from tiffin.engine.container_health import HealthChecks
+from tiffin.engine.container_start import Starter
+from tiffin.errors import Conflict, NotFound, NotModified, TiffinError
+from tiffin.model.container import Container
+from tiffin.model.container_status import (
+    Created,
+    Dead,
+    Exited,
+    Health,
+    Paused,
+    Removing,
+    Restarting,
+    Running,
+    exit_code_of,
+)
+from tiffin.runtime.launcher import Exit
+from tiffin.runtime.launcher import Running as Process
+
+Remove = Callable[[str], Awaitable[None]]
+
+
+class Lifecycle:
+    def __init__(self, context: Context, health: HealthChecks) -> None:
+        self._context = context
+        self._starter = Starter(context)
+        self._health = health
+        self.remove_ended: Remove = _cannot_remove
+        """Removes a container that ended and asked for it; set by the use case that removes."""
+
+    async def start(self, reference: str) -> None:
+        """Raises NotFound, NotModified (it runs), Conflict (paused, being removed), StartError."""
+        container = self._context.records.find(reference)
+        async with self._context.records.lock(container.id):
+            container = self._context.records.get(container.id)
+            match container.status:
+                case Running():
+                    raise NotModified("")
+                case Paused():
+                    raise Conflict("cannot start a paused container, try unpause instead")
+                case Removing() | Dead():
+                    raise Conflict("container is marked for removal and cannot be started")
+                case Restarting():
+                    self.cancel_restart(container.id)
+            live = self._context.live(container.id)
+            live.backoff = Backoff()
+            self._context.records.note(container.id, restart_count=0, manually_stopped=False)
+            await self.launch(container.id)
+
+    async def launch(self, container_id: str) -> None:
+        """Start it, the lock being held. A failure is recorded, its streams closed, an ephemeral container removed."""
+        context = self._context
+        live = context.live(container_id)
+        container = context.records.get(container_id)
+        try:
+            process = await self._starter.launch(container)
+        except StartError as failure:
+            await self._failed(container, failure)
+            raise failure.error from failure
+        live.process = process
+        live.ended.clear()
+        finished = getattr(container.status, "finished_at", 0)
+        status = Running(pid=process.pid, started_at=process.started_at, finished_at=finished)
+        health = Health() if container.health else None
+        container = context.records.change(container_id, status=status, health=health, pristine=False)
+        live.supervisor = context.task(self._supervise(container_id, process), f"supervisor of {container_id}")
+        context.publish(container, "start", at=process.started_at)
+        self._health.begin(container, process)
+
+    async def _failed(self, container: Container, failure: StartError) -> None:
+        context = self._context
+        live = context.live(container.id)
+        self.close_pending(container.id)
+        await self._starter.clean(container.id)
+        old = container.status
+        started, finished = getattr(old, "started_at", 0), getattr(old, "finished_at", 0)
+        status = (
+            Exited(failure.code, started, now(), str(failure))
+            if isinstance(old, Exited | Restarting)
+            else Created(failure.code, str(failure), started, finished)
+        )
+        context.records.change(container.id, status=status)
+        live.process = None
+        context.waits.ended(container.id, Outcome(failure.code, str(failure)))
+        if container.host.auto_remove:
+            await self.remove_ended(container.id)
+
+    def close_pending(self, container_id: str) -> None:
+        """End the streams of those who attached before a start that does not come."""
+        for attachment in self._context.take_pending(container_id):
+            os.close(attachment.fd)
+
+    def watch(self, container: Container, process: Process) -> None:
+        """Take over a container that an earlier daemon started."""
+        live = self._context.live(container.id)
+        live.process = process
+        live.supervisor = self._context.task(self._supervise(container.id, process), f"supervisor of {container.id}")
+        self._health.begin(container, process)
+
+    async def _supervise(self, container_id: str, process: Process) -> None:
+        ended = await process.wait()
+        context = self._context
+        async with context.records.lock(container_id):
+            if container_id in context.records:
+                await self.ended(container_id, ended)
+
+    async def ended(self, container_id: str, ended: Exit) -> None:
+        """Its process is gone: the lock is held. What it held is given back before anyone is told."""
+        context = self._context
+        live = context.live(container_id)
+        container = context.records.get(container_id)
+        self._health.end(container_id)
+        live.process = None
+        for execution in live.execs.values():
+            execution.can_remove = True
+        await self._starter.clean(container_id)
+        started = getattr(container.status, "started_at", 0)
+        uptime = max(0.0, (ended.finished_at - started) / 1e9)
+        again = restart.restarts(
+            container.host.restart_policy, ended.code, container.manually_stopped, container.restart_count
+        )
+        kind: Any = Restarting if again else Exited
+        status = kind(ended.code, started, ended.finished_at, ended.error, ended.oom_killed)
+        health = container.health
+        container = context.records.change(
+            container_id, status=status, health=health, restart_count=container.restart_count + (1 if again else 0)
+        )
+        if ended.oom_killed:
+            context.publish(container, "oom")
+        context.publish(container, "die", at=ended.finished_at, exitCode=str(ended.code), execDuration=str(int(uptime)))
+        live.ended.set()
+        if again:
+            live.backoff = live.backoff.after(uptime)
+            live.restart = context.task(
+                self._restart_later(container_id, live.backoff.delay), f"restart of {container_id}"
+            )
+        else:
+            context.waits.ended(container_id, Outcome(ended.code, ended.error))
+            if container.host.auto_remove and not live.stopping:
+                await self.remove_ended(container_id)
+
+    async def _restart_later(self, container_id: str, delay: float) -> None:
+        await asyncio.sleep(delay)
+        context = self._context
+        async with context.records.lock(container_id):
+            if container_id not in context.records:
+                return
+            container = context.records.get(container_id)
+            live = context.live(container_id)
+            live.restart = None
+            if not isinstance(container.status, Restarting):
+                return
+            try:
+                await self.launch(container_id)
+            except TiffinError as failure:
+                log.warning("restart of %s failed: %s", container_id[:12], failure)
+
+    def cancel_restart(self, container_id: str) -> None:
+        live = self._context.live(container_id)
+        if live.restart is not None:
+            live.restart.cancel()
+            live.restart = None
+
+    async def restore(self) -> None:
+        """At the daemon's start: adopt what still runs, settle what ended meanwhile, start what its policy wants."""
+        containers = list(self._context.records)
+        await asyncio.gather(*(self._adopt(container) for container in containers))
+        order = sorted(self._context.records, key=lambda item: item.created)
+        await asyncio.gather(*(self._resume(container) for container in order))
+
+    async def _adopt(self, container: Container) -> None:
+        context = self._context
+        if not isinstance(container.status, Running | Paused):
+            return
+        try:
+            found = await context.launcher.adopt(container.id, context.state(container.id))
+        except Exception as error:
+            log.warning("container %s is lost: %s", container.id[:12], error)
+            found = Exit(137, False, now(), f"the container was lost while the daemon was away: {error}")
+        if isinstance(found, Process):
+            self.watch(container, found)
+            return
+        async with context.records.lock(container.id):
+            await self._starter.clean(container.id)
+            ended = Exited(found.code, container.status.started_at, found.finished_at, found.error, found.oom_killed)
+            context.records.change(container.id, status=ended)
+
+    async def _resume(self, container: Container) -> None:
+        context = self._context
+        if container.id not in context.records or isinstance(container.status, Running | Paused):
+            return
+        policy = container.host.restart_policy
+        if isinstance(container.status, Removing | Dead) or (
+            container.host.auto_remove and isinstance(container.status, Exited)
+        ):
+            await self.remove_ended(container.id)
+            return
+        if isinstance(container.status, Created):
+            return
+        by_hand = container.manually_stopped
+        if isinstance(container.status, Restarting) or restart.restarts_with_daemon(
+            policy, exit_code_of(container.status), by_hand
+        ):
+            async with context.records.lock(container.id):
+                try:
+                    await self.launch(container.id)
+                except TiffinError as failure:
+                    log.warning("restart of %s failed: %s", container.id[:12], failure)
+
+
+async def _cannot_remove(container_id: str) -> None:
+    raise NotFound(f"nobody removes {container_id}")

@@ -1,0 +1,182 @@
+"""Remove containers: one, or all that stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import time
+from dataclasses import dataclass
+
+from tiffin.containers.filters import Filters, label_matches
+from tiffin.containers.waits import Outcome
+from tiffin.engine.container_context import Context
+from tiffin.engine.container_lifecycle import Lifecycle
+from tiffin.engine.container_sizes import layer_size
+from tiffin.engine.container_stop import Signals
+from tiffin.errors import Conflict, Internal, Invalid, NotFound
+from tiffin.model.container import Container
+from tiffin.model.container_status import (
+    Created,
+    Dead,
+    Exited,
+    Paused,
+    Removing,
+    Restarting,
+    exit_code_of,
+    is_running,
+    status_word,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    ids: tuple[str, ...]
+    bytes: int
+
+
+class Removal:
+    def __init__(self, context: Context, lifecycle: Lifecycle, signals: Signals) -> None:
+        self._context = context
+        self._lifecycle = lifecycle
+        self._signals = signals
+        lifecycle.remove_ended = self._remove_ephemeral
+
+    async def remove(self, reference: str, *, volumes: bool = False, force: bool = False, link: bool = False) -> None:
+        """Raises NotFound, Conflict (it runs and there is no force; another removes it)."""
+        context = self._context
+        container = context.records.find(reference)
+        if link:
+            raise Invalid(f"no link {reference}: links are recorded with the container that has them")
+        if isinstance(container.status, Removing):
+            raise Conflict(f"removal of container {reference} is already in progress")
+        if is_running(container.status):
+            if not force:
+                raise self._refusal(container)
+            await self._kill(container)
+        async with context.records.lock(container.id):
+            if container.id not in context.records:
+                if force:
+                    return
+                raise NotFound(f"No such container: {reference}")
+            container = context.records.get(container.id)
+            if isinstance(container.status, Restarting):
+                self._lifecycle.cancel_restart(container.id)
+            elif is_running(container.status):
+                raise self._refusal(container)
+            await self._remove(container, volumes)
+
+    @staticmethod
+    def _refusal(container: Container) -> Conflict:
+        if isinstance(container.status, Paused):
+            hint = "container is paused and must be unpaused first"
+        elif isinstance(container.status, Restarting):
+            hint = "container is restarting: stop the container before removing or force remove"
+        else:
+            hint = f"container is {status_word(container.status)}: stop the container before removing or force remove"
+        return Conflict(f'cannot remove container "{container.name}": {hint}')
+
+    async def _kill(self, container: Container) -> None:
+        live = self._context.live(container.id)
+        live.stopping = True  # whoever asked removes it, not the policy that removes what ended
+        try:
+            self._lifecycle.cancel_restart(container.id)
+            try:
+                await self._signals.kill(container.id, "KILL")
+            except (Conflict, NotFound):
+                return  # it ended by itself meanwhile
+            try:
+                await asyncio.wait_for(live.ended.wait(), 30)
+            except TimeoutError:
+                raise Internal(
+                    f"cannot remove container {container.id}: it did not end {int(signal.SIGKILL)}"
+                ) from None
+        finally:
+            live.stopping = False
+
+    async def _remove_ephemeral(self, container_id: str) -> None:
+        """The lock is held."""
+        container = self._context.records.get(container_id)
+        await self._remove(container, volumes=True)
+
+    async def _remove(self, container: Container, volumes: bool) -> None:
+        context = self._context
+        code = exit_code_of(container.status)
+        context.records.note(
+            container.id,
+            status=Removing(
+                code, getattr(container.status, "started_at", 0), getattr(container.status, "finished_at", 0)
+            ),
+        )
+        self._lifecycle.close_pending(container.id)
+        try:
+            await asyncio.to_thread(self._discard, container)
+            for name in context.volumes.release(container.id) or ():
+                if volumes and any(point.name == name and point.anonymous for point in container.mounts):
+                    await self._remove_volume(name)
+            context.records.remove(container.id)
+        except Exception as error:
+            text = f"failed to remove container {container.id}: {error}"
+            context.records.change(container.id, status=Dead(text, code))
+            context.waits.removed(container.id, Outcome(code, text))
+            raise Internal(text) from error
+        context.forget(container.id)
+        context.publish(container, "destroy")
+        context.waits.removed(container.id, Outcome(code))
+
+    def _discard(self, container: Container) -> None:
+        """Everything on disk that is the container's own."""
+        context = self._context
+        context.snapshots.remove(container.id)
+        for directory in (context.directory(container.id), context.state(container.id)):
+            shutil.rmtree(directory, ignore_errors=False, onerror=_unless_missing)
+
+    async def _remove_volume(self, name: str) -> None:
+        try:
+            await asyncio.to_thread(self._context.volumes.remove, name)
+        except (Conflict, NotFound):
+            return  # another container has it too
+
+    async def prune(self, filters: Filters) -> Pruned:
+        """Remove every container that is neither running nor paused. Filters: until, label, label!."""
+        unknown = set(filters) - {"until", "label", "label!"}
+        if unknown:
+            raise Invalid(f"invalid filter '{min(unknown)}'")
+        until = _moment(filters)
+        removed: list[str] = []
+        freed = 0
+        for container in list(self._context.records):
+            if not isinstance(container.status, Created | Exited | Dead) or not _matches(container, filters, until):
+                continue
+            size = await asyncio.to_thread(layer_size, self._context, container)
+            try:
+                await self.remove(container.id)
+            except (NotFound, Conflict):
+                continue
+            removed.append(container.id)
+            freed += size
+        self._context.events.publish("container", "prune", "", {"reclaimed": str(freed)})
+        return Pruned(tuple(removed), freed)
+
+
+def _unless_missing(function: object, path: str, info: tuple[type[BaseException], BaseException, object]) -> None:
+    if not isinstance(info[1], FileNotFoundError):
+        raise info[1]
+
+
+def _moment(filters: Filters) -> int | None:
+    from tiffin.engine.moments import moment
+
+    values = filters.get("until", ())
+    if len(values) > 1:
+        raise Invalid("more than one until filter specified")
+    return moment(values[0], time.time_ns()) if values else None
+
+
+def _matches(container: Container, filters: Filters, until: int | None) -> bool:
+    labels = container.config.labels or {}
+    if until is not None and container.created > until:
+        return False
+    if not all(label_matches(value, labels) for value in filters.get("label", ())):
+        return False
+    return not any(label_matches(value, labels) for value in filters.get("label!", ()))

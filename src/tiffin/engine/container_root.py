@@ -1,0 +1,62 @@
+"""A container's root file system as a file descriptor, whether it runs or not. The daemon enters no namespace for it.
+
+Stopped: a detached mount of its layers (fsopen, fsmount), gone when the descriptor is closed. Running: /proc/PID/root,
+which leads to what its processes see, volumes included. Names are resolved by openat2 IN_ROOT | NO_MAGICLINKS only.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from tiffin.linux import mounts, paths
+from tiffin.model.mount import Mount
+from tiffin.runtime.rootfs import layered
+
+_BIGGEST = 4 << 20
+"""Bytes of a passwd or group file that are read: a directory service's export fits, a hostile sparse file does not."""
+
+
+def mount_detached(layers: Sequence[Mount]) -> int:
+    """The mount that a snapshot describes, attached nowhere. Raises OSError."""
+    mount = layers[-1]
+    options = tuple(os.fsencode(option) for option in mount.options)
+    if mount.type == "bind":
+        return mounts.clone(-100, os.fsencode(mount.source), recursive=b"rbind" in options)
+    return mounts.create(mount.type.encode(), layered(tuple(o for o in options if o not in (b"ro", b"rw"))))
+
+
+@contextmanager
+def opened(layers: Sequence[Mount], pid: int = 0) -> Iterator[int]:
+    """The root of a running process, else of the layers."""
+    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if pid else mount_detached(layers)
+    try:
+        yield root
+    finally:
+        os.close(root)
+
+
+def read_small(root: int, path: str) -> bytes:
+    """A regular file's content up to 4 MiB; b"" where there is none such (CVE-2024-9676: a FIFO, a device, a link out)."""
+    try:
+        found = paths.open_in(root, os.fsencode(path))
+    except OSError:
+        return b""
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            return b""
+        with open(f"/proc/self/fd/{found}", "rb", buffering=0, opener=_without_waiting) as file:
+            content = bytearray()
+            while len(content) < _BIGGEST and (piece := file.read(min(1 << 16, _BIGGEST - len(content)))):
+                content += piece
+            return bytes(content)
+    except OSError:
+        return b""
+    finally:
+        os.close(found)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

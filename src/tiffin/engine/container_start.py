@@ -1,0 +1,210 @@
+"""Start a container: from its record to a running process.
+
+In order: its layer's mounts, who its user is, its volumes, its addresses and files, the specification, the plan, and the
+word to the forkserver. What was acquired is given back in the opposite order when a step fails.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+
+from tiffin.containers import logs, modes, spec, spec_devices, spec_mounts
+from tiffin.containers.users import User, resolve
+from tiffin.engine import container_external, container_files, container_root, container_volumes
+from tiffin.engine.container_context import Context
+from tiffin.engine.container_failures import OTHER, StartError, of_runtime
+from tiffin.errors import Conflict, Internal, TiffinError
+from tiffin.model.container import Container
+from tiffin.model.container_status import Paused, Restarting, process_of
+from tiffin.model.container_status import Running as RunningStatus
+from tiffin.model.mount import Mount
+from tiffin.model.network import Endpoints
+from tiffin.runtime import compile_machine
+from tiffin.runtime.compile import compile_spec
+from tiffin.runtime.launcher import Running, Sandbox, StartFailed
+
+NetworkHook = Callable[[Sandbox], Awaitable[None]]
+_REMEMBERED = 256
+
+
+class Starter:
+    """`launch` one container. It knows nothing of restarts, events or waiting clients."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._machine = compile_machine.detect()
+        self._users: dict[tuple[str | None, str, tuple[str, ...]], User] = {}
+        self._root_at = context.settings.exec_root / "root"
+        container_files.make_directory(self._root_at, 0o700)
+
+    async def launch(self, container: Container) -> Running:
+        """Raises StartError, which carries the exit code that docker gives such a failure."""
+        async with AsyncExitStack() as undo:
+            try:
+                plan, network = await self._prepare(container, undo)
+                attachments = self._context.take_pending(container.id)
+                process = await self._context.launcher.start(plan, attachments=attachments, network=network)
+            except StartFailed as failure:
+                raise of_runtime(failure) from failure
+            except TiffinError as failure:
+                raise StartError(failure, OTHER) from failure
+            except OSError as failure:
+                raise StartError(Internal(f"cannot start container {container.id[:12]}: {failure}"), OTHER) from failure
+            undo.pop_all()
+        return process
+
+    async def clean(self, container_id: str) -> None:
+        """Give back what a run held outside the monitor's reach; nothing happens when there is nothing."""
+        await self._context.networks.release(container_id)
+        container_files.drop_shm(self._context.state(container_id))
+        container_external.drop(self._context, container_id)
+
+    async def _prepare(self, container: Container, undo: AsyncExitStack) -> tuple[dict[str, Any], NetworkHook | None]:
+        context = self._context
+        directory, state = context.directory(container.id), context.state(container.id)
+        container_files.make_directory(directory, 0o710)
+        container_files.make_directory(state, 0o700)
+        layers = context.snapshots.mounts(container.id)
+        sources = await container_volumes.sources(context, container, layers, undo)
+        devices = spec_devices.devices(container.host)
+        undo.push_async_callback(self.clean, container.id)
+        endpoints = await self._reserve(container)
+        around = spec.Surroundings(
+            user=self._user(container, layers),
+            root="rootfs",
+            devices=devices,
+            hostname=container.config.hostname or self._shared_hostname(container),
+            cgroup_parent=container.host.cgroup_parent or context.settings.cgroup_parent,
+            unified_cgroups=context.hierarchies.version == 2,
+            joined=self._joined(container),
+            files=self._files(container, endpoints),
+            sources=sources,
+            shm=self._shm(container),
+        )
+        document = spec.build(container, around)
+        network = None
+        if endpoints is not None and any(one.interface for one in endpoints.endpoints):
+
+            async def network(sandbox: Sandbox) -> None:
+                await context.networks.attach(endpoints, sandbox)
+
+            document["linux"]["sysctl"] = {**document["linux"].get("sysctl", {}), **endpoints.sysctls}
+
+        external = container_external.prepare(context, container, document, layers, undo)
+        plan = compile_spec(
+            document,
+            container_id=container.id,
+            state_dir=str(state),
+            bundle=str(state),
+            stdio={"stdin": container.config.open_stdin, "stdin_once": container.config.stdin_once},
+            log=self._log(container),
+            root=layers[-1],
+            root_at=str(self._root_at),
+            machine=self._machine,
+            init=context.settings.init if container.host.init is None else container.host.init,
+            network=network is not None,
+            external=external,
+        )
+        return plan, network
+
+    def _user(self, container: Container, layers: tuple[Mount, ...]) -> User:
+        """Read from the container's files; while nobody wrote to its layer, what the image says is remembered."""
+        groups = container.host.group_add or ()
+        key = (container.chain, container.config.user, groups)
+        if container.pristine and key in self._users:
+            return self._users[key]
+        with container_root.opened(layers) as root:
+            user = resolve(container.config.user, groups, lambda path: container_root.read_small(root, path))
+        if container.pristine and container.chain:
+            while len(self._users) >= _REMEMBERED:
+                del self._users[next(iter(self._users))]
+            self._users[key] = user
+        return user
+
+    async def _reserve(self, container: Container) -> Endpoints | None:
+        """Addresses and ports; None for a container on another one's network."""
+        if modes.container_of(container.host.network_mode) is not None or container.config.network_disabled:
+            return None
+        return await self._context.networks.reserve(container)
+
+    def _files(self, container: Container, endpoints: Endpoints | None) -> dict[str, str]:
+        context = self._context
+        donor = modes.container_of(container.host.network_mode)
+        if donor is not None:
+            base = context.directory(context.records.find(donor).id)
+            return {f"/etc/{name}": str(base / name) for name in container_files.MOUNTED}
+        gateway = context.networks.host_gateway if _names_the_host(container) else ""
+        contents = container_files.contents(container, endpoints, gateway)
+        return container_files.write(context.directory(container.id), contents)
+
+    def _shared_hostname(self, container: Container) -> str:
+        donor = modes.container_of(container.host.network_mode)
+        return self._context.records.find(donor).config.hostname if donor else ""
+
+    def _joined(self, container: Container) -> dict[str, int]:
+        """Process ids of the containers whose namespaces it shares. Raises Conflict when one does not run."""
+        host = container.host
+        found = {}
+        for kind, mode in (("network", host.network_mode), ("ipc", host.ipc_mode), ("pid", host.pid_mode)):
+            reference = modes.container_of(mode)
+            if reference is not None:
+                found[kind] = process_of(self._donor(reference, kind).status)
+        if "network" in found:
+            found["uts"] = found["network"]  # its hostname goes with its network
+        return found
+
+    def _donor(self, reference: str, kind: str) -> Container:
+        donor = self._context.records.find(reference)
+        if isinstance(donor.status, Restarting):
+            raise Conflict(f"Container {reference} is restarting, wait until the container is running")
+        if not isinstance(donor.status, RunningStatus | Paused):
+            raise Conflict(f"cannot join {kind} namespace of a non running container: {donor.id}")
+        if kind == "ipc" and not spec_mounts.is_shareable(donor.host):
+            raise Conflict(
+                f"can't join IPC of container {donor.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor"
+                " container)"
+            )
+        return donor
+
+    def _shm(self, container: Container) -> str | None:
+        context, host = self._context, container.host
+        if host.ipc_mode == "shareable":
+            return container_files.mount_shm(context.state(container.id), host.shm_size)
+        reference = modes.container_of(host.ipc_mode)
+        if reference is None:
+            return None
+        return str(context.state(context.records.find(reference).id) / "shm")
+
+    def _log(self, container: Container) -> dict[str, Any] | None:
+        config = container.host.log_config
+        if config.type == "none":
+            return None
+        max_size, max_file, compress = logs.settings(config)
+        attributes = logs.attributes(config, container.config.labels or {}, container.config.env or ())
+        return {
+            "driver": config.type,
+            "path": str(log_file(self._context, container)),
+            "max_size": max_size,
+            "max_file": max_file,
+            "compress": compress,
+            "attrs": msgspec.json.encode(attributes) if attributes else None,
+        }
+
+
+def _names_the_host(container: Container) -> bool:
+    return any(entry.endswith("host-gateway") for entry in container.host.extra_hosts or ())
+
+
+def log_file(context: Context, container: Container) -> str:
+    """Where the monitor writes what it said."""
+    directory = context.directory(container.id)
+    if container.host.log_config.type == "json-file":
+        return str(directory / f"{container.id}-json.log")
+    path = directory / "local-logs"
+    container_files.make_directory(path, 0o700)
+    return os.path.join(path, "container.log")

@@ -1,0 +1,185 @@
+"""Signals and pauses: stop, kill, restart, pause, unpause, resize."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from tiffin.containers.signals import signal_number
+from tiffin.containers.waits import Outcome
+from tiffin.engine.container_context import Context, Live, stop_signal_of
+from tiffin.engine.container_lifecycle import Lifecycle
+from tiffin.errors import Conflict, Internal, NotModified
+from tiffin.linux import cgroups_live
+from tiffin.model.container import Container
+from tiffin.model.container_status import Exited, Paused, Restarting, Running, is_running
+
+_KILL_PATIENCE = 30.0  # seconds; a process in uninterruptible sleep does not even mind SIGKILL
+
+
+class Signals:
+    def __init__(self, context: Context, lifecycle: Lifecycle) -> None:
+        self._context = context
+        self._lifecycle = lifecycle
+
+    async def stop(self, reference: str, *, timeout: int | None = None, signal_name: str = "") -> None:
+        """The stop signal, `timeout` seconds of patience (-1: no end), SIGKILL. Raises NotFound, NotModified, Invalid."""
+        container = self._context.records.find(reference)
+        if signal_name:
+            signal_number(signal_name)
+        if not is_running(container.status):
+            raise NotModified("")
+        await self._stop(container, timeout, signal_name)
+        self._context.publish(self._now(container), "stop")
+        await self._remove_if_ephemeral(container)
+
+    async def restart(self, reference: str, *, timeout: int | None = None, signal_name: str = "") -> None:
+        """Stop what runs, start it anyway."""
+        context = self._context
+        container = context.records.find(reference)
+        if signal_name:
+            signal_number(signal_name)
+        if is_running(container.status):
+            await self._stop(container, timeout, signal_name)
+            context.publish(self._now(container), "stop")
+        async with context.records.lock(container.id):
+            context.records.change(container.id, manually_stopped=False)
+            if not isinstance(context.records.get(container.id).status, Running):
+                await self._lifecycle.launch(container.id)
+        context.publish(self._now(container), "restart")
+
+    async def _stop(self, container: Container, timeout: int | None, signal_name: str) -> None:
+        context = self._context
+        async with context.records.lock(container.id):
+            container = context.records.change(container.id, manually_stopped=True)
+            live = context.live(container.id)
+            if isinstance(container.status, Restarting):
+                self._lifecycle.cancel_restart(container.id)
+                old = container.status
+                context.records.change(
+                    container.id,
+                    status=Exited(old.exit_code, old.started_at, old.finished_at, old.error, old.oom_killed),
+                )
+                context.waits.ended(container.id, Outcome(old.exit_code))
+                return
+            if live.process is None:
+                return
+            live.stopping = True
+        try:
+            await self._signal_until_gone(container, live, timeout, signal_name)
+        finally:
+            live.stopping = False
+
+    async def _signal_until_gone(self, container: Container, live: Live, timeout: int | None, signal_name: str) -> None:
+        if timeout is None:
+            timeout = container.config.stop_timeout
+        if timeout is None:
+            timeout = self._context.settings.stop_timeout
+        first = signal_number(signal_name or stop_signal_of(container.config))
+        self._send(container, first)
+        if isinstance(container.status, Paused):
+            # a frozen process takes no signal: docker kills it, we let it see the stop signal first
+            self._thaw(container)
+        try:
+            await asyncio.wait_for(live.ended.wait(), None if timeout < 0 else timeout or 0.001)
+            return
+        except TimeoutError:
+            pass
+        self._send(container, signal.SIGKILL)
+        try:
+            await asyncio.wait_for(live.ended.wait(), _KILL_PATIENCE)
+        except TimeoutError:
+            raise Internal(
+                f"cannot stop container: {container.id}: tried to kill container, but did not receive an exit event"
+            ) from None
+
+    async def _remove_if_ephemeral(self, container: Container) -> None:
+        context = self._context
+        if container.host.auto_remove:
+            async with context.records.lock(container.id):
+                if container.id in context.records:
+                    await self._lifecycle.remove_ended(container.id)
+
+    def _send(self, container: Container, number: int) -> None:
+        process = self._context.live(container.id).process
+        if process is None:
+            return
+        try:
+            process.signal(number)
+        except ProcessLookupError:
+            return
+        self._context.publish(container, "kill", signal=str(int(number)))
+
+    def _now(self, container: Container) -> Container:
+        """Its record as it is at the moment, or as it was last."""
+        records = self._context.records
+        return records.get(container.id) if container.id in records else container
+
+    async def kill(self, reference: str, signal_name: str = "") -> None:
+        """Raises NotFound, Invalid, Conflict for one that does not run."""
+        context = self._context
+        container = context.records.find(reference)
+        number = signal_number(signal_name) if signal_name else int(signal.SIGKILL)
+        async with context.records.lock(container.id):
+            container = context.records.get(container.id)
+            live = context.live(container.id)
+            if live.process is None or not isinstance(container.status, Running | Paused):
+                if isinstance(container.status, Restarting):
+                    self._lifecycle.cancel_restart(container.id)
+                raise Conflict(f"cannot kill container: {container.id}: container {container.id} is not running")
+            if number == signal.SIGKILL or number == signal_number(stop_signal_of(container.config)):
+                context.records.change(container.id, manually_stopped=True)
+            self._send(container, number)
+            if number == signal.SIGKILL and isinstance(container.status, Paused):
+                self._thaw(container)
+        if number == signal.SIGKILL:
+            try:
+                await asyncio.wait_for(live.ended.wait(), 10)
+            except TimeoutError:
+                return
+
+    async def pause(self, reference: str) -> None:
+        """Freeze every process. Raises Conflict."""
+        context = self._context
+        container = context.records.find(reference)
+        async with context.records.lock(container.id):
+            container = context.records.get(container.id)
+            match container.status:
+                case Paused():
+                    raise Conflict(f"Container {container.id} is already paused")
+                case Restarting():
+                    raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+                case Running(pid=pid, started_at=started, finished_at=finished):
+                    cgroups_live.freeze(self._context.cgroup(container))
+                    context.records.change(container.id, status=Paused(pid, started, finished))
+                case _:
+                    raise Conflict(f"Container {container.id} is not running")
+        context.publish(container, "pause")
+
+    async def unpause(self, reference: str) -> None:
+        context = self._context
+        container = context.records.find(reference)
+        async with context.records.lock(container.id):
+            container = context.records.get(container.id)
+            if not isinstance(container.status, Paused):
+                raise Conflict(f"Container {container.id} is not paused")
+            self._thaw(container)
+        context.publish(container, "unpause")
+
+    def _thaw(self, container: Container) -> None:
+        cgroups_live.thaw(self._context.cgroup(container))
+        status = self._context.records.get(container.id).status
+        if isinstance(status, Paused):
+            self._context.records.change(
+                container.id, status=Running(status.pid, status.started_at, status.finished_at)
+            )
+
+    async def resize(self, reference: str, height: int, width: int) -> None:
+        """The terminal's size in characters. Raises Conflict for one that does not run."""
+        context = self._context
+        container = context.records.find(reference)
+        live = context.live(container.id)
+        if live.process is None or not is_running(container.status):
+            raise Conflict(f"container {container.id} is not running")
+        await live.process.resize(height, width)
+        context.publish(container, "resize", height=str(height), width=str(width))

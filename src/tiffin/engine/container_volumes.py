@@ -1,0 +1,89 @@
+"""Sources of a container's mounts, made ready just before it starts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+
+from tiffin.engine import container_root
+from tiffin.engine.container_context import Context
+from tiffin.errors import Invalid, Unsupported
+from tiffin.linux import paths
+from tiffin.model.container import Container
+from tiffin.model.container_host import MountPoint
+from tiffin.model.mount import Mount
+from tiffin.snapshots import trees
+
+
+async def sources(
+    context: Context, container: Container, layers: tuple[Mount, ...], undo: AsyncExitStack
+) -> dict[str, str]:
+    """Destination → host path, for what is not simply the mount's own source. Missing `-v` directories are made.
+
+    An empty volume is filled with what the image has at its destination (docker's copy-up). Raises Invalid.
+    """
+    found: dict[str, str] = {}
+    for point in container.mounts:
+        match point.type:
+            case "bind":
+                _check_bind(point)
+            case "volume":
+                if point.copy_up and _is_empty(point.source):
+                    await asyncio.to_thread(_fill, point, layers)
+                if point.subpath:
+                    found[point.destination] = _below(point)
+            case "image":
+                raise Unsupported(
+                    f"image mounts are not built: {point.source} on {point.destination}; use a volume instead"
+                )
+    return found
+
+
+def _check_bind(point: MountPoint) -> None:
+    if os.path.lexists(point.source):
+        return
+    if not point.create:
+        raise Invalid(f'invalid mount config for type "bind": bind source path does not exist: {point.source}')
+    try:
+        os.makedirs(point.source, 0o755, exist_ok=True)
+    except OSError as error:
+        raise Invalid(f"error while creating mount source path '{point.source}': {error.strerror}") from error
+
+
+def _is_empty(directory: str) -> bool:
+    with os.scandir(directory) as entries:
+        return next(entries, None) is None
+
+
+def _fill(point: MountPoint, layers: tuple[Mount, ...]) -> None:
+    with container_root.opened(layers) as root:
+        try:
+            # the destination's links stay inside the image (CVE-2022-23648)
+            source = paths.open_in(root, os.fsencode(point.destination), os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return  # the image has no such directory
+        target = os.open(point.source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            trees.copy(source, target)
+            status = os.fstat(source)
+            os.fchown(target, status.st_uid, status.st_gid)
+            os.fchmod(target, status.st_mode & 0o7777)
+        finally:
+            os.close(source)
+            os.close(target)
+
+
+def _below(point: MountPoint) -> str:
+    """The subpath's real place, links resolved inside the volume only."""
+    volume = os.open(point.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = paths.open_in(volume, os.fsencode(point.subpath))
+    except OSError as error:
+        raise Invalid(f"cannot access path {point.source}/{point.subpath}: {(error.strerror or '').lower()}") from error
+    finally:
+        os.close(volume)
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)

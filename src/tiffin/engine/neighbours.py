@@ -1,0 +1,47 @@
+"""What the container use cases need of the other domains and of the runtime: small Protocols, owned by their consumer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from tiffin.model.digest import Digest
+from tiffin.model.image import Image
+from tiffin.model.mount import Mount
+from tiffin.runtime.launcher import Attachment, Exit, Running, Sandbox
+from tiffin.snapshots.snapshotter import Change, Usage
+
+
+class Images(Protocol):
+    """The local images."""
+
+    def get(self, reference: str) -> Image:
+        """By name, id or prefix of an id. Raises NotFound `No such image: x:latest`."""
+        ...
+
+
+class Snapshots(Protocol):
+    """A container's layer over its image's, named by the container's id."""
+
+    @property
+    def name(self) -> str: ...
+    def prepare(self, key: str, parent: Digest | None) -> tuple[Mount, ...]: ...
+    def mounts(self, key: str) -> tuple[Mount, ...]: ...
+    def changes(self, key: str, ignore: Collection[bytes] = ()) -> list[Change]: ...
+    def diff(self, key: str, ignore: Collection[bytes] = ()) -> Iterator[bytes]: ...
+    def usage(self, key: str) -> Usage: ...
+    def remove(self, key: str) -> None: ...
+
+
+class Launcher(Protocol):
+    """Starts containers, and finds those that an earlier daemon started: `runtime.launcher.Forkserver`."""
+
+    async def start(
+        self,
+        plan: Mapping[str, Any],
+        *,
+        attachments: Sequence[Attachment] = (),
+        network: Callable[[Sandbox], Awaitable[None]] | None = None,
+    ) -> Running: ...
+    async def adopt(self, container_id: str, state_dir: Path) -> Running | Exit: ...
