@@ -43,11 +43,12 @@ def make_root(place: Path) -> Path:
     return root
 
 
-def operations(place: Path, *, terminal: bool = False) -> tuple[plan.Operation, ...]:
-    """Docker's mounts, without cgroups."""
+def operations(place: Path, *, terminal: bool = False, user: bool = False) -> tuple[plan.Operation, ...]:
+    """Docker's mounts, without cgroups. user: the root's owners are shifted into the container's user namespace."""
+    idmap = (b"", b"") if user else None
     return (
         plan.propagation(mounts.MS_SLAVE | mounts.MS_REC),
-        plan.rootfs(b"bind", os.fsencode(place / "root"), os.fsencode(place / "at")),
+        plan.rootfs(b"bind", os.fsencode(place / "root"), os.fsencode(place / "at"), idmap=idmap),
         plan.mount(b"/proc", b"proc", b"proc", attributes=(_NO_EXEC, 0)),
         plan.mount(
             b"/dev",
@@ -72,7 +73,7 @@ def operations(place: Path, *, terminal: bool = False) -> tuple[plan.Operation, 
         plan.loopback(),
         plan.pivot(),
         plan.sysctl(b"net.ipv4.ip_unprivileged_port_start", b"0"),
-        plan.mask(b"/proc/kcore"),
+        plan.mask(b"/proc/version"),
         plan.mask(b"/proc/acpi"),
         plan.mask(b"/proc/no-such-thing"),
         plan.readonly(b"/proc/sys"),
@@ -100,7 +101,7 @@ def container(place: Path, *argv: str, name: str = "box", **more: Any) -> dict[s
         "id": name,
         "state": str(state),
         "unshare": NAMESPACES,
-        "operations": operations(place, terminal=stdio["terminal"]),
+        "operations": operations(place, terminal=stdio["terminal"], user="user" in more),
         "process": which,
         "stdio": stdio,
     }

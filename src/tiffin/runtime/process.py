@@ -29,10 +29,10 @@ class NotExecutable(OSError):
 def reset_signals() -> None:
     """Undo what Python did: it ignores SIGPIPE and SIGXFSZ, and ignored signals survive execve."""
     _signal.set_wakeup_fd(-1)  # the monitor's
-    for number in (_signal.SIGCHLD, _signal.SIGTERM):
-        _signal.signal(number, _signal.SIG_DFL)
-    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
-    _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    for number in range(1, 32):
+        if _signal.getsignal(number) == _signal.SIG_IGN:
+            _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 

@@ -95,9 +95,9 @@ class Root:
             mounts.mount(b"overlay", at, b"overlay", 0, b",".join(options))  # type: ignore[arg-type]
             tree = os.open(at, paths.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # type: ignore[arg-type]
         else:
-            place = os.open(at, paths.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # type: ignore[arg-type]
+            place = _reachable(at)  # type: ignore[arg-type]
             # A mount of its own below, private: pivot_root refuses a new root whose parent is shared.
-            base = mounts.clone(place)
+            base = mounts.clone(place, recursive=True)
             mounts.set_attributes(base, 0, propagation=mounts.MS_PRIVATE)
             mounts.attach(base, place)
             mounts.attach(tree, base)
@@ -330,6 +330,19 @@ class Root:
                 os.close(fd)
         finally:
             os.close(parent)
+
+
+def _reachable(at: bytes) -> int:
+    """The directory to attach the root on; in this mount namespace any will do.
+
+    And a mapped root may not reach `at`.
+    """
+    for candidate in (at, b"/mnt", b"/tmp", b"/var", b"/usr"):
+        try:
+            return os.open(candidate, paths.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:
+            continue
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), at)
 
 
 def layered(options: tuple[bytes, ...]) -> tuple[bytes, ...]:
