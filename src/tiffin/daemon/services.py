@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
+import resource
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 
+from tiffin import snapshots
+from tiffin.containers.records import Records
+from tiffin.content.blobs import BlobStore
+from tiffin.content.ledger import Ledger
+from tiffin.daemon import adapters
 from tiffin.daemon.config import Config
 from tiffin.daemon.roots import Roots
 from tiffin.engine import system
+from tiffin.engine.container_context import Context
+from tiffin.engine.containers import Containers
 from tiffin.engine.events import Events
 from tiffin.http.router import Router
-from tiffin.http.services import Services
+from tiffin.http.services import Census, Services
+from tiffin.images.service import Images
+from tiffin.linux import cgroups
+from tiffin.networks import records as network_records
+from tiffin.networks.service import Networks
+from tiffin.runtime.launcher import Forkserver
+from tiffin.volumes import records as volume_records
+from tiffin.volumes.service import Volumes
 
 log = logging.getLogger(__name__)
 
-RESOURCES = ("system", "swarm", "events")
+RESOURCES = ("system", "swarm", "events", "containers", "exec", "attach", "logs", "networks", "volumes")
 
 
 @dataclass(slots=True)
@@ -61,13 +77,77 @@ def _resource(name: str) -> ModuleType:
 
 async def build(config: Config, roots: Roots) -> Engine:
     """Make the services, find what an earlier daemon left running."""
+    machine = system.observe()
+    events = Events()
     services = Services(
-        machine=system.observe(),
+        machine=machine,
         settings=settings(config, roots),
         identity=system.identity(roots.data / "engine-id"),
-        events=Events(),
+        events=events,
     )
-    return Engine(config, services)
+    engine = Engine(config, services)
+    try:
+        await _assemble(engine, roots)
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
+
+
+async def _assemble(engine: Engine, roots: Roots) -> None:
+    config, services = engine.config, engine.services
+    launcher = Forkserver(roots.state)
+    await launcher.open()
+    engine.ending.append(launcher.close)
+    _raise_descriptor_limit()
+    ledger = Ledger(roots.data / "ledger.db")
+    engine.ending.append(ledger.close)
+    blobs = BlobStore(roots.data / "content")
+    driver = config.storage_driver or snapshots.driver()
+    snapshotter = snapshots.open_driver(driver, roots.data / "snapshots", ledger)
+    services.storage_driver = snapshotter.name
+    images = Images(ledger, blobs, snapshotter, publish=adapters.of_images(services.events))
+    images.reserve_host((roots.data, roots.state))
+    services.images = images
+    records = Records(ledger)
+    users = adapters.ImageUsers(records)
+    images.users = users
+    images.kept_chains.append(users.chains)
+    services.volumes = Volumes(
+        roots.data / "volumes", volume_records.LedgerRecords(ledger), tell=adapters.of_volumes(services.events)
+    )
+    services.volumes.restore([one.id for one in records])
+    networks = Networks(network_records.LedgerRecords(ledger), adapters.network_defaults(config))
+    engine.ending.append(networks.close)
+    services.networks = networks
+    context = Context(
+        settings=adapters.container_settings(config, roots),
+        records=records,
+        images=images,
+        snapshots=snapshotter,
+        networks=networks,
+        volumes=services.volumes,
+        launcher=launcher,
+        events=services.events,
+        hierarchies=cgroups.detect(),
+    )
+    containers = Containers(context)
+    services.containers = containers
+    services.census = lambda: _count(services)
+    await networks.start(containers.running())
+    engine.ending.append(containers.close)
+    await containers.restore()
+
+
+def _count(services: Services) -> Census:
+    return Census(**services.containers.count(), images=len(services.images.select()))
+
+
+def _raise_descriptor_limit() -> None:
+    """As far as allowed: each connection and each container takes some. Containers get theirs from the forkserver."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def settings(config: Config, roots: Roots) -> system.Settings:

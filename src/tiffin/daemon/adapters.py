@@ -1,0 +1,100 @@
+"""What one domain asks of another, answered: small objects, so that no domain imports another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from tiffin.containers.records import Records
+from tiffin.daemon.config import Config
+from tiffin.daemon.roots import Roots
+from tiffin.engine.container_context import Settings
+from tiffin.engine.events import Events
+from tiffin.images.events import User
+from tiffin.model.container_host import LogConfig
+from tiffin.model.container_status import is_running
+from tiffin.model.digest import Digest
+from tiffin.model.volume import Volume
+from tiffin.networks.addresses import parse_space
+from tiffin.networks.definition import Defaults
+
+_LOG_BOUNDS = {"max-size": "10m", "max-file": "3"}
+
+
+class ImageUsers:
+    """Tells images which containers need them."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def using(self, image: Digest) -> list[User]:
+        """The containers made from an image."""
+        return [
+            User(one.id, is_running(one.status), one.created / 1e9)
+            for one in tuple(self._records)
+            if one.image_id == image
+        ]
+
+    def chains(self) -> Iterator[Digest]:
+        """Layers that containers stand on, be their image removed or not."""
+        for one in tuple(self._records):
+            if one.chain is not None:
+                yield Digest(one.chain)
+
+
+class Publish(Protocol):
+    """Publishes from any thread."""
+
+    def __call__(self, type: str, action: str, actor: str, attributes: Mapping[str, str]) -> None: ...
+
+
+def from_threads(events: Events) -> Publish:
+    """`events.publish` for domains that work in threads; in order with what the loop publishes itself."""
+    loop = asyncio.get_running_loop()
+
+    def publish(type: str, action: str, actor: str, attributes: Mapping[str, str]) -> None:
+        loop.call_soon_threadsafe(events.publish, type, action, actor, attributes)
+
+    return publish
+
+
+def of_images(events: Events) -> Callable[[str, str, Mapping[str, str]], None]:
+    """How images tell what happened to them."""
+    publish = from_threads(events)
+    return lambda action, actor, attributes: publish("image", action, actor, attributes)
+
+
+def of_volumes(events: Events) -> Callable[[str, Volume], None]:
+    """How volumes tell what happened to them."""
+    publish = from_threads(events)
+    return lambda action, volume: publish("volume", action, volume.name, {"driver": "local"})
+
+
+def network_defaults(config: Config) -> Defaults:
+    """The options that are about networks."""
+    return Defaults(
+        bridge=config.bridge or "tiffin0",
+        bip=config.bip,
+        fixed_cidr=config.fixed_cidr,
+        spaces=tuple(parse_space(f"base={base},size={size}") for base, size in config.address_pools),
+        mtu=config.mtu,
+        icc=config.icc,
+        masquerade=config.ip_masq,
+        host_ip="" if config.ip == "0.0.0.0" else config.ip,
+    )
+
+
+def container_settings(config: Config, roots: Roots) -> Settings:
+    """The options that are about containers. Logs are bounded unless told otherwise."""
+    bounds = _LOG_BOUNDS if config.log_driver == "json-file" else {}
+    given = {name: str(value) for name, value in config.log_opts.items()}
+    return Settings(
+        data_root=roots.data,
+        exec_root=roots.state,
+        default_runtime=config.default_runtime,
+        runtimes={name: str(runtime.get("path", "")) for name, runtime in config.runtimes.items()},
+        default_log=LogConfig(config.log_driver, {**bounds, **given}),
+        cgroup_parent=config.cgroup_parent or "/tiffin",
+        init=config.init,
+    )
