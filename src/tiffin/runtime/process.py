@@ -245,7 +245,9 @@ class Tail:
         if self.no_new_privileges:
             credentials.prctl(credentials.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         if self.filter is not None:
-            self.notify = credentials.load_filter(self.filter, self.flags)
+            listener = credentials.load_filter(self.filter, self.flags)
+            if self.flags & credentials.SECCOMP_FILTER_FLAG_NEW_LISTENER:
+                self.notify = listener
         credentials.capset(self.sets)
         if self.ambient:
             credentials.raise_ambient(self.ambient)
