@@ -1,0 +1,134 @@
+"""What images and containers have to do with each other: who uses an image, and `commit`."""
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
+
+from tiffin.images import Commit, Images, User
+from tiffin.images.instructions import changed
+from tiffin.model.container import Config, Container
+from tiffin.model.container_status import Paused, is_running
+from tiffin.model.digest import Digest
+from tiffin.model.image import Image
+from tiffin.model.reference import parse_reference
+
+
+class ContainerUsers:
+    """Containers as the users of images (`tiffin.images.Users`). records: every container."""
+
+    def __init__(self, records: Iterable[Container]) -> None:
+        self._records = records
+
+    def using(self, image: Digest) -> list[User]:
+        return [
+            User(one.id, is_running(one.status), one.created / 1e9) for one in self._records if one.image_id == image
+        ]
+
+
+class Signals(Protocol):
+    """Who can freeze a container."""
+
+    async def pause(self, reference: str) -> None: ...
+    async def unpause(self, reference: str) -> None: ...
+
+
+class Containers(Protocol):
+    """What `commit` needs of the containers."""
+
+    @property
+    def signals(self) -> Signals: ...
+    def get(self, reference: str) -> Container: ...
+
+
+async def commit(
+    containers: Containers,
+    images: Images,
+    reference: str,
+    *,
+    repository: str = "",
+    tag: str = "",
+    author: str = "",
+    comment: str = "",
+    changes: Sequence[str] = (),
+    config: Config | None = None,
+    pause: bool = True,
+    ignore: Collection[bytes] = (),
+) -> Image:
+    """An image of a container as it is now, its configuration included (`config` lies over it).
+
+    Raises NotFound, Invalid (a name, an instruction), Conflict (the container is being removed).
+    """
+    container = containers.get(reference)
+    name = None
+    if repository:
+        name = parse_reference(f"{repository}:{tag}" if tag else repository).with_default_tag()
+    run = image_config(container.config, config)
+    changed(run, changes)  # before anything is frozen: an instruction may be wrong
+    request = Commit(
+        key=container.id,
+        run=run,
+        name=name,
+        author=author,
+        comment=comment,
+        changes=changes,
+        command=" ".join((container.path, *container.args)).strip(),
+        ignore=ignore,
+    )
+    async with AsyncExitStack() as undo:
+        if pause and is_running(container.status) and not isinstance(container.status, Paused):
+            await containers.signals.pause(container.id)
+            undo.push_async_callback(containers.signals.unpause, container.id)
+        return await asyncio.to_thread(images.commit, container.image_id, request)
+
+
+def image_config(config: Config, over: Config | None = None) -> dict[str, Any]:
+    """A container's configuration in the names of an image's document; what `over` sets wins."""
+    run = _document(config)
+    if over is None:
+        return run
+    given = _document(over)
+    env = {item.partition("=")[0]: item for item in (*run.get("Env", ()), *given.pop("Env", ()))}
+    for key in ("Labels", "ExposedPorts", "Volumes"):
+        if key in given:
+            given[key] = {**run.get(key, {}), **given[key]}
+    return {**run, **given, **({"Env": list(env.values())} if env else {})}
+
+
+def _document(config: Config) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "User": config.user,
+        "ExposedPorts": _keys(config.exposed_ports),
+        "Env": _list(config.env),
+        "Entrypoint": _list(config.entrypoint),
+        "Cmd": _list(config.cmd),
+        "Volumes": _keys(config.volumes),
+        "WorkingDir": config.working_dir,
+        "Labels": dict(config.labels) if config.labels else None,
+        "StopSignal": config.stop_signal,
+        "OnBuild": _list(config.on_build),
+        "Shell": _list(config.shell),
+    }
+    if config.healthcheck is not None:
+        health = config.healthcheck
+        found["Healthcheck"] = {
+            key: value
+            for key, value in {
+                "Test": _list(health.test),
+                "Interval": health.interval,
+                "Timeout": health.timeout,
+                "StartPeriod": health.start_period,
+                "StartInterval": health.start_interval,
+                "Retries": health.retries,
+            }.items()
+            if value
+        }
+    return {key: value for key, value in found.items() if value}
+
+
+def _list(value: Sequence[str] | None) -> list[str] | None:
+    return list(value) if value is not None else None
+
+
+def _keys(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return {key: {} for key in value} if value else None
