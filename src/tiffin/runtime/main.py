@@ -38,7 +38,8 @@ def _command_line(argv: list[str]) -> int:
     from tiffin.runtime.oci_cli import run
 
     # -c comes first, then the program's own name
-    return run(argv[1:] if argv[0] == "-c" else argv)
+    argv = argv[1:] if argv[0] == "-c" else argv
+    return run([os.environ.pop("TIFFIN_RUNTIME_NAME", argv[0]), *argv[1:]])
 
 
 if __name__ == "__main__":
