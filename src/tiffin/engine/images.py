@@ -1,29 +1,16 @@
-"""What images and containers have to do with each other: who uses an image, and `commit`."""
+"""`commit`: where images and containers meet."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
-from tiffin.images import Commit, Images, User
+from tiffin.images import Commit, Images
 from tiffin.images.instructions import changed
 from tiffin.model.container import Config, Container
 from tiffin.model.container_status import Paused, is_running
-from tiffin.model.digest import Digest
 from tiffin.model.image import Image
 from tiffin.model.reference import parse_reference
-
-
-class ContainerUsers:
-    """Containers as the users of images (`tiffin.images.Users`). records: every container."""
-
-    def __init__(self, records: Iterable[Container]) -> None:
-        self._records = records
-
-    def using(self, image: Digest) -> list[User]:
-        return [
-            User(one.id, is_running(one.status), one.created / 1e9) for one in self._records if one.image_id == image
-        ]
 
 
 class Signals(Protocol):
