@@ -55,7 +55,7 @@ def _image(container: dict[str, Any], full: bool) -> str:
     return image.partition("@")[0] if not image.startswith("sha256:") else image
 
 
-def _host_and_port(address: str, port: Any) -> str:
+def host_and_port(address: str, port: Any) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
@@ -63,7 +63,7 @@ def _port_group(key: tuple[str, str], first: int, last: int) -> str:
     address, protocol = key
     figure = str(first) if first == last else f"{first}-{last}"
     if address:
-        figure = f"{_host_and_port(address, figure)}->{figure}"
+        figure = f"{host_and_port(address, figure)}->{figure}"
     return f"{figure}/{protocol}"
 
 
@@ -78,7 +78,7 @@ def ports(published: list[dict[str, Any]]) -> str:
     for port in order:
         private, address, protocol = port["PrivatePort"], port.get("IP", ""), port.get("Type", "tcp")
         if address and port.get("PublicPort") != private:
-            mapped.append(f"{_host_and_port(address, port.get('PublicPort', 0))}->{private}/{protocol}")
+            mapped.append(f"{host_and_port(address, port.get('PublicPort', 0))}->{private}/{protocol}")
             continue
         key = (address, protocol)
         if key not in groups:

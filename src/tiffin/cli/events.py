@@ -1,0 +1,99 @@
+"""`tiffin events`."""
+
+from __future__ import annotations
+
+import time
+
+from tiffin.cli import flags, units
+from tiffin.cli.command import Call, Command, Failed
+from tiffin.cli.flags import Flag
+from tiffin.cli.formats import plain_format
+from tiffin.cli.kinds import FILTER
+from tiffin.cli.template import TemplateError, parse, render
+from tiffin.cli.template_values import go_json, mark
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def _stamp(nanoseconds: int) -> str:
+    local = time.localtime(nanoseconds // 10**9)
+    zone = time.strftime("%z", local)
+    zone = "Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}"
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', local)}.{nanoseconds % 10**9:09}{zone}"
+
+
+def line(event: dict[str, Any]) -> str:
+    """An event for people."""
+    actor = event.get("Actor") or {}
+    head = _stamp(event["timeNano"]) if event.get("timeNano") else _stamp(event["time"] * 10**9)
+    text = f"{head} {event['Type']} {event['Action']} {actor.get('ID', '')}"
+    attributes = actor.get("Attributes") or {}
+    if attributes:
+        text += " (" + ", ".join(f"{key}={attributes[key]}" for key in sorted(attributes)) + ")"
+    return text
+
+
+def _when(name: str, text: str) -> str | None:
+    try:
+        return units.query_time(text) if text else None
+    except ValueError as error:
+        raise Failed(f'invalid value for "{name}": failed to parse value as time or duration: "{text}"') from error
+
+
+def run(call: Call) -> int:
+    values = call.values
+    form = values.text("format")
+    template = None
+    if form and form != "json":
+        try:
+            template = parse(form.replace("\\t", "\t").replace("\\n", "\n"))
+        except TemplateError as error:
+            raise Failed(f"Error parsing format: {error}", 64) from error
+    query = {
+        "filters": values.get("filter") or None,
+        "since": _when("since", values.text("since")),
+        "until": _when("until", values.text("until")),
+    }
+    for event in call.engine.documents("GET", "/events", query):
+        if form == "json":
+            call.say(go_json(event))
+        elif template is not None:
+            try:
+                call.say(render(template, mark(_with_legacy_names(event))))
+            except TemplateError as error:
+                raise Failed(str(error)) from error
+        else:
+            call.say(line(event))
+        call.session.flush()
+    return 0
+
+
+def _with_legacy_names(event: dict[str, Any]) -> dict[str, Any]:
+    """Templates see the names of Go's struct."""
+    actor = event.get("Actor") or {}
+    more = {
+        "Status": event.get("status", event.get("Action")),
+        "ID": event.get("id", actor.get("ID")),
+        "From": event.get("from", (actor.get("Attributes") or {}).get("image", "")),
+        "Scope": event.get("scope", ""),
+        "Time": event.get("time"),
+        "TimeNano": event.get("timeNano"),
+    }
+    return {**event, **more}
+
+
+COMMANDS = {
+    "system events": Command(
+        "system events",
+        run,
+        "",
+        (
+            Flag("filter", FILTER, "Show only what these conditions fit", short="f"),
+            plain_format(),
+            flags.text("since", "Show all events since a time"),
+            flags.text("until", "Stream events until a time"),
+        ),
+    )
+}
