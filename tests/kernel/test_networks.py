@@ -1,0 +1,483 @@
+"""What a container's network is like, between namespaces that play host, containers and neighbour."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rig.netns import Loop, Namespace
+from rig.waiting import eventually
+
+from tiffin.content.ledger import Ledger
+from tiffin.errors import Conflict, Forbidden, Internal, Invalid, NotFound, TiffinError
+from tiffin.model.container import Config, Container, ContainerId, EndpointIPAM, EndpointRequest
+from tiffin.model.container_host import HostConfig, PortBinding
+from tiffin.model.network import Endpoints, Network, NetworkRequest, PoolRequest
+from tiffin.networks.definition import Defaults
+from tiffin.networks.ports import PortTaken
+from tiffin.networks.records import LedgerRecords
+from tiffin.networks.service import Networks
+
+pytestmark = pytest.mark.root
+
+Ports = Mapping[str, tuple[PortBinding, ...] | None]
+HERE, NEIGHBOUR = "198.51.100.1", "198.51.100.9"
+
+
+class Host:
+    """A host on which networks live, with a neighbour on its cable."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.namespace = Namespace()
+        self.neighbour = Namespace()
+        self.namespace.join(self.neighbour, f"{HERE}/24", f"{NEIGHBOUR}/24")
+        self.loop = Loop(self.namespace)
+        self.sandboxes: dict[str, Namespace] = {}
+        self.told: list[tuple[str, str, str]] = []
+        self.defaults = Defaults()
+        self.start()
+
+    def start(self, running: tuple[str, ...] = ()) -> None:
+        self.ledger = Ledger(self.root / "ledger.db")
+
+        def tell(action: str, network: Network, container_id: str) -> None:
+            self.told.append((action, network.name, container_id))
+
+        self.networks = self.loop.call(lambda: Networks(LedgerRecords(self.ledger), self.defaults, tell=tell))
+        self.loop.do(self.networks.start(running))
+
+    def stop(self) -> None:
+        self.loop.do(self.networks.close())
+        self.ledger.close()
+
+    def reserve(self, container: Container) -> Endpoints:
+        return self.loop.do(self.networks.reserve(container))
+
+    def run(self, container: Container) -> Endpoints:
+        endpoints = self.reserve(container)
+        sandbox = self.sandboxes[container.id] = Namespace()
+        self.loop.do(self.networks.attach(endpoints, sandbox))
+        return endpoints
+
+    def end(self, container: Container) -> None:
+        self.sandboxes.pop(container.id).close()
+        self.loop.do(self.networks.release(container.id))
+
+    def create(self, name: str, **options: Any) -> Network:
+        return self.loop.do(self.networks.create(NetworkRequest(name, **options)))
+
+    def inside(self, container: Container) -> Namespace:
+        return self.sandboxes[container.id]
+
+    def rules(self) -> str:
+        return self.namespace.run("nft", "list", "ruleset")
+
+    def links(self) -> str:
+        return self.namespace.run("ip", "-o", "link")
+
+    def close(self) -> None:
+        self.stop()
+        self.loop.close()
+        for one in (*self.sandboxes.values(), self.neighbour, self.namespace):
+            one.close()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    made = Host(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def container() -> Callable[..., Container]:
+    numbers = iter(range(1, 100))
+
+    def make(*networks: str, ports: Ports | None = None, exposed: tuple[str, ...] = (), **options: Any) -> Container:
+        number = next(numbers)
+        requests = {name: EndpointRequest() for name in networks or ("bridge",)}
+        return Container(
+            id=ContainerId(f"{number:064x}"),
+            name=f"c{number}",
+            created=0,
+            image_id="",
+            config=Config(hostname=f"host{number}", exposed_ports={port: {} for port in exposed}),
+            host=HostConfig(port_bindings=ports),
+            path="/bin/true",
+            args=(),
+            driver="overlay",
+            networks=options.pop("requests", requests),
+            **options,
+        )
+
+    return make
+
+
+def published(host_port: str, host_ip: str = "", port: str = "80/tcp") -> Ports:
+    return {port: (PortBinding(host_ip, host_port),)}
+
+
+def test_default_bridge_gives_address_gateway_and_mac(host: Host, container: Callable[..., Container]) -> None:
+    one = container()
+    (endpoint,) = host.run(one).endpoints
+    assert (endpoint.ipv4, endpoint.ipv4_prefix, endpoint.ipv4_gateway) == ("172.17.0.2", 16, "172.17.0.1")
+    inside = host.inside(one)
+    assert "inet 172.17.0.2/16" in inside.run("ip", "-4", "addr", "show", "eth0")
+    assert "default via 172.17.0.1 dev eth0" in inside.run("ip", "route")
+    assert f"link/ether {endpoint.mac_address}" in inside.run("ip", "link", "show", "eth0")
+    assert endpoint.mac_address == "02:42:ac:11:00:02"
+
+
+def test_interface_has_no_ipv6_address_where_ipv6_is_off(host: Host, container: Callable[..., Container]) -> None:
+    one = container()
+    endpoints = host.run(one)
+    assert "inet6" not in host.inside(one).run("ip", "addr", "show", "eth0")
+    assert endpoints.sysctls == {"net.ipv6.conf.eth0.disable_ipv6": "1"}
+
+
+def test_containers_on_one_network_reach_each_other_unmasked(host: Host, container: Callable[..., Container]) -> None:
+    server, client = container(), container()
+    host.run(server)
+    host.run(client)
+    with host.inside(server).listen(80) as listening:
+        assert host.inside(client).reaches("172.17.0.2", 80, listening) == "172.17.0.3"
+
+
+def test_networks_are_isolated_from_each_other(host: Host, container: Callable[..., Container]) -> None:
+    host.create("other")
+    server, client = container(), container("other")
+    host.run(server)
+    host.run(client)
+    with host.inside(server).listen(80) as listening:
+        assert host.inside(client).reaches("172.17.0.2", 80, listening) is None
+
+
+def test_container_goes_out_under_the_hosts_address(host: Host, container: Callable[..., Container]) -> None:
+    one = container()
+    host.run(one)
+    with host.neighbour.listen(80) as listening:
+        assert host.inside(one).reaches(NEIGHBOUR, 80, listening) == HERE
+
+
+def test_internal_network_leads_nowhere(host: Host, container: Callable[..., Container]) -> None:
+    host.create("inner", internal=True)
+    server, client = container("inner"), container("inner")
+    host.run(server)
+    host.run(client)
+    assert "default" not in host.inside(client).run("ip", "route")
+    host.inside(client).run("ip", "route", "add", "default", "via", "172.18.0.1")
+    with host.neighbour.listen(80) as outside, host.inside(server).listen(80) as listening:
+        assert host.inside(client).reaches(NEIGHBOUR, 80, outside) is None
+        assert host.inside(client).reaches("172.18.0.2", 80, listening) == "172.18.0.3"
+
+
+def test_published_port_is_reached_from_everywhere(host: Host, container: Callable[..., Container]) -> None:
+    host.create("other")
+    server, beside, elsewhere = container(ports=published("8000")), container(), container("other")
+    for one in (server, beside, elsewhere):
+        host.run(one)
+    with host.inside(server).listen(80) as listening:
+        assert host.neighbour.reaches(HERE, 8000, listening) == NEIGHBOUR, "from outside, under its own address"
+        assert host.namespace.reaches("127.0.0.1", 8000, listening), "from the host's loopback"
+        assert host.namespace.reaches("::1", 8000, listening), "over IPv6 to a container without"
+        assert host.namespace.reaches(HERE, 8000, listening), "from the host by its own address"
+        assert host.inside(beside).reaches("172.17.0.1", 8000, listening), "from the same network"
+        assert host.inside(elsewhere).reaches(HERE, 8000, listening), "from another network"
+        assert host.inside(server).reaches("172.17.0.1", 8000, listening), "from itself"
+
+
+def test_published_udp_port_answers_under_the_hosts_address(host: Host, container: Callable[..., Container]) -> None:
+    server = container(ports=published("5353", port="53/udp"))
+    host.run(server)
+    with (
+        host.inside(server).listen(53, kind=socket.SOCK_DGRAM) as listening,
+        host.neighbour.open(HERE, socket.SOCK_DGRAM) as client,
+    ):
+        client.connect((HERE, 5353))
+        client.send(b"question")
+        question, seen = listening.recvfrom(100)
+        listening.sendto(b"answer", seen)
+        assert (question, client.recv(100)) == (b"question", b"answer")
+
+
+def test_unpublished_port_is_not_reached_from_outside(host: Host, container: Callable[..., Container]) -> None:
+    server = container(ports=published("8000"))
+    host.run(server)
+    host.neighbour.run("ip", "route", "add", "172.17.0.0/16", "via", HERE)
+    with host.inside(server).listen(80) as listening, host.inside(server).listen(81) as other:
+        assert host.neighbour.reaches("172.17.0.2", 80, listening) is None, "not even a published one directly"
+        assert host.neighbour.reaches("172.17.0.2", 81, other) is None
+        assert host.neighbour.reaches(HERE, 81, other) is None
+
+
+def test_port_on_loopback_is_for_the_host_alone(host: Host, container: Callable[..., Container]) -> None:
+    server, beside = container(ports=published("8000", "127.0.0.1")), container()
+    host.run(server)
+    host.run(beside)
+    host.neighbour.run("ip", "route", "add", "local", "127.0.0.1", "dev", "lo", check=False)
+    link = host.neighbour.run("ip", "-o", "-4", "route", "get", HERE).split(" dev ")[1].split()[0]
+    host.neighbour.run("ip", "route", "del", "table", "local", "local", "127.0.0.1", "dev", "lo", check=False)
+    host.neighbour.run("ip", "route", "del", "table", "local", "local", "127.0.0.0/8", "dev", "lo", check=False)
+    host.neighbour.run("sysctl", "-qw", f"net.ipv4.conf.{link}.route_localnet=1")
+    host.neighbour.run("ip", "route", "add", "127.0.0.1", "via", HERE, "src", NEIGHBOUR)
+    with host.inside(server).listen(80) as listening:
+        assert host.namespace.reaches("127.0.0.1", 8000, listening)
+        assert host.neighbour.reaches(HERE, 8000, listening) is None
+        assert host.neighbour.reaches("127.0.0.1", 8000, listening) is None, "a packet made to look local"
+        assert host.inside(beside).reaches("172.17.0.1", 8000, listening) is None
+
+
+def test_container_does_not_reach_the_hosts_loopback(host: Host, container: Callable[..., Container]) -> None:
+    one = container()
+    host.run(one)
+    inside = host.inside(one)
+    inside.run("ip", "route", "del", "table", "local", "local", "127.0.0.1", "dev", "lo", check=False)
+    inside.run("ip", "route", "del", "table", "local", "local", "127.0.0.0/8", "dev", "lo", check=False)
+    inside.run("sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=1")
+    inside.run("ip", "route", "add", "127.0.0.1", "via", "172.17.0.1", "src", "172.17.0.2")
+    with host.namespace.listen(631, "127.0.0.1") as service:
+        assert inside.reaches("127.0.0.1", 631, service) is None
+
+
+def test_taken_port_is_refused_with_dockers_words(host: Host, container: Callable[..., Container]) -> None:
+    host.run(container(ports=published("8000")))
+    with pytest.raises(PortTaken, match=r"Bind for 0\.0\.0\.0:8000 failed: port is already allocated"):
+        host.reserve(container(ports=published("8000")))
+    with pytest.raises(PortTaken, match=r"Bind for 127\.0\.0\.1:8000 failed: port is already allocated"):
+        host.reserve(container(ports=published("8000", "127.0.0.1")))
+
+
+def test_port_of_a_host_process_is_refused_and_nothing_stays(host: Host, container: Callable[..., Container]) -> None:
+    one = container(ports={"80/tcp": (PortBinding("", "8001"), PortBinding("", "8000"))})
+    with host.namespace.listen(8000):
+        expected = r"failed to bind host port for 0\.0\.0\.0:8000:172\.17\.0\.2:80/tcp: address already in use"
+        with pytest.raises(PortTaken, match=expected):
+            host.reserve(one)
+    host.reserve(one)
+
+
+def test_host_process_cannot_take_a_published_port(host: Host, container: Callable[..., Container]) -> None:
+    host.run(container(ports=published("8000")))
+    with host.namespace.open("0.0.0.0") as late:
+        late.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError, match="in use"):
+            late.bind(("0.0.0.0", 8000))
+
+
+def test_ephemeral_ports_and_exposed_ones_are_listed(host: Host, container: Callable[..., Container]) -> None:
+    endpoints = host.reserve(container(ports={"80/tcp": None}, exposed=("9/udp",)))
+    shown = endpoints.ports()
+    assert shown["9/udp"] is None
+    (four, six) = shown["80/tcp"] or ()
+    assert (four.host_ip, six.host_ip) == ("0.0.0.0", "::")
+    assert four.host_port == six.host_port
+    assert 32768 <= int(four.host_port) <= 60999
+
+
+def test_released_address_and_port_serve_the_next_container_at_once(
+    host: Host, container: Callable[..., Container]
+) -> None:
+    for _ in range(5):
+        one = container(ports=published("8000"))
+        (endpoint,) = host.run(one).endpoints
+        assert endpoint.ipv4 == "172.17.0.2"
+        with host.inside(one).listen(80) as listening:
+            assert host.neighbour.reaches(HERE, 8000, listening)
+            assert host.namespace.reaches("172.17.0.2", 80, listening)
+        host.end(one)
+
+
+def test_links_and_rules_go_with_the_container(host: Host, container: Callable[..., Container]) -> None:
+    before = host.rules()
+    one = container(ports=published("8000"))
+    host.run(one)
+    assert before != host.rules()
+    host.end(one)
+    assert host.rules() == before
+    eventually(lambda: "veth" not in host.links(), what="the veth is gone")
+
+
+def test_dual_stack_network_publishes_over_both_families(host: Host, container: Callable[..., Container]) -> None:
+    host.neighbour.run("ip", "addr", "add", "2001:db8::9/64", "dev", _cable(host.neighbour), "nodad")
+    host.namespace.run("ip", "addr", "add", "2001:db8::1/64", "dev", _cable(host.namespace), "nodad")
+    pools = (PoolRequest("10.60.0.0/24"), PoolRequest("fd00:60::/64"))
+    host.create("dual", ipv6=True, pools=pools)
+    one, two = container("dual", ports=published("8000")), container("dual")
+    (endpoint,) = host.run(one).endpoints
+    host.run(two)
+    assert (endpoint.ipv4, endpoint.ipv6) == ("10.60.0.2", "fd00:60::2")
+    with host.inside(one).listen(80, "::") as listening:
+        assert host.inside(two).reaches("fd00:60::2", 80, listening) == "fd00:60::3"
+        assert host.neighbour.reaches("2001:db8::1", 8000, listening) == "2001:db8::9"
+        assert host.namespace.reaches("::1", 8000, listening)
+        assert host.inside(two).reaches("10.60.0.2", 80, listening) == "::ffff:10.60.0.3"
+
+
+def _cable(namespace: Namespace) -> str:
+    return namespace.run("ip", "-o", "link", "show", "type", "veth").split(": ")[1].split("@")[0]
+
+
+def test_subnet_in_use_on_the_host_is_avoided(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    try:
+        host.stop()
+        (tmp_path / "ledger.db").unlink()
+        host.namespace.run("ip", "link", "del", "tiffin0")
+        host.namespace.run("ip", "route", "add", "172.17.5.0/24", "via", NEIGHBOUR)
+        host.start()
+        assert host.networks.get("bridge").pools[0].subnet == "172.18.0.0/16"
+    finally:
+        host.close()
+
+
+def test_network_requests_are_refused_in_dockers_words(host: Host) -> None:
+    host.create("one", pools=(PoolRequest("10.50.0.0/24"),))
+    cases: tuple[tuple[type[TiffinError], str, dict[str, Any]], ...] = (
+        (Conflict, "network with name one already exists", {"name": "one"}),
+        (Forbidden, "operation is not permitted on predefined host network", {"name": "host"}),
+        (
+            Forbidden,
+            "Pool overlaps with other one on this address space",
+            {"name": "two", "pools": (PoolRequest("10.50.0.128/25"),)},
+        ),
+        (NotFound, 'plugin "nope" not found', {"name": "two", "driver": "nope"}),
+        (Invalid, "invalid subnet 10.1", {"name": "two", "pools": (PoolRequest("10.1"),)}),
+        (
+            Invalid,
+            "it should be 10.51.0.0/24",
+            {"name": "two", "pools": (PoolRequest("10.51.0.7/24"),)},
+        ),
+    )
+    for kind, words, request in cases:
+        with pytest.raises(kind) as refused:
+            host.create(**request)
+        assert words in str(refused.value)
+    assert [network.name for network in host.networks.all()] == ["bridge", "host", "none", "one"]
+
+
+def test_network_with_containers_is_not_removed(host: Host, container: Callable[..., Container]) -> None:
+    network = host.create("one")
+    holder = container("one")
+    host.run(holder)
+    with pytest.raises(Forbidden, match=f"network one id {network.id} has active endpoints"):
+        host.loop.do(host.networks.remove("one"))
+    with pytest.raises(Forbidden, match="bridge is a pre-defined network and cannot be removed"):
+        host.loop.do(host.networks.remove("bridge"))
+    host.end(holder)
+    host.loop.do(host.networks.remove("one"))
+    assert network.bridge not in host.links()
+    assert network.bridge not in host.rules()
+    with pytest.raises(NotFound, match="network one not found"):
+        host.networks.get("one")
+
+
+def test_fixed_address_and_mac_are_honoured_and_kept_apart(host: Host, container: Callable[..., Container]) -> None:
+    host.create("one", pools=(PoolRequest("10.50.0.0/24"),))
+    request = EndpointRequest(EndpointIPAM(ipv4_address="10.50.0.77"), mac_address="02:42:00:11:22:33")
+    first = container(requests={"one": request})
+    (endpoint,) = host.run(first).endpoints
+    assert (endpoint.ipv4, endpoint.mac_address) == ("10.50.0.77", "02:42:00:11:22:33")
+    assert "02:42:00:11:22:33" in host.inside(first).run("ip", "link", "show", "eth0")
+    with pytest.raises(Forbidden, match="Address already in use"):
+        host.reserve(container(requests={"one": request}))
+    with pytest.raises(Invalid, match="user specified IP address is supported on user defined networks only"):
+        host.reserve(container(requests={"bridge": EndpointRequest(EndpointIPAM("172.17.0.9"))}))
+
+
+def test_running_container_is_connected_and_disconnected(host: Host, container: Callable[..., Container]) -> None:
+    host.create("more")
+    one, two = container(), container("more")
+    host.run(one)
+    host.run(two)
+    host.loop.do(host.networks.connect("more", one, EndpointRequest(), host.inside(one)))
+    with host.inside(two).listen(80) as listening:
+        assert host.inside(one).reaches("172.18.0.2", 80, listening) == "172.18.0.3"
+        assert "default via 172.17.0.1" in host.inside(one).run("ip", "route")
+        with pytest.raises(Forbidden, match="endpoint with name c1 already exists in network more"):
+            host.loop.do(host.networks.connect("more", one, EndpointRequest(), host.inside(one)))
+        host.loop.do(host.networks.disconnect("more", one.id))
+        assert "eth1" not in host.inside(one).run("ip", "link")
+        assert host.inside(one).reaches("172.18.0.2", 80, listening) is None
+
+
+def test_container_on_two_networks_leaves_by_the_higher_priority(
+    host: Host, container: Callable[..., Container]
+) -> None:
+    host.create("a")
+    host.create("b")
+    one = container(requests={"a": EndpointRequest(), "b": EndpointRequest(gw_priority=10)})
+    host.run(one)
+    assert "default via 172.19.0.1 dev eth1" in host.inside(one).run("ip", "route")
+
+
+def test_restart_keeps_running_containers_and_forgets_the_rest(host: Host, container: Callable[..., Container]) -> None:
+    network = host.create("kept")
+    stays, leaves = container(ports=published("8000")), container("kept", ports=published("9000"))
+    host.run(stays)
+    host.run(leaves)
+    host.stop()
+    with host.inside(stays).listen(80) as listening:
+        assert host.neighbour.reaches(HERE, 8000, listening), "open while no daemon runs"
+        host.sandboxes.pop(leaves.id)  # its namespace still lives: the daemon has to take the link away
+        host.start(running=(stays.id,))
+        assert host.neighbour.reaches(HERE, 8000, listening)
+        assert host.namespace.reaches("::1", 8000, listening)
+    assert host.networks.get("kept") == network
+    assert host.links().count("veth") == 1
+    assert "9000" not in host.rules()
+    (endpoint,) = host.reserve(container(ports=published("9000"))).endpoints
+    assert endpoint.ipv4 == "172.17.0.3"
+    with pytest.raises(PortTaken):
+        host.reserve(container(ports=published("8000")))
+
+
+def test_flushed_rules_come_back_with_the_next_container(host: Host, container: Callable[..., Container]) -> None:
+    first, second = container(ports=published("8000")), container(ports=published("8001"))
+    host.run(first)
+    host.namespace.run("nft", "flush", "ruleset")
+    host.run(second)
+    with host.inside(first).listen(80) as listening:
+        assert host.neighbour.reaches(HERE, 8000, listening)
+
+
+def test_rest_of_a_broken_start_is_replaced(host: Host, container: Callable[..., Container]) -> None:
+    one = container()
+    endpoints = host.reserve(one)
+    name = endpoints.endpoints[0].host_interface
+    host.namespace.run("ip", "link", "add", name, "type", "veth", "peer", "name", "leftover")
+    sandbox = host.sandboxes[one.id] = Namespace()
+    host.loop.do(host.networks.attach(endpoints, sandbox))
+    assert "eth0" in sandbox.run("ip", "link")
+
+
+def test_failed_attach_says_why_and_release_clears_up(host: Host, container: Callable[..., Container]) -> None:
+    one = container(ports=published("8000"))
+    endpoints = host.reserve(one)
+    sandbox = Namespace()
+    sandbox.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "inside")
+    with pytest.raises(Internal, match="failed to set up container networking"):
+        host.loop.do(host.networks.attach(endpoints, sandbox))
+    host.loop.do(host.networks.release(one.id))
+    sandbox.close()
+    host.run(container(ports=published("8000")))
+
+
+def test_host_and_none_have_endpoints_without_interfaces(host: Host, container: Callable[..., Container]) -> None:
+    for name in ("host", "none"):
+        endpoints = host.run(container(name, ports=published("8000")))
+        assert [one.interface for one in endpoints.endpoints] == [""]
+        assert endpoints.published == ()
+
+
+def test_everything_that_happens_is_told(host: Host, container: Callable[..., Container]) -> None:
+    host.create("net")
+    one = container("net")
+    host.run(one)
+    host.end(one)
+    host.loop.do(host.networks.remove("net"))
+    expected = [("create", ""), ("connect", one.id), ("disconnect", one.id), ("destroy", "")]
+    assert host.told == [(action, "net", who) for action, who in expected]

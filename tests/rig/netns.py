@@ -1,0 +1,150 @@
+"""Network namespaces that play hosts and containers, within the test's own process.
+
+A socket belongs to the namespace in which it was made, so a test needs no processes inside: it makes sockets there and
+uses them from wherever it is. Threads enter a namespace, the test never does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from tiffin.linux.namespaces import CLONE_NEWNET, setns, unshare
+
+T = TypeVar("T")
+NETLINK_ROUTE = 0
+SECONDS = 10
+
+
+def in_thread(work: Callable[[], T]) -> T:
+    """Run it in a thread that ends afterwards, and with it what it entered."""
+    outcome: list[tuple[bool, Any]] = []
+
+    def run() -> None:
+        try:
+            outcome.append((True, work()))
+        except BaseException as error:
+            outcome.append((False, error))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    good, value = outcome[0]
+    if not good:
+        raise value
+    return value
+
+
+class Namespace:
+    """A new network namespace with its loopback up; also a sandbox, as `Networks.attach` takes it."""
+
+    def __init__(self) -> None:
+        def make() -> tuple[int, socket.socket]:
+            unshare(CLONE_NEWNET)
+            namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            return namespace, socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)
+
+        self.namespace, self._netlink = in_thread(make)
+        self.netlink = self._netlink.fileno()
+        self.run("ip", "link", "set", "lo", "up")
+
+    def close(self) -> None:
+        """Let the kernel take it down."""
+        self._netlink.close()
+        os.close(self.namespace)
+
+    def inside(self, work: Callable[[], T]) -> T:
+        """Run it in this namespace."""
+
+        def enter() -> T:
+            setns(self.namespace, CLONE_NEWNET)
+            return work()
+
+        return in_thread(enter)
+
+    def run(self, *argv: str, check: bool = True) -> str:
+        """Run a command in this namespace: its output."""
+        command = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{self.namespace}", *argv]
+        return subprocess.run(command, check=check, capture_output=True, text=True, timeout=30).stdout
+
+    def open(self, address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+        """A socket of the address's family."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        made = self.inside(lambda: socket.socket(family, kind))
+        made.settimeout(SECONDS)
+        return made
+
+    def listen(
+        self, port: int, address: str = "0.0.0.0", kind: socket.SocketKind = socket.SOCK_STREAM
+    ) -> socket.socket:
+        """A server's socket."""
+        server = self.open(address, kind)
+        server.bind((address, port))
+        if kind == socket.SOCK_STREAM:
+            server.listen()
+        return server
+
+    def reaches(self, address: str, port: int, server: socket.socket) -> str | None:
+        """Talk to a TCP server through an address: as whom it sees us; None where the way is barred."""
+        with self.open(address) as client:
+            # what is dropped is not answered: this alone must wait for nothing to happen
+            client.settimeout(1.5)
+            try:
+                client.connect((address, port))
+                server.settimeout(SECONDS)
+                peer, seen = server.accept()
+            except OSError:
+                return None
+            with peer:
+                client.settimeout(SECONDS)
+                peer.settimeout(SECONDS)
+                client.sendall(b"question")
+                assert peer.recv(100) == b"question"
+                peer.sendall(b"answer")
+                assert client.recv(100) == b"answer"
+                return str(seen[0])
+
+    def join(self, other: Namespace, mine: str, theirs: str) -> None:
+        """A cable between two hosts: addresses in CIDR text."""
+        name = f"wire{other.namespace}"
+        peer = ["peer", "name", f"wire{self.namespace}", "netns", f"/proc/{os.getpid()}/fd/{other.namespace}"]
+        self.run("ip", "link", "add", name, "type", "veth", *peer)
+        for one, link, address in ((self, name, mine), (other, f"wire{self.namespace}", theirs)):
+            one.run("ip", "addr", "add", address, "dev", link)
+            one.run("ip", "link", "set", link, "up")
+
+
+class Loop:
+    """An event loop that runs in a namespace of a host until it is closed."""
+
+    def __init__(self, host: Namespace) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, args=(host,))
+        self._thread.start()
+
+    def _run(self, host: Namespace) -> None:
+        setns(host.namespace, CLONE_NEWNET)
+        self._loop.run_forever()
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine there, wait here."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def call(self, work: Callable[[], T]) -> T:
+        """Call a function there, wait here."""
+
+        async def calling() -> T:
+            return work()
+
+        return self.do(calling())
+
+    def close(self) -> None:
+        """End it."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
