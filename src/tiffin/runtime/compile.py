@@ -114,12 +114,13 @@ def compile_exec(
 ) -> dict[str, object]:
     """plan["process"] for a further process of the container that `spec` describes. Raises Invalid."""
     linux: Mapping[str, Any] = spec.get("linux") or {}
-    spaces = compile_linux.parse_namespaces(linux)
+    # what is joined was made by the container: here it matters only whether it has a user namespace
+    owned = any(entry.get("type") == "user" for entry in linux.get("namespaces") or ())
     return compile_process(
         process,
         machine or compile_machine.detect(),
         filter=linux.get("seccomp"),
-        user_namespace="user" in spaces.names,
+        user_namespace=owned,
     )
 
 

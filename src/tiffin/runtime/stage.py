@@ -191,6 +191,8 @@ class Stage:
     def do_sysctl(self, key: bytes, value: bytes) -> None:
         # A procfs of our own, never the container's path: nothing can be mounted over it (CVE-2025-52881).
         name = key if b"/" in key else key.replace(b".", b"/")
+        if name.split(b"/")[2:3] in ([b"conf"], [b"neigh"]):
+            self.network_ready()  # an interface's own settings are there when it is
         proc = mounts.create(b"proc")
         try:
             fd = paths.openat2(proc, b"sys/" + name, os.O_WRONLY, paths.BENEATH | paths.RESOLVE_NO_XDEV)
