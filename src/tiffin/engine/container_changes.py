@@ -102,7 +102,9 @@ class Changing:
             if live.process is not None:
                 netlink, netns = await live.process.network_socket()
                 try:
-                    await context.networks.connect(found.id, container, request, Sandbox(netlink, netns, live.process.pid))
+                    await context.networks.connect(
+                        found.id, container, request, Sandbox(netlink, netns, live.process.pid)
+                    )
                 finally:
                     os.close(netlink)
                     os.close(netns)

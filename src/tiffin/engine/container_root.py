@@ -28,6 +28,17 @@ def mount_detached(layers: Sequence[Mount]) -> int:
     return mounts.create(mount.type.encode(), layered(tuple(o for o in options if o not in (b"ro", b"rw"))))
 
 
+def mount_for_reading(layers: Sequence[Mount]) -> int:
+    """The same, read-only and without an upper directory, so that a running container may have it mounted too."""
+    mount = layers[-1]
+    upper = mount.option("upperdir")
+    if mount.type != "overlay" or upper is None:
+        return mount_detached(layers)
+    keep = [one for one in mount.options if one.partition("=")[0] not in ("upperdir", "workdir", "lowerdir", "rw")]
+    lower = f"lowerdir={upper}:{mount.option('lowerdir')}"
+    return mount_detached((Mount("overlay", mount.source, (*keep, lower)),))
+
+
 @contextmanager
 def opened(layers: Sequence[Mount], pid: int = 0) -> Iterator[int]:
     """The root of a running process, else of the layers."""

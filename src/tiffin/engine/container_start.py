@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -27,6 +27,7 @@ from tiffin.model.network import Endpoints
 from tiffin.runtime import compile_machine
 from tiffin.runtime.compile import compile_spec
 from tiffin.runtime.launcher import Running, Sandbox, StartFailed
+from tiffin.runtime.plan import Operation, file
 
 NetworkHook = Callable[[Sandbox], Awaitable[None]]
 _REMEMBERED = 256
@@ -110,6 +111,7 @@ class Starter:
             network=network is not None,
             external=external,
         )
+        plan["operations"] = _with_mark(cast(tuple[Operation, ...], plan["operations"]))
         return plan, network
 
     def _user(self, container: Container, layers: tuple[Mount, ...]) -> User:
@@ -194,6 +196,12 @@ class Starter:
             "compress": compress,
             "attrs": msgspec.json.encode(attributes) if attributes else None,
         }
+
+
+def _with_mark(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
+    """Docker's mark for programs that want to know where they are."""
+    entering = next(number for number, one in enumerate(operations) if one[0] in ("pivot", "move_root"))
+    return (*operations[:entering], file(b"/.dockerenv", b"", 0o755), *operations[entering:])
 
 
 def _names_the_host(container: Container) -> bool:

@@ -15,16 +15,19 @@ from collections.abc import Mapping
 
 from tiffin.containers.waits import CONDITIONS, Outcome
 from tiffin.engine import container_top
+from tiffin.engine.container_archive import Archives
 from tiffin.engine.container_attach import Attaching
 from tiffin.engine.container_changes import Changing
 from tiffin.engine.container_context import Context
 from tiffin.engine.container_create import Creation
 from tiffin.engine.container_exec import Execs
+from tiffin.engine.container_export import Exports
 from tiffin.engine.container_health import HealthChecks
 from tiffin.engine.container_lifecycle import Lifecycle
 from tiffin.engine.container_list import Listing
 from tiffin.engine.container_logs import Logs
 from tiffin.engine.container_remove import Removal
+from tiffin.engine.container_stats import Statistics
 from tiffin.engine.container_stop import Signals
 from tiffin.errors import Conflict, Invalid
 from tiffin.linux import cgroups_live
@@ -47,6 +50,9 @@ class Containers:
         self.attaching = Attaching(context, self.logs.replay)
         self.listing = Listing(context)
         self.changing = Changing(context)
+        self.archives = Archives(context)
+        self.exports = Exports(context)
+        self.statistics = Statistics(context)
         health.run = self.execs.probe
 
     def get(self, reference: str) -> Container:

@@ -1,9 +1,9 @@
 """Between the wire's Structs and the model's values: the two have the same attribute names, so one walk serves them all."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -29,14 +29,14 @@ _WORD_LISTS = frozenset({"cmd", "entrypoint"})  # the API takes a bare string fo
 
 
 @cache
-def _names(model: Any) -> tuple[str, ...]:
-    return tuple(item.name for item in fields(model))
+def _names(model: Hashable) -> tuple[str, ...]:
+    return tuple(item.name for item in fields(cast(Any, model)))
 
 
 def to_model(struct: msgspec.Struct, model: type[M]) -> M:
     """The model's value of a decoded request; attributes that nobody set keep the model's default."""
     values = {}
-    for name in _names(model):
+    for name in _names(cast(Hashable, model)):
         value = getattr(struct, name)
         if value is None or value is msgspec.UNSET:
             continue
