@@ -34,7 +34,20 @@ from tiffin.volumes.service import Volumes
 
 log = logging.getLogger(__name__)
 
-RESOURCES = ("system", "swarm", "events", "containers", "exec", "attach", "logs", "images", "networks", "volumes")
+RESOURCES = (
+    "system",
+    "swarm",
+    "events",
+    "containers",
+    "exec",
+    "attach",
+    "logs",
+    "archive",
+    "stats",
+    "images",
+    "networks",
+    "volumes",
+)
 
 
 @dataclass(slots=True)
