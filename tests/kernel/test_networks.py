@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from rig.netns import Loop, Namespace
 from rig.waiting import eventually
-
 from tiffin.content.ledger import Ledger
 from tiffin.errors import Conflict, Forbidden, Internal, Invalid, NotFound, TiffinError
 from tiffin.model.container import Config, Container, ContainerId, EndpointIPAM, EndpointRequest
@@ -218,12 +218,9 @@ def test_port_on_loopback_is_for_the_host_alone(host: Host, container: Callable[
     server, beside = container(ports=published("8000", "127.0.0.1")), container()
     host.run(server)
     host.run(beside)
-    host.neighbour.run("ip", "route", "add", "local", "127.0.0.1", "dev", "lo", check=False)
-    link = host.neighbour.run("ip", "-o", "-4", "route", "get", HERE).split(" dev ")[1].split()[0]
-    host.neighbour.run("ip", "route", "del", "table", "local", "local", "127.0.0.1", "dev", "lo", check=False)
-    host.neighbour.run("ip", "route", "del", "table", "local", "local", "127.0.0.0/8", "dev", "lo", check=False)
-    host.neighbour.run("sysctl", "-qw", f"net.ipv4.conf.{link}.route_localnet=1")
-    host.neighbour.run("ip", "route", "add", "127.0.0.1", "via", HERE, "src", NEIGHBOUR)
+    pretend_loopback_is_there(host.neighbour, _cable(host.neighbour), HERE, NEIGHBOUR)
+    # as other software may have it; without, the kernel drops such packets by itself
+    host.namespace.run("sysctl", "-qw", f"net.ipv4.conf.{_cable(host.namespace)}.route_localnet=1")
     with host.inside(server).listen(80) as listening:
         assert host.namespace.reaches("127.0.0.1", 8000, listening)
         assert host.neighbour.reaches(HERE, 8000, listening) is None
@@ -231,14 +228,18 @@ def test_port_on_loopback_is_for_the_host_alone(host: Host, container: Callable[
         assert host.inside(beside).reaches("172.17.0.1", 8000, listening) is None
 
 
+def pretend_loopback_is_there(attacker: Namespace, link: str, gateway: str, own: str) -> None:
+    """Send what goes to 127.0.0.1 over the wire."""
+    attacker.run("ip", "addr", "del", "127.0.0.1/8", "dev", "lo")
+    attacker.run("sysctl", "-qw", f"net.ipv4.conf.{link}.route_localnet=1")
+    attacker.run("ip", "route", "add", "127.0.0.1", "via", gateway, "src", own)
+
+
 def test_container_does_not_reach_the_hosts_loopback(host: Host, container: Callable[..., Container]) -> None:
     one = container()
     host.run(one)
     inside = host.inside(one)
-    inside.run("ip", "route", "del", "table", "local", "local", "127.0.0.1", "dev", "lo", check=False)
-    inside.run("ip", "route", "del", "table", "local", "local", "127.0.0.0/8", "dev", "lo", check=False)
-    inside.run("sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=1")
-    inside.run("ip", "route", "add", "127.0.0.1", "via", "172.17.0.1", "src", "172.17.0.2")
+    pretend_loopback_is_there(inside, "eth0", "172.17.0.1", "172.17.0.2")
     with host.namespace.listen(631, "127.0.0.1") as service:
         assert inside.reaches("127.0.0.1", 631, service) is None
 
