@@ -15,6 +15,7 @@ from tiffin.images.events import User
 from tiffin.model.container_host import LogConfig
 from tiffin.model.container_status import is_running
 from tiffin.model.digest import Digest
+from tiffin.model.network import Network
 from tiffin.model.volume import Volume
 from tiffin.networks.addresses import parse_space
 from tiffin.networks.definition import Defaults
@@ -69,6 +70,16 @@ def of_volumes(events: Events) -> Callable[[str, Volume], None]:
     """How volumes tell what happened to them."""
     publish = from_threads(events)
     return lambda action, volume: publish("volume", action, volume.name, {"driver": "local"})
+
+
+def of_networks(events: Events) -> Callable[[str, Network, str], None]:
+    """How networks tell what happened to them, on the loop."""
+
+    def tell(action: str, network: Network, container_id: str) -> None:
+        who = {"container": container_id} if container_id else {}
+        events.publish("network", action, network.id, {**who, "name": network.name, "type": network.driver})
+
+    return tell
 
 
 def network_defaults(config: Config) -> Defaults:

@@ -130,7 +130,11 @@ async def _assemble(engine: Engine, roots: Roots) -> None:
         roots.data / "volumes", volume_records.LedgerRecords(ledger), tell=adapters.of_volumes(services.events)
     )
     services.volumes.restore([one.id for one in records])
-    networks = Networks(network_records.LedgerRecords(ledger), adapters.network_defaults(config))
+    networks = Networks(
+        network_records.LedgerRecords(ledger),
+        adapters.network_defaults(config),
+        tell=adapters.of_networks(services.events),
+    )
     engine.ending.append(networks.close)
     services.networks = networks
     context = Context(
