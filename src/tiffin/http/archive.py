@@ -1,4 +1,4 @@
-"""/containers/ID/archive, export, changes and /commit: a container's files."""
+"""/containers/ID/archive, export, changes: a container's files."""
 
 from __future__ import annotations
 
@@ -9,19 +9,13 @@ import stat
 import msgspec
 
 from tiffin.engine.container_archive import PathStat
-from tiffin.engine.container_export import CommitRequest
 from tiffin.engine.moments import rfc3339
-from tiffin.errors import Invalid
 from tiffin.http import response
 from tiffin.http.containers import containers_of
-from tiffin.http.containers_shapes import to_model
 from tiffin.http.flows import Inflow, outflow
 from tiffin.http.request import Request
 from tiffin.http.response import Response
 from tiffin.http.router import route
-from tiffin.model.container import Config
-from tiffin.model.reference import parse_reference
-from tiffin.wire import containers as wire
 
 TAR = "application/x-tar"
 _HEADER = "X-Docker-Container-Path-Stat"
@@ -112,36 +106,3 @@ async def changes(request: Request) -> Response:
     found = await containers_of(request).exports.changes(request["id"])
     shown = [{"Path": one.path.decode("utf-8", "replace"), "Kind": one.kind.value} for one in found]
     return response.json(shown or None)
-
-
-@route("POST", "/commit")
-async def commit(request: Request) -> Response:
-    containers = containers_of(request)
-    query = request.query
-    body = await request.json(wire.Config, required=False)
-    repository, tag = query.text("repo"), query.text("tag")
-    name = parse_reference(f"{repository}:{tag}" if tag else repository) if repository else None
-    order = CommitRequest(
-        name=name,
-        author=query.text("author"),
-        comment=query.text("comment"),
-        pause=query.flag("pause", default=True),
-        changes=tuple(line for text in query.texts("changes") for line in text.split("\n") if line.strip()),
-    )
-    if not query.text("container"):
-        raise Invalid("invalid parameter: container must be given")
-    given = to_model(body, Config)
-    container = containers.get(query.text("container"))
-    config = merged(given, container.config) if given != Config() else None
-    image = await containers.exports.commit(container.id, order, config)
-    return response.json({"Id": image.id}, status=201)
-
-
-def merged(given: Config, base: Config) -> Config:
-    """What the request sets, over the container's own."""
-    default = Config()
-    chosen = {
-        name: getattr(given, name) if getattr(given, name) != getattr(default, name) else getattr(base, name)
-        for name in Config.__dataclass_fields__
-    }
-    return Config(**chosen)
