@@ -43,7 +43,7 @@ async def create(request: Request) -> Response:
     """A new network; the answer is its id."""
     body = await request.json(wire.NetworkCreate)
     network = await request.services.networks.create(_request(body))
-    return response.json(wire.NetworkCreated(network.id), status=201)
+    return response.json(wire.NetworkCreated(id=network.id), status=201)
 
 
 @route("POST", "/networks/prune")
@@ -58,7 +58,7 @@ async def prune(request: Request) -> Response:
 
     removed = await request.services.networks.prune(wanted)
     request.services.events.publish("network", "prune", "", {"reclaimed": "0"})
-    return response.json(wire.NetworksPruned([network.name for network in removed] or None))
+    return response.json(wire.NetworksPruned(networks_deleted=[network.name for network in removed] or None))
 
 
 @route("GET", "/networks/{id:.*}")

@@ -41,8 +41,8 @@ class NetworkCreate(Struct, rename=rename, kw_only=True):
     labels: dict[str, str] | None = None
 
 
-class NetworkCreated(Struct, rename=rename):
-    id: str
+class NetworkCreated(Struct, rename=rename, kw_only=True):
+    id: str = field(name="Id")
     warning: str = ""
 
 
@@ -72,7 +72,7 @@ class Network(Struct, rename=rename, kw_only=True):
     """GET /networks/{id}, and an entry of GET /networks."""
 
     name: str
-    id: str
+    id: str = field(name="Id")
     created: str
     scope: str
     driver: str
@@ -89,7 +89,7 @@ class Network(Struct, rename=rename, kw_only=True):
     labels: dict[str, str]
 
 
-class NetworksPruned(Struct, rename=rename):
+class NetworksPruned(Struct, rename=rename, kw_only=True):
     networks_deleted: list[str] | None
 
 
