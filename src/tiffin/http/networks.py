@@ -5,20 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from msgspec import UNSET
-
 from tiffin.engine.moments import moment, rfc3339
 from tiffin.errors import Invalid
 from tiffin.http import response
-from tiffin.http.containers_shapes import to_model, to_wire
+from tiffin.http.containers_shapes import to_model
 from tiffin.http.filters import Filters
 from tiffin.http.request import Request
 from tiffin.http.response import Response
 from tiffin.http.router import route
 from tiffin.model.container import EndpointRequest
-from tiffin.model.network import Endpoint, Endpoints, Network, NetworkRequest, PoolRequest
+from tiffin.model.network import Endpoints, Network, NetworkRequest, PoolRequest
 from tiffin.wire import networks as wire
-from tiffin.wire.containers import EndpointIPAM
 
 _FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type", "idOrName")
 _PRUNE_FILTERS = ("until", "label", "label!")
@@ -94,35 +91,6 @@ async def disconnect(request: Request) -> Response:
     body = await request.json(wire.NetworkDisconnect)
     await request.services.containers.changing.disconnect(request["id"], body.container, force=body.force)
     return response.empty(200)
-
-
-def endpoint_settings(endpoint: Endpoint, request: Request, *, short_id: str = "") -> wire.EndpointSettings:
-    """A container's place on a network in the shape of the API version; before 1.45 aliases had the short id."""
-    asked = endpoint.request
-    aliases = list(asked.aliases) if asked.aliases is not None else None
-    if short_id and endpoint.dns_names is not None and not request.since("1.45"):
-        aliases = [*(aliases or ()), short_id]
-    return wire.EndpointSettings(
-        ipam_config=to_wire(asked.ipam_config, EndpointIPAM) if asked.ipam_config else None,
-        links=list(asked.links) if asked.links is not None else None,
-        aliases=aliases,
-        mac_address=endpoint.mac_address,
-        driver_opts=dict(asked.driver_opts) if asked.driver_opts is not None else None,
-        gw_priority=asked.gw_priority if request.since("1.48") else UNSET,
-        network_id=endpoint.network_id,
-        endpoint_id=endpoint.id,
-        gateway=endpoint.ipv4_gateway,
-        ip_address=endpoint.ipv4,
-        ip_prefix_len=endpoint.ipv4_prefix,
-        ipv6_gateway=endpoint.ipv6_gateway,
-        global_ipv6_address=endpoint.ipv6,
-        global_ipv6_prefix_len=endpoint.ipv6_prefix,
-        dns_names=_names(endpoint) if request.since("1.44") else UNSET,
-    )
-
-
-def _names(endpoint: Endpoint) -> list[str] | None:
-    return list(endpoint.dns_names) if endpoint.dns_names is not None else None
 
 
 def _request(body: wire.NetworkCreate) -> NetworkRequest:

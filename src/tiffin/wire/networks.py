@@ -1,8 +1,8 @@
-"""The shapes of /networks, and of endpoints in a container's inspection (Engine API v1.51)."""
+"""The shapes of /networks (Engine API v1.51)."""
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import Struct, field
 
-from tiffin.wire.containers import EndpointIPAM, EndpointRequest
+from tiffin.wire.containers import EndpointRequest
 from tiffin.wire.containers_host import rename
 
 
@@ -91,23 +91,3 @@ class Network(Struct, rename=rename, kw_only=True):
 
 class NetworksPruned(Struct, rename=rename, kw_only=True):
     networks_deleted: list[str] | None
-
-
-class EndpointSettings(Struct, rename=rename, kw_only=True):
-    """A container on a network, as GET /containers/{id}/json and GET /containers/json show it."""
-
-    ipam_config: EndpointIPAM | None = field(default=None, name="IPAMConfig")
-    links: list[str] | None = None
-    aliases: list[str] | None = None
-    mac_address: str = ""
-    driver_opts: dict[str, str] | None = None
-    gw_priority: int | UnsetType = UNSET
-    network_id: str = field(default="", name="NetworkID")
-    endpoint_id: str = field(default="", name="EndpointID")
-    gateway: str = ""
-    ip_address: str = field(default="", name="IPAddress")
-    ip_prefix_len: int = field(default=0, name="IPPrefixLen")
-    ipv6_gateway: str = field(default="", name="IPv6Gateway")
-    global_ipv6_address: str = field(default="", name="GlobalIPv6Address")
-    global_ipv6_prefix_len: int = field(default=0, name="GlobalIPv6PrefixLen")
-    dns_names: list[str] | UnsetType | None = field(default=UNSET, name="DNSNames")
