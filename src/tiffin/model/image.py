@@ -88,10 +88,10 @@ def _check_run(run: Mapping[str, Any]) -> None:
         if value is not None and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
             raise Invalid(f"image configuration: {key} must be a list of strings")
     for key in _MAPS:
-        if not isinstance(run.get(key) or {}, dict):
+        if not isinstance(run.get(key), dict | None):
             raise Invalid(f"image configuration: {key} must be an object")
     for key in _TEXTS:
-        if not isinstance(run.get(key) or "", str):
+        if not isinstance(run.get(key), str | None):
             raise Invalid(f"image configuration: {key} must be a string")
 
 

@@ -59,7 +59,7 @@ def parse_platform(text: str) -> Platform:
 
 
 def _arm_variants(wanted: Platform) -> list[str]:
-    newest = int(wanted.variant[1:]) if wanted.variant[1:].isdigit() else _NEWEST_ARM - 1
+    newest = int(wanted.variant[1:]) if wanted.variant[1:].isdigit() else _NEWEST_ARM
     return [f"v{n}" for n in range(newest, 4, -1)]
 
 
@@ -77,7 +77,7 @@ def rank(wanted: Platform, offered: Platform) -> int | None:
     if (wanted.architecture, offered.architecture) == ("amd64", "386"):
         return 20
     if (wanted.architecture, offered.architecture) == ("arm64", "arm"):
-        return 30
+        return 30 + _arm_variants(wanted).index(offered.variant) if offered.variant in _arm_variants(wanted) else None
     return None
 
 

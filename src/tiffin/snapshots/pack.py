@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from tiffin.snapshots import trees
 from tiffin.snapshots.tar import END, Entry, Kind, entry_header, padding
 
-__all__ = ["END", "Packer"]
+__all__ = ["END", "Packer", "export"]
 
 CHUNK = 1 << 20
 _SECOND = 1_000_000_000
@@ -142,3 +142,9 @@ def _sorted(directory: int) -> list[bytes]:
 
 def _kept(attributes: dict[bytes, bytes]) -> dict[bytes, bytes]:
     return {name: value for name, value in attributes.items() if name.startswith(_KEPT)} if attributes else attributes
+
+
+def export(root: int) -> Iterator[bytes]:
+    """`docker export`: all that is in a root (an fd), without the root itself; times in whole seconds."""
+    yield from Packer(precise=False).tree(root)
+    yield END
