@@ -13,6 +13,7 @@ import gc
 import marshal
 import os
 import sys
+import time
 
 from tiffin.linux import credentials, fds, namespaces
 from tiffin.runtime import channel, controls, streams
@@ -23,6 +24,7 @@ from tiffin.runtime.loop import READ, Loop
 from tiffin.runtime.monitor import Monitor
 
 _IDLE = 15.0  # s without daemon and monitors
+_MANY, _SPAN = 100, 10.0  # replacements of one monitor, in s, that are too many
 Payload = dict[str, object]
 
 
@@ -37,6 +39,7 @@ class Charge:
         self.pid = self.started_at = 0
         self.status: int | None = None
         self.exited = False
+        self.replaced: list[float] = []  # when
 
     def close(self) -> None:
         """Release everything kept."""
@@ -156,6 +159,8 @@ class Forkserver:
             return
         if event == "keep":
             charge.held[str(payload["name"])] = attached.pop()
+        elif event == "drop":
+            streams.close_all(charge.held.pop(str(payload["name"]), -1))
         elif event == "started":
             charge.held["pidfd"] = attached.pop()
             charge.pid, charge.started_at = int(payload["pid"]), int(payload["at"])  # type: ignore[call-overload]
@@ -184,11 +189,8 @@ class Forkserver:
         upstream = charge.upstream
         assert upstream is not None
         # What it said last is still in the socket.
-        while upstream.fileno() >= 0 and _readable(upstream):
-            before = charge.exited, len(charge.held), charge.pid
+        while _readable(upstream):
             self._from_monitor(charge)
-            if before == (charge.exited, len(charge.held), charge.pid):
-                break
         self.loop.forget(upstream.fileno())
         upstream.close()
         charge.upstream = None
@@ -206,10 +208,14 @@ class Forkserver:
         status = charge.status
         if status is None and "pidfd" in charge.held:
             status = self._already_ended(charge)
+        now = time.monotonic()
+        charge.replaced = [at for at in charge.replaced if now - at < _SPAN] + [now]
         try:
+            if len(charge.replaced) > _MANY:
+                raise OSError(11, "monitors of this container keep dying")
             self._fork(charge, lambda monitor: monitor.adopt(charge.pid, charge.started_at, status), set())
         except OSError:
-            # No memory, no processes: the container can't be watched, so it does not run.
+            # No memory, no processes: the container can't be watched, so it must not run.
             try:
                 namespaces.pidfd_send_signal(charge.held["pidfd"], 9)
             except OSError:

@@ -13,7 +13,7 @@ from typing import Any
 from tiffin.linux import fds, namespaces
 from tiffin.runtime import channel, exits
 from tiffin.runtime.interpreter import start_forkserver
-from tiffin.runtime.link import Connection, Refused, close_all
+from tiffin.runtime.link import Connection, Refused, Reply, close_all
 from tiffin.runtime.wording import exec_failure, start_failure
 
 
@@ -182,7 +182,8 @@ class Running:
         for name in list(self._execs):
             self._exec_ended(name, 137)
         if not self._begun.done():
-            self._begun.set_exception(Refused({"step": "monitor", "errno": 0, "path": b"", "text": "the monitor died"}))
+            problem = {"step": "monitor", "errno": 0, "path": b"", "text": "the monitor died"}
+            self._begun.set_exception(Refused(problem))
         elif not self._exit.done() and self._begun.exception() is None:
             self._run(self._find_again())
 
@@ -317,29 +318,55 @@ class Forkserver:
         plan: see plan.py; with plan["network"], `network` is awaited while the stage mounts. The descriptors of the
         attachments belong to the monitor from here on, whatever happens.
         """
-        running = Running(str(plan["id"]), Path(plan["state"]))
-        running._network = network
-        wants = tuple(running._register(attachment) for attachment in attachments)
+        descriptors = tuple(attachment.fd for attachment in attachments)
+        try:
+            for attempt in (0, 1):
+                running = Running(str(plan["id"]), Path(plan["state"]))
+                running._network = network
+                wants = tuple(running._register(attachment) for attachment in attachments)
+                running.connect(self._send_plan(plan, wants, descriptors))
+                try:
+                    await running._begun
+                    return running
+                except BaseException as error:
+                    running.close()
+                    if isinstance(error, Refused):
+                        if error.problem["step"] == "monitor" and not attempt and self._lost():
+                            continue  # the request reached a forkserver that was being killed
+                        raise _failed(error.problem, start_failure) from None
+                    raise
+            raise AssertionError("unreachable")
+        finally:
+            close_all(descriptors)
+
+    def _send_plan(
+        self, plan: Mapping[str, Any], wants: tuple[dict[str, object], ...], descriptors: tuple[int, ...]
+    ) -> socket.socket:
+        """Ask for a monitor: our end of the channel to it."""
         memory = os.memfd_create("plan", os.MFD_CLOEXEC)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
             os.write(memory, marshal.dumps(dict(plan)))
-            passed = (memory, theirs.fileno(), *(attachment.fd for attachment in attachments))
-            self._request((0, "start", {"wants": wants}), passed)
+            self._request((0, "start", {"wants": wants}), (memory, theirs.fileno(), *descriptors))
+        except BaseException:
+            ours.close()
+            raise
         finally:
             os.close(memory)
             theirs.close()
-            close_all([attachment.fd for attachment in attachments])
-        running.connect(ours)
+        return ours
+
+    def _lost(self) -> bool:
+        """Whether the forkserver hung up."""
         try:
-            await running._begun
-        except Refused as refused:
-            running.close()
-            raise _failed(refused.problem, start_failure) from None
-        except BaseException:
-            running.close()
-            raise
-        return running
+            if self._sock is not None and self._sock.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK):
+                return False
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        self.close()
+        return True
 
     def _request(self, message: channel.Message, attach: tuple[int, ...]) -> None:
         for attempt in (0, 1):

@@ -8,6 +8,8 @@ from typing import Any
 
 from tiffin.runtime import channel
 
+Reply = tuple[dict[str, Any], list[int]]
+
 
 class Refused(Exception):
     """The monitor answered no; problem: step, errno, path (bytes), text."""
@@ -32,7 +34,7 @@ class Connection:
         self._event = event
         self._loop = asyncio.get_running_loop()
         self._serial = 0
-        self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = {}
+        self._waiting: dict[int, asyncio.Future[Reply]] = {}
         self._unsent: list[tuple[channel.Message, tuple[int, ...]]] = []
         self.open = True
         self._loop.add_reader(sock.fileno(), self._readable)
@@ -94,14 +96,12 @@ class Connection:
         if self.open:
             self._loop.remove_writer(self._sock.fileno())
 
-    async def ask(
-        self, verb: str, payload: dict[str, Any], attach: tuple[int, ...] = ()
-    ) -> tuple[dict[str, Any], list[int]]:
+    async def ask(self, verb: str, payload: dict[str, Any], attach: tuple[int, ...] = ()) -> Reply:
         """Send and wait for the answer: its payload and descriptors."""
         if not self.open:
             raise Refused({"step": verb, "errno": 32, "path": b"", "text": "the monitor is gone"})
         self._serial += 1
-        future: asyncio.Future[tuple[dict[str, Any], list[int]]] = self._loop.create_future()
+        future: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting[self._serial] = future
         self.tell(verb, payload, attach, self._serial)
         return await future

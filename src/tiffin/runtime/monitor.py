@@ -41,12 +41,13 @@ class Monitor:
         self.session = streams.Session(
             self.loop, terminal=bool(stdio["terminal"]), stdin_once=bool(stdio["stdin_once"])
         )
+        self.session.on_input_closed = lambda: self._tell("drop", {"name": "stdin"})
         self.execs = Execs(self)
         self.birth: Birth | None = None
         self.pid, self.pidfd, self.started_at = 0, -1, 0
         self.exited: Payload | None = None
         self._leaving = False
-        self.server = channel.listen(self.state, "monitor.sock")
+        self.server: socket.socket | None = channel.listen(self.state, "monitor.sock")
         self.loop.watch(self.server.fileno(), READ, self._accept)
 
     # -- start -------------------------------------------------------------------------------------------------------
@@ -54,7 +55,7 @@ class Monitor:
     def start(self, control: socket.socket, attachments: list[tuple[int, Want]], theirs: spawn.Stdio) -> None:
         """Begin: control is the daemon's, theirs the process's ends of the pipes."""
         self._serve(control)
-        self._attach_log(None)
+        self._attach_log(adopting=False)
         step, path = "cgroup", b""
         try:
             for operation in self.plan["cgroup"]:  # type: ignore[attr-defined]
@@ -83,7 +84,7 @@ class Monitor:
     def adopt(self, pid: int, started_at: int, status: int | None) -> None:
         """Take over a running container whose monitor died. status: its wait status if it has ended meanwhile."""
         self.pid, self.started_at = pid, started_at
-        self._attach_log(Journal(self.held["header"], (self.held["data0"], self.held["data1"])))
+        self._attach_log(adopting=True)
         if "master" in self.held:
             self._open_terminal()
         elif "stdout" in self.held:
@@ -98,12 +99,11 @@ class Monitor:
             except OSError:
                 pass  # it has just ended: nothing will be executed in it
 
-    def _attach_log(self, journal: Journal | None) -> None:
+    def _attach_log(self, *, adopting: bool) -> None:
         settings: Payload | None = self.plan["log"]  # type: ignore[assignment]
         if settings and "header" in self.held:
-            fresh = journal is None
-            journal = journal or Journal(self.held["header"], (self.held["data0"], self.held["data1"]))
-            log = LogFile(settings, None if fresh else journal.log_size)
+            journal = Journal(self.held["header"], (self.held["data0"], self.held["data1"]))
+            log = LogFile(settings, journal.log_size if adopting else None)
             journal.log_size = log.size
             journal.commit()
             self.session.record(journal, log)
@@ -150,6 +150,7 @@ class Monitor:
                 break
             self.loop.reap()
             time.sleep(0.002)
+        self._unlink()
         self.announce("failed", {"step": step, "errno": number, "path": path, "text": text})
         self._leave()
 
@@ -184,6 +185,7 @@ class Monitor:
             hooks.run(self.plan, "poststop", b"stopped", 0)
         except OSError:
             pass
+        self._unlink()
         self.announce("exit", self.exited)
         if left:
             self.loop.after("rmdir", 0.05, self._remove_again)
@@ -204,12 +206,20 @@ class Monitor:
         if self.session.clients or self.execs.clients():
             self.loop.after("leave", 0.05, self._leave)
             return
-        try:
-            os.unlink(os.path.join(self.state, "monitor.sock"))
-        except OSError:
-            pass
+        self._unlink()
         self._tell("done", {})
         self.loop.running = False
+
+    def _unlink(self) -> None:
+        """Take no more connections; once, as a new monitor may listen at the same path soon."""
+        server, self.server = self.server, None
+        if server is not None:
+            self.loop.forget(server.fileno())
+            server.close()
+            try:
+                os.unlink(os.path.join(self.state, "monitor.sock"))
+            except OSError:
+                pass
 
     # -- forkserver --------------------------------------------------------------------------------------------------
 
@@ -235,7 +245,7 @@ class Monitor:
     # -- daemon ------------------------------------------------------------------------------------------------------
 
     def _accept(self, _: int) -> None:
-        connection = channel.accept(self.server)
+        connection = channel.accept(self.server) if self.server else None
         if connection is None:
             return
         self._serve(connection)

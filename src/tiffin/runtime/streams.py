@@ -167,6 +167,7 @@ class Session:
         self.input = -1
         self._typed = bytearray()
         self._end_input = self._paused = False
+        self.on_input_closed: Callable[[], None] = lambda: None
 
     def open_pipes(self, stdin: int, stdout: int, stderr: int) -> None:
         """Our ends of the process's pipes; stdin -1 where it has none."""
@@ -342,6 +343,7 @@ class Session:
             self.loop.forget(self.input)
             os.close(self.input)
             self.input = -1
+            self.on_input_closed()
 
     def client_stdin_ended(self) -> None:
         """A client's stdin is over; the process's too if it was for one client only."""

@@ -1,0 +1,318 @@
+"""Streams, logs, exec and exit through the monitor."""
+
+import asyncio
+import os
+import signal
+import struct
+from pathlib import Path
+
+import pytest
+
+from kernel import plans
+from kernel.launching import Rig, eventually, with_forkserver
+from tiffin.linux import namespaces as ns
+from tiffin.runtime.exits import recorded
+from tiffin.runtime.launcher import Forkserver, Running, StartFailed
+
+pytestmark = pytest.mark.root
+
+
+def test_output_reaches_client_and_log(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        text, how = await rig.output("sh", "-c", "echo one; echo two >&2; exit 5", log=plans.json_log(rig.place))
+        assert sorted(text.split()) == ["one", "two"]
+        assert (how.code, how.oom_killed) == (5, False)
+        assert sorted((line["stream"], line["log"]) for line in rig.lines()) == [
+            ("stderr", "two\n"),
+            ("stdout", "one\n"),
+        ]
+        assert recorded(rig.place / "box") == (5, False, how.finished_at, "")
+
+    with_forkserver(tmp_path, body)
+
+
+def test_framed_output_names_its_stream(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        client, attachment = rig.client(framed=True)
+        running = await rig.start("sh", "-c", "echo err >&2", attachments=[attachment])
+        assert await client.rest() == struct.pack(">BxxxI", 2, 4) + b"err\n"
+        await running.wait()
+
+    with_forkserver(tmp_path, body)
+
+
+def test_output_survives_half_closed_stdin(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        client, attachment = rig.client(stdin=True)
+        client.half_close()
+        running = await rig.start(
+            "sh", "-c", "cat; echo after", stdio={"stdin": True, "stdin_once": True}, attachments=[attachment]
+        )
+        assert await client.rest() == b"after\n"
+        assert (await running.wait()).code == 0
+
+    with_forkserver(tmp_path, body)
+
+
+def test_a_megabyte_through_cat_comes_back_whole(tmp_path: Path) -> None:
+    data = os.urandom(3 << 20)
+
+    async def body(rig: Rig) -> None:
+        client, attachment = rig.client(stdin=True, leftover=data[:100])
+        running = await rig.start("cat", stdio={"stdin": True, "stdin_once": True}, attachments=[attachment])
+
+        async def typing() -> None:
+            await client.send(data[100:])
+            client.half_close()
+
+        _, seen = await asyncio.gather(typing(), client.rest())
+        assert seen == data
+        assert (await running.wait()).code == 0
+
+    with_forkserver(tmp_path, body)
+
+
+def test_a_terminal_echoes_resizes_and_detaches(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        client, attachment = rig.client(stdin=True, detach_keys=b"\x10\x11")
+        stdio = {"terminal": True, "stdin": True, "size": (30, 100)}
+        running = await rig.start("sh", stdio=stdio, attachments=[attachment], log=plans.json_log(rig.place))
+        await client.send(b"stty size; ls -l /dev/console\n")
+        await client.until(b"30 100")
+        await running.resize(40, 120)
+        await client.send(b"stty size\n")
+        await client.until(b"40 120")
+        await client.send(b"echo x\x10\x11")
+        assert await attachment.ended == "keys"
+        again, second = rig.client(stdin=True)
+        await running.attach(second)
+        await again.send(b"\necho back $((40+2)); exit 3\n")
+        await again.until(b"back 42")
+        assert (await running.wait()).code == 3
+        assert any("40 120" in line["log"] for line in rig.lines())
+
+    with_forkserver(tmp_path, body)
+
+
+def test_an_exec_has_its_own_streams_and_exit_code(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        running = await rig.start("sleep", "1000")
+        client, attachment = rig.client(stdin=True)
+        process = await running.exec(
+            plans.process("sh", "-c", "cat; echo $$; exit 9"), {"stdin": True}, [attachment], "first"
+        )
+        await client.send(b"typed\n")
+        client.half_close()
+        text = (await client.rest()).split()
+        assert text[0] == b"typed"
+        assert int(text[1]) > 1
+        assert await process.wait() == 9
+        with pytest.raises(StartFailed, match=r'OCI runtime exec failed.*exec: "nope": executable file not found'):
+            await running.exec(plans.process("nope"), {}, [], "second")
+        running.signal(9)
+        assert (await running.wait()).code == 137
+
+    with_forkserver(tmp_path, body)
+
+
+def test_an_exec_with_a_terminal_gets_one_of_the_container(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        running = await rig.start("sleep", "1000")
+        client, attachment = rig.client(stdin=True)
+        stdio = {"terminal": True, "stdin": True, "size": (25, 81)}
+        process = await running.exec(plans.process("sh", "-c", "stty size; tty; read x"), stdio, [attachment], "t")
+        await client.until(b"25 81")
+        await running.resize(33, 90, "t")
+        await client.send(b"\n")
+        assert await process.wait() in (0, 1)
+        running.signal(9)
+        await running.wait()
+
+    with_forkserver(tmp_path, body)
+
+
+def test_an_exec_dies_with_its_container(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        running = await rig.start("sleep", "1000")
+        process = await running.exec(plans.process("sleep", "1000"), {}, [], "x")
+        running.signal(9)
+        assert await process.wait() == 137
+        assert (await running.wait()).code == 137
+
+    with_forkserver(tmp_path, body)
+
+
+def test_a_failed_start_leaves_nothing(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        client, attachment = rig.client()
+        with pytest.raises(StartFailed):
+            await rig.start("nope", attachments=[attachment])
+        assert await client.rest() == b""
+        assert not (rig.place / "box/monitor.sock").exists()
+        await eventually(lambda: children(rig.forkserver.pid) == [])
+
+    with_forkserver(tmp_path, body)
+
+
+def test_a_network_that_fails_fails_the_start(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        async def broken(sandbox: object) -> None:
+            raise ValueError("no address left")
+
+        with pytest.raises(ValueError, match="no address left"):
+            await rig.start("true", network=broken)
+        await eventually(lambda: children(rig.forkserver.pid) == [])
+
+    with_forkserver(tmp_path, body)
+
+
+def children(pid: int) -> list[str]:
+    """The children of a single-threaded process."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+async def adopted(rig: Rig, forkserver: Forkserver) -> Running:
+    """The container as another daemon finds it."""
+    found = await forkserver.adopt("box", rig.place / "box")
+    assert isinstance(found, Running)
+    return found
+
+
+def test_a_container_outlives_the_daemon(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        first = await rig.start("sh", "-c", "read x; exit $x", stdio={"stdin": True})
+        started = first.pid, first.started_at
+        first.close()
+        rig.forkserver.close()
+        again = Forkserver(rig.place)
+        await again.open()
+        assert again.pid == rig.forkserver.pid
+        running = await adopted(rig, again)
+        assert (running.pid, running.started_at) == started
+        client, attachment = rig.client(stdin=True)
+        await running.attach(attachment)
+        await client.send(b"6\n")
+        assert (await running.wait()).code == 6
+        assert await again.adopt("box", rig.place / "box") == await running.wait()
+        again.close()
+
+    with_forkserver(tmp_path, body)
+
+
+COUNT = "i=0; while [ $i -lt {0} ]; do i=$((i+1)); echo line $i; done; exit 4"
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
+def test_no_line_is_lost_or_doubled_when_monitors_are_killed(tmp_path: Path, terminal: bool) -> None:
+    async def body(rig: Rig) -> None:
+        count = 60000
+        log = plans.json_log(rig.place)
+        running = await rig.start("sh", "-c", COUNT.format(count), log=log, stdio={"terminal": terminal})
+        killed = 0
+        while not recorded(rig.place / "box") and killed < 25:
+            try:
+                monitor = rig.monitor_of()
+            except OSError:
+                await asyncio.sleep(0.001)
+                continue
+            await asyncio.sleep(0.003 * (killed % 4))
+            try:
+                os.kill(monitor, signal.SIGKILL)
+                killed += 1
+            except ProcessLookupError:
+                pass
+        assert (await running.wait()).code == 4
+        numbers = [line["log"].strip() for line in rig.lines()]
+        assert numbers == [f"line {n}" for n in range(1, count + 1)]
+        assert killed > 3
+
+    with_forkserver(tmp_path, body)
+
+
+def test_the_exit_code_is_exact_when_the_monitor_dies_first(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        for number in range(5):
+            name = f"box{number}"
+            running = await rig.start("sh", "-c", "read x; exit $x", stdio={"stdin": True}, name=name)
+            os.kill(rig.monitor_of(name), signal.SIGKILL)
+            while True:
+                client, attachment = rig.client(stdin=True)
+                try:
+                    await running.attach(attachment)
+                    break
+                except StartFailed:
+                    await asyncio.sleep(0.01)
+            await client.send(b"%d\n" % (40 + number))
+            assert (await running.wait()).code == 40 + number
+
+    with_forkserver(tmp_path, body)
+
+
+def test_an_exec_works_after_a_monitor_was_replaced(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        running = await rig.start("sleep", "1000")
+        before = rig.monitor_of()
+        os.kill(before, signal.SIGKILL)
+        while True:
+            client, attachment = rig.client()
+            try:
+                process = await running.exec(plans.process("ls", "-l", "/proc/self/ns/pid"), {}, [attachment], "x")
+                break
+            except StartFailed:
+                await asyncio.sleep(0.01)
+        assert await process.wait() == 0
+        assert os.readlink(f"/proc/{running.pid}/ns/pid").encode() in await client.rest()
+        running.signal(9)
+        assert (await running.wait()).code == 137
+
+    with_forkserver(tmp_path, body)
+
+
+def test_containers_outlive_the_forkserver(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        running = await rig.start("sh", "-c", "read x; exit $x", stdio={"stdin": True})
+        os.kill(rig.forkserver.pid, signal.SIGKILL)
+        other, how = await rig.output("echo", "hi", name="other")
+        assert (other, how.code) == ("hi\n", 0)
+        client, attachment = rig.client(stdin=True)
+        await running.attach(attachment)
+        await client.send(b"8\n")
+        assert (await running.wait()).code == 8
+        assert rig.forkserver.pid
+
+    with_forkserver(tmp_path, body)
+
+
+def test_nothing_is_falsely_running_when_forkserver_and_monitor_are_killed(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        running = await rig.start("sleep", "1000")
+        monitor = rig.monitor_of()
+        os.kill(rig.forkserver.pid, signal.SIGKILL)
+        os.kill(monitor, signal.SIGKILL)
+        how = await running.wait()
+        assert how.code == 137
+        assert how.error
+
+    with_forkserver(tmp_path, body)
+
+
+def test_a_container_in_the_hosts_pid_namespace_takes_its_children_along(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        cgroup = Path("/sys/fs/cgroup/pids") if Path("/sys/fs/cgroup/pids").is_dir() else Path("/sys/fs/cgroup")
+        own = cgroup / f"tiffin-test-{os.getpid()}"
+        from tiffin.runtime import plan
+
+        text, how = await rig.output(
+            "sh",
+            "-c",
+            "sleep 1000 & echo $!",
+            unshare=plans.NAMESPACES & ~ns.CLONE_NEWPID,
+            cgroup=(plan.mkdir(os.fsencode(own)),),
+            procs=(os.fsencode(own / "cgroup.procs"),),
+            rmdir=(os.fsencode(own),),
+        )
+        assert how.code == 0
+        assert not Path(f"/proc/{int(text)}").exists()
+        assert not own.exists()
+
+    with_forkserver(tmp_path, body)
