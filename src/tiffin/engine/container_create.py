@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from tiffin.containers import creation, logs, modes, mounts, names, spec_devices, spec_mounts, validation
 from tiffin.engine.container_context import Context, now
-from tiffin.errors import Invalid
+from tiffin.errors import Invalid, NotFound
 from tiffin.model.container import Config, Container, ContainerId, EndpointRequest
 from tiffin.model.container_host import HostConfig, MountPoint
 from tiffin.model.container_status import Health
@@ -93,9 +93,14 @@ class Creation:
         )
 
     def _resolved(self, mode: str) -> str:
-        """`container:NAME` as `container:ID`."""
+        """`container:NAME` as `container:ID`; that there is none shows at the start, as in docker."""
         reference = modes.container_of(mode)
-        return mode if reference is None else f"container:{self._context.records.find(reference).id}"
+        if reference is None:
+            return mode
+        try:
+            return f"container:{self._context.records.find(reference).id}"
+        except NotFound:
+            return mode
 
     def _check_runtime(self, host: HostConfig) -> None:
         settings = self._context.settings

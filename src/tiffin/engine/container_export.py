@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tiffin.engine import container_root
 from tiffin.engine.container_context import Context
 from tiffin.errors import Conflict
 from tiffin.model.container_status import Dead, Removing
 from tiffin.snapshots.pack import END, Packer
-from tiffin.snapshots.snapshotter import Change
+from tiffin.snapshots.snapshotter import Change, ChangeKind
 
 OWN = frozenset(
     b"/" + name
@@ -27,7 +27,8 @@ class Exports:
     async def changes(self, reference: str) -> list[Change]:
         """What differs from the image, by path. Raises NotFound."""
         container = self._context.records.find(reference)
-        return await asyncio.to_thread(self._context.snapshots.changes, container.id, OWN)
+        found = await asyncio.to_thread(self._context.snapshots.changes, container.id, OWN)
+        return [one for one in found if not _is_ours(one, found)]
 
     def export(self, reference: str) -> Iterator[bytes]:
         """The root file system as a tar, without what is mounted in it. Blocks. Raises NotFound, Conflict."""
@@ -37,6 +38,13 @@ class Exports:
         root = container_root.mount_for_reading(self._context.snapshots.mounts(container.id))
         self._context.publish(container, "export")
         return _packed(root)
+
+
+def _is_ours(change: Change, among: Sequence[Change]) -> bool:
+    """A directory that changed only because the engine put something of its own into it."""
+    if change.kind is not ChangeKind.MODIFIED or not any(path.startswith(change.path + b"/") for path in OWN):
+        return False
+    return not any(other.path.startswith(change.path + b"/") for other in among)
 
 
 def _packed(root: int) -> Iterator[bytes]:
