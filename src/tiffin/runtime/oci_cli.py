@@ -1,15 +1,12 @@
 """The OCI runtime CLI's commands, their flags, and how it reports errors."""
 
-import json
 import os
-import sys
-import time
 from collections.abc import Callable
 from importlib import import_module
 
 from tiffin import __version__
 from tiffin.errors import TiffinError, Unsupported
-from tiffin.runtime import oci_options
+from tiffin.runtime import oci_log, oci_options
 from tiffin.runtime.oci_options import Command, Parsed, Usage, flag
 
 ID = "<container-id>"
@@ -190,13 +187,12 @@ def unsupported(root: str, options: Parsed) -> int:
 def run(argv: list[str]) -> int:
     """The exit status of a whole command line. argv[0]: the program's name."""
     program = os.path.basename(argv[0])
-    log = Log()
     try:
         options = oci_options.parse(argv[1:], GLOBAL, stops=True)
-        log.configure(options)
+        oci_log.configure(options.text("log"), options.text("log_format"), debug=options.on("debug"))
         return _dispatch(program, options)
-    except (Usage, TiffinError, OSError) as error:
-        log.error(_text(error))
+    except (Usage, TiffinError, OSError, ValueError) as error:
+        oci_log.error(_text(error))
         return getattr(error, "status", 1)
     except KeyboardInterrupt:
         return 130
@@ -241,33 +237,3 @@ def _default_root() -> str:
     if os.geteuid() != 0 and os.environ.get("XDG_RUNTIME_DIR"):
         return os.environ["XDG_RUNTIME_DIR"] + "/tiffin-runtime"
     return "/run/tiffin-runtime"
-
-
-class Log:
-    """logrus's two formats, which callers of runc parse: the last error in the file is what they report."""
-
-    def __init__(self) -> None:
-        self._path = ""
-        self._json = False
-
-    def configure(self, options: Parsed) -> None:
-        """Raises Usage for an unknown format, OSError for a file that can't be opened."""
-        if options.text("log_format") not in ("", "text", "json"):
-            raise Usage("invalid log-format: " + options.text("log_format"))
-        self._json = options.text("log_format") == "json"
-        self._path = options.text("log")
-        if self._path:
-            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644))
-
-    def error(self, text: str) -> None:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        if self._json:
-            line = json.dumps({"level": "error", "msg": text, "time": stamp}, separators=(",", ":"), ensure_ascii=False)
-        else:
-            line = f'time="{stamp}" level=error msg={json.dumps(text, ensure_ascii=False)}'
-        if self._path:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(line + "\n")
-            print(text, file=sys.stderr)
-        else:
-            print(line, file=sys.stderr)

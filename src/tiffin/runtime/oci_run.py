@@ -9,7 +9,7 @@ from typing import Any
 
 from tiffin.errors import Conflict, Invalid, NotFound, TiffinError, Unsupported
 from tiffin.linux import cgroups_live, namespaces
-from tiffin.runtime import compile_machine, controls, hooks, oci_bundle, oci_launch, oci_state, oci_terminal
+from tiffin.runtime import compile_machine, controls, hooks, oci_bundle, oci_launch, oci_log, oci_state, oci_terminal
 from tiffin.runtime.compile import compile_spec
 from tiffin.runtime.oci_options import Parsed
 
@@ -123,7 +123,9 @@ def _bring_up(
         console, relay = open_console(options.text("console_socket"), terminal)
         launched = oci_launch.first(compiled, None if terminal else (0, 1, 2))
         container.pid = launched.pid
+        oci_log.debug(f"container process {launched.pid} prepares its file system")
         launched.until_ready(console)
+        oci_log.debug(f"container process {launched.pid} is ready to execute {container.spec['process']['args']}")
         container.start_time = oci_state.process_start_time(launched.pid)
         container.save()
         if pid_file:
@@ -143,8 +145,12 @@ def _remember_groups(container: oci_state.Container, machine: compile_machine.Ma
     from tiffin.runtime.compile import cgroups_path
 
     place = machine.hierarchies.place(cgroups_path(container.spec.get("linux") or {}, container.id))
-    if cgroups_live.exists(place) and cgroups_live.frozen(place):
+    if cgroups_live.frozen(place):
         raise Conflict("container's cgroup unexpectedly frozen")
+    if cgroups_live.exists(place):
+        others = len(cgroups_live.pids(place))
+        if others:
+            oci_log.warning(f"container's cgroup is not empty: {others} process(es) found")
     container.groups, container.cgroup_version = place.directories, place.version
 
 
