@@ -198,7 +198,7 @@ def test_the_profile_resolves_by_kernel_version():
 
 
 def test_a_filter_with_a_long_section_stays_within_the_kernels_limits():
-    names = [name for name in NUMBER["x86_64"]][::2]
+    names = list(NUMBER["x86_64"])[::2]
     conditions = [arg(n, "EQ", 1 << 40) for n in range(3)]
     program = profile(*(rule(name, "SCMP_ACT_ALLOW", *conditions) for name in names))
     for name in names:
