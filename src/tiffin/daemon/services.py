@@ -36,17 +36,18 @@ log = logging.getLogger(__name__)
 
 RESOURCES = (
     "system",
-    "swarm",
+    "disk_usage",
     "events",
     "containers",
     "exec",
     "attach",
     "logs",
-    "archive",
     "stats",
+    "archive",
     "images",
     "networks",
     "volumes",
+    "swarm",
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tiffin.engine.events import Events
@@ -40,4 +40,3 @@ class Services:
     storage_status: Callable[[], list[tuple[str, str]]] = list
     """Pairs for `docker info`."""
     census: Callable[[], Census] = Census
-    others: dict[str, Any] = field(default_factory=dict)

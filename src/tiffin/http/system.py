@@ -2,13 +2,12 @@
 
 import os
 from datetime import UTC, datetime
-from typing import Any
 
 from msgspec import UNSET
 
 from tiffin.engine import system
 from tiffin.engine.system import Machine
-from tiffin.errors import Invalid, Unsupported
+from tiffin.errors import Unsupported
 from tiffin.http import response
 from tiffin.http.request import Request
 from tiffin.http.response import Response
@@ -19,7 +18,6 @@ from tiffin.wire import system as wire
 _PING_HEADERS = {"Builder-Version": "1", "Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache"}
 _HUB = "https://index.docker.io/v1/"
 _LOG_DRIVERS = ["json-file", "local", "none"]
-_DISK_USAGE_KINDS = ("container", "image", "volume", "build-cache")
 
 
 @route("GET", "/_ping")
@@ -187,27 +185,6 @@ def _lacks(machine: Machine) -> list[str]:
     return warnings
 
 
-@route("GET", "/system/df")
-async def disk_usage(request: Request) -> Response:
-    """Sizes by kind of object. From 1.42 on `type` picks kinds, and the others are null."""
-    kinds = set(request.query.texts("type")) if request.since("1.42") else set()
-    for kind in kinds:
-        if kind not in _DISK_USAGE_KINDS:
-            raise Invalid(f"unknown object type: {kind}")
-    wanted = kinds or set(_DISK_USAGE_KINDS)
-    told: dict[str, Any] = {"LayersSize": 0, "Images": None, "Containers": None, "Volumes": None, "BuildCache": None}
-    for kind, key in (("image", "Images"), ("container", "Containers"), ("volume", "Volumes")):
-        if kind in wanted:
-            told[key] = await request.services.others[f"usage of {kind}s"](request)
-    if "image" in wanted:
-        told["LayersSize"] = await request.services.others["size of layers"]()
-    if "build-cache" in wanted:
-        told["BuildCache"] = []
-    if not request.since("1.42"):
-        told["BuilderSize"] = 0
-    return response.json(told)
-
-
 @route("POST", "/auth")
 async def login(request: Request) -> Response:
     """Check credentials at a registry."""
@@ -218,4 +195,12 @@ async def login(request: Request) -> Response:
 @route("POST", "/grpc")
 async def buildkit(request: Request) -> Response:
     """BuildKit's two entries."""
-    raise Unsupported("BuildKit's protocol is not served; build with DOCKER_BUILDKIT=0")
+    raise Unsupported("BuildKit's protocol is not served by this version")
+
+
+@route("POST", "/build")
+@route("POST", "/build/prune")
+@route("POST", "/build/cancel")
+async def build(request: Request) -> Response:
+    """The classic builder."""
+    raise Unsupported("building images is not part of this version; load, import or pull them")
