@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 PACKAGES := docker.io runc crun busybox-static mmdebstrap nftables iproute2 procps util-linux strace curl git
-PACKAGES_V2 := qemu-system-x86 linux-image-cloud-amd64 busybox-static
+PACKAGES_V2 := qemu-system-x86
 ARGS ?=
 
 .PHONY: help try test test-slow test-v2 bench lint packages
