@@ -13,18 +13,22 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import os
+import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 LEFT_OUT = ("seccomp-notify.bats", "seccomp-notify-compat.bats", "checkpoint.bats")
 RESULT = re.compile(r"(ok|not ok) \d+ (.*?)(?: # skip ?(.*))?$")
+GROUP = "tiffin-test-runc-bats"
 TIMEOUT = 900  # seconds a file
 
 
@@ -82,7 +86,8 @@ def make_busybox(target: Path) -> None:
     applets = subprocess.run(["busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
-        for name in ("bin", "dev", "etc", "home", "lib", "proc", "root", "sys", "tmp", "usr/bin", "var/www"):
+        root.chmod(0o755)
+        for name in ("bin", "dev", "etc", "home", "lib", "root", "tmp", "usr/bin", "var/www"):
             (root / name).mkdir(parents=True)
         (root / "tmp").chmod(0o1777)
         (root / "root").chmod(0o700)
@@ -152,13 +157,15 @@ def run_side(work: Path, side: str, runtime: Path, options: argparse.Namespace) 
                 found.append((file, match[2], verdict))
                 print(f"{side:5} {verdict:6} {file}: {match[2]}", file=sys.stderr, flush=True)
         process.wait()
+    leave_cgroup(f"{GROUP}-{os.getpid()}-{side}")
     print(f"{side}: output in {log}", file=sys.stderr)
     return found
 
 
 def inside(options: argparse.Namespace) -> int:
     """In the namespaces: a cgroup for all of it, a view of the hierarchies from there, then one bats a file."""
-    groups = enter_cgroup(f"tiffin-test-runc-bats-{os.getpid()}")
+    enter_cgroup(f"{GROUP}-{os.getppid()}-{options.inside}")
+    _, terminal = pty.openpty()  # runc wants a controlling terminal, even one that nobody reads
     subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
     runtime = options.ours if options.inside == "ours" else options.runc
     directory = Path(tempfile.mkdtemp(prefix=f"bats-{options.inside}-"))
@@ -178,13 +185,13 @@ def inside(options: argparse.Namespace) -> int:
         print(f"FILE {file.name}", flush=True)
         command = ["timeout", "--kill-after=10", str(TIMEOUT), "bats", "--tap"]
         command += ["--filter", options.filter] if options.filter else []
-        subprocess.run([*command, file.name], cwd=tests, env=environment, stderr=subprocess.STDOUT)
-    leave_cgroup(groups)
+        command = ["setsid", "--ctty", "--wait", *command, file.name]
+        subprocess.run(command, cwd=tests, env=environment, stdin=terminal, stderr=subprocess.STDOUT)
     shutil.rmtree(directory, ignore_errors=True)
     return 0
 
 
-def enter_cgroup(name: str) -> list[str]:
+def enter_cgroup(name: str) -> None:
     """A group in every hierarchy becomes the root of what the tests see: they may then do there what they like."""
     mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     found = []
@@ -200,8 +207,6 @@ def enter_cgroup(name: str) -> list[str]:
                 Path(f"{group}/{file}").write_text(Path(f"{fields[4]}/{file}").read_text())
         Path(f"{group}/cgroup.procs").write_text("0")
     unshare_cgroup_namespace()
-    keep = tempfile.mkdtemp(prefix="cgroup-")
-    subprocess.run(["mount", "--rbind", "/sys/fs/cgroup", keep], check=True)
     for mount_point, kind, options, _ in found:
         wanted = ",".join(option for option in options.split(",") if option not in ("rw", "ro"))
         if wanted.startswith("name="):
@@ -209,7 +214,6 @@ def enter_cgroup(name: str) -> list[str]:
         command = ["mount", "-t", kind, *(["-o", wanted] if wanted and kind == "cgroup" else []), "cgroup", mount_point]
         subprocess.run(["umount", mount_point], check=True)
         subprocess.run(command, check=True)
-    return [group.replace("/sys/fs/cgroup", keep, 1) for *_, group in found]
 
 
 def unshare_cgroup_namespace() -> None:
@@ -219,18 +223,22 @@ def unshare_cgroup_namespace() -> None:
         raise OSError(ctypes.get_errno(), "unshare")
 
 
-def leave_cgroup(groups: list[str]) -> None:
-    for group in groups:
-        for pid in Path(group + "/cgroup.procs").read_text().split():
-            try:
-                Path(os.path.dirname(group) + "/cgroup.procs").write_text(pid)
-            except OSError:
-                pass
-        for directory, _, _ in os.walk(group, topdown=False):
-            try:
-                os.rmdir(directory)
-            except OSError as error:
-                print(f"left behind: {directory}: {error}")
+def leave_cgroup(name: str) -> None:
+    """Seen from outside again: whatever a test left alive is killed, the groups removed."""
+    for group in Path("/sys/fs/cgroup").glob(f"*/{name}"):
+        below = [directory for directory, _, _ in os.walk(group, topdown=False)]
+        for directory in below:
+            for pid in Path(directory, "cgroup.procs").read_text().split():
+                os.kill(int(pid), signal.SIGKILL)
+        for directory in below:
+            for _ in range(500):
+                try:
+                    os.rmdir(directory)
+                    break
+                except OSError:
+                    time.sleep(0.01)
+            else:
+                print(f"left behind: {directory}", file=sys.stderr)
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------

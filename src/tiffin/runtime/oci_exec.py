@@ -6,7 +6,16 @@ from typing import Any
 
 from tiffin.errors import Conflict, Invalid, TiffinError
 from tiffin.linux import cgroups, namespaces
-from tiffin.runtime import compile_linux, compile_machine, oci_bundle, oci_launch, oci_run, oci_state, oci_terminal
+from tiffin.runtime import (
+    compile_linux,
+    compile_machine,
+    oci_bundle,
+    oci_launch,
+    oci_log,
+    oci_run,
+    oci_state,
+    oci_terminal,
+)
 from tiffin.runtime.compile import compile_exec
 from tiffin.runtime.oci_options import Parsed
 
@@ -61,6 +70,7 @@ def _execute(root: str, options: Parsed) -> int:
     launched = oci_launch.further(plan, pidfd, None if terminal else (0, 1, 2))
     try:
         launched.until_ready(console)
+        oci_log.debug(f"process {launched.pid} joined container {container.id}")
         if pid_file:
             oci_run.write_pid(pid_file, launched.pid)
         launched.go()

@@ -5,6 +5,7 @@ must stay outside to run the host's hooks. It is child subreaper, so the contain
 """
 
 import _socket as socket
+import errno
 import marshal
 import os
 from collections.abc import Callable
@@ -140,6 +141,8 @@ def describe(error: spawn.Refused) -> str:
             return f'{prefix}exec: "{path}": {text}'
         case "chdir":
             return f'{prefix}chdir to cwd ("{path}") set in config.json failed: {text}'
+        case "mount" if error.errno in (errno.ENOTDIR, errno.ELOOP) and path in ("proc", "sys"):
+            return f'{prefix}error during container init: "/{path}" must be mounted on ordinary directory'
         case "mount" | "remount":
             return f'{prefix}error during container init: error mounting to rootfs at "{path}": {text}'
         case "sysctl":
@@ -147,7 +150,7 @@ def describe(error: spawn.Refused) -> str:
         case "seccomp":
             return f"{prefix}error during container init: error loading seccomp filter into kernel: {text}"
         case "cgroup":
-            return f"{prefix}unable to apply cgroup configuration: failed to write {path}: {text}"
+            return f"{prefix}error adding pid to cgroups: failed to write {path}: {text}"
         case step:
             where = f" {path}" if path else ""
             return f"{prefix}error during container init: {step}{where}: {text}"

@@ -221,6 +221,8 @@ class Stage:
             self.say("hook", name)
             self.wait()
         else:
+            if name == "createContainer":
+                os.fchdir(self.root.fd)  # runc's hooks expect the root's own directory; the pivot leaves it again
             hooks.run(self.plan, name, b"creating", os.getpid())
 
     # -- the end -----------------------------------------------------------------------------------------------------
