@@ -119,7 +119,9 @@ class Root:
 
     def move_root(self) -> None:
         """For an initial ramfs, which can't be pivoted away."""
-        _cover_kernel_views(self.path)
+        from tiffin.runtime import kernel_views
+
+        kernel_views.cover(self.path)
         os.fchdir(self.fd)
         mounts.mount(b".", b"/", None, mounts.MS_MOVE)
         os.chroot(b".")
@@ -344,24 +346,6 @@ def _reachable(at: bytes) -> int:
         except PermissionError:
             continue
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), at)
-
-
-def _cover_kernel_views(root: bytes) -> None:
-    """Unmount whole procfs and sysfs mounts outside of the root, or cover them.
-
-    They stay in the namespace when nothing is pivoted away, and the kernel lets a user namespace mount its own unmasked
-    procfs only where a whole one is visible already.
-    """
-    with open(b"/proc/self/mountinfo", "rb") as file:
-        entries = [line.split() for line in file]
-    for fields in reversed(entries):
-        target, kind = fields[4], fields[fields.index(b"-") + 1]
-        if kind not in (b"proc", b"sysfs") or fields[3] != b"/" or target.startswith(root + b"/"):
-            continue
-        try:
-            mounts.umount(target, mounts.MNT_DETACH)
-        except OSError:
-            mounts.mount(b"tmpfs", target, b"tmpfs", 0)
 
 
 def layered(options: tuple[bytes, ...]) -> tuple[bytes, ...]:
