@@ -112,7 +112,7 @@ async def _assemble(engine: Engine, roots: Roots) -> None:
     config, services = engine.config, engine.services
     launcher = Forkserver(roots.state)
     await launcher.open()
-    engine.ending.append(launcher.close)
+    engine.ending.append(launcher.leave)
     _raise_descriptor_limit()
     ledger = Ledger(roots.data / "ledger.db")
     engine.ending.append(ledger.close)

@@ -4,7 +4,7 @@ It runs from a sealed copy of the interpreter (CVE-2019-5736), is not dumpable (
 what a dead monitor leaves behind becomes its child, so that no exit status is lost. It listens on forkserver.sock in
 the exec root; a restarted daemon connects there. Without monitors and without a daemon it leaves.
 
-Requests (see channel.py): start {"plan": memfd, wants} + [plan, control, attachments…]; adopt, list.
+Requests (see channel.py): start {"plan": memfd, wants} + [plan, control, attachments…]; adopt, list, leave.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal itself loads enum
@@ -80,15 +80,21 @@ class Forkserver:
         try:
             (serial, verb, payload), attached = channel.receive(connection)
         except OSError:
-            self.connections.remove(connection)
-            self.loop.forget(connection.fileno())
-            connection.close()
-            return
+            return self._hang_up(connection)
         if verb == "start":
             self._start(payload, attached)
+        elif verb == "leave":
+            # the daemon ends in good order: nobody has to wait for the idle time
+            self._hang_up(connection)
+            self.loop.running = bool(self.connections or self.charges)
         elif verb == "list":
             reply: Payload = {"ids": tuple(str(charge.plan["id"]) for charge in self.charges.values())}
             channel.send(connection, (serial, True, reply))
+
+    def _hang_up(self, connection: socket.socket) -> None:
+        self.connections.remove(connection)
+        self.loop.forget(connection.fileno())
+        connection.close()
 
     def _start(self, payload: Payload, attached: list[int]) -> None:
         """Fork a monitor. What goes wrong here closes the control socket, which the daemon sees."""

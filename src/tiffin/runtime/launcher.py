@@ -13,7 +13,7 @@ from typing import Any
 from tiffin.linux import fds, namespaces
 from tiffin.runtime import channel, exits
 from tiffin.runtime.interpreter import start_forkserver
-from tiffin.runtime.link import Connection, Refused, Reply, close_all
+from tiffin.runtime.link import Connection, Refused, close_all
 from tiffin.runtime.wording import exec_failure, start_failure
 
 
@@ -252,7 +252,7 @@ class Running:
         namespaces.pidfd_send_signal(self.pidfd, number)
 
     async def network_socket(self) -> tuple[int, int]:
-        """A NETLINK_ROUTE socket inside the container's network namespace, and the namespace; the caller closes both."""
+        """A NETLINK_ROUTE socket in the container's network namespace, and the namespace; the caller closes both."""
         _, attached = await self._ask("network", {})
         return attached[0], attached[1]
 
@@ -301,10 +301,26 @@ class Forkserver:
         self.pid = fds.peer(self._sock)[0]
 
     def close(self) -> None:
-        """Hang up; the forkserver stays while it has containers."""
+        """Hang up."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None
+
+    async def leave(self) -> None:
+        """Hang up for good: the forkserver stays only while it has containers."""
+        if self._sock is not None:
+            try:
+                channel.send(self._sock, (0, "leave", {}), ())
+                await asyncio.wait_for(self._hung_up(self._sock), 1.0)
+            except (OSError, TimeoutError):
+                pass  # it was gone already, or is busy
+        self.close()
+
+    @staticmethod
+    async def _hung_up(sock: Any) -> None:
+        loop = asyncio.get_running_loop()
+        sock.setblocking(False)
+        await loop.sock_recv(sock, 1)
 
     async def start(
         self,
