@@ -1,4 +1,4 @@
-"""The host's procfs and sysfs where a container enters its root without a pivot. Executed by the stage; raises OSError."""
+"""The host's procfs and sysfs where a container enters its root without a pivot. For the stage; raises OSError."""
 
 from tiffin.linux import mounts
 
