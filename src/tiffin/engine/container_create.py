@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from tiffin.containers import creation, logs, modes, mounts, names, spec_devices, spec_mounts, validation
+from tiffin.engine import container_external
 from tiffin.engine.container_context import Context, now
 from tiffin.errors import Invalid, NotFound
 from tiffin.model.container import Config, Container, ContainerId, EndpointRequest
@@ -103,8 +104,7 @@ class Creation:
             return mode
 
     def _check_runtime(self, host: HostConfig) -> None:
-        settings = self._context.settings
-        if host.runtime != settings.default_runtime and host.runtime not in settings.runtimes:
+        if host.runtime != container_external.BUILT_IN and not container_external.program(self._context, host.runtime):
             raise Invalid(f"unknown or invalid runtime name: {host.runtime}")
 
     async def _volume(self, point: MountPoint, container_id: str, undo: AsyncExitStack) -> MountPoint:

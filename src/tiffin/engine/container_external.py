@@ -16,19 +16,28 @@ from tiffin.linux import mounts
 from tiffin.model.container import Container
 from tiffin.model.mount import Mount
 
+BUILT_IN = "tiffin"
+_KNOWN = frozenset(("runc", "crun", "runsc", "youki", "kata-runtime"))
 _MNT_DETACH = 2
+
+
+def program(context: Context, name: str) -> str | None:
+    """The executable of a runtime: a configured one, or one of those that docker's users name; None for others."""
+    configured = context.settings.runtimes.get(name)
+    if configured:
+        return shutil.which(configured)
+    return shutil.which(name) if name in _KNOWN else None
 
 
 def prepare(
     context: Context, container: Container, document: dict[str, Any], layers: tuple[Mount, ...], undo: AsyncExitStack
 ) -> dict[str, Any] | None:
     """The plan's `external`, and the bundle that it names; None for tiffin's own runtime."""
-    if container.host.runtime == context.settings.default_runtime == "tiffin" or container.host.runtime == "tiffin":
+    if container.host.runtime == BUILT_IN:
         return None
-    program = context.settings.runtimes.get(container.host.runtime, container.host.runtime)
-    path = shutil.which(program)
+    path = program(context, container.host.runtime)
     if path is None:
-        raise Invalid(f"unknown or invalid runtime name: {container.host.runtime}: no executable {program}")
+        raise Invalid(f"unknown or invalid runtime name: {container.host.runtime}")
     bundle = context.state(container.id)
     root = bundle / "rootfs"
     container_files.make_directory(root, 0o755)
