@@ -38,7 +38,7 @@ def port(call: Call) -> int:
     wanted = f"{number}/{protocol or 'tcp'}"
     found = published.get(wanted)
     if not found:
-        raise Failed(f"no public port '{wanted}' published for {name}")
+        raise Failed(f"Error: No public port '{call.operands[1]}' published for {name}")
     for binding in found:
         call.say(host_and_port(binding["HostIp"], binding["HostPort"]))
     return 0

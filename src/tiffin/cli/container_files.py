@@ -28,7 +28,7 @@ def check_output(path: str) -> None:
     """Refuse a place that can't be written to, before the daemon is asked for gigabytes."""
     folder = os.path.dirname(path) or "."
     if not os.path.exists(folder):
-        raise Failed(f'invalid output path: directory "{folder}" does not exist')
+        raise Failed(f"invalid output path: stat {folder}: no such file or directory")
     if os.path.exists(path):
         if os.path.isdir(path):
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.cli import flags, flags_network, flags_process, flags_resources, flags_security, flags_storage
+from tiffin.cli import flags, flags_network, flags_process, flags_resources, flags_security, flags_storage, references
 from tiffin.cli.command import Call, Command, Failed
 from tiffin.cli.flags import Flag, Values
 from tiffin.cli.kinds import BOOL
@@ -118,6 +118,7 @@ def create(call: Call, made: dict[str, Any]) -> str:
     values = call.values
     cid = CidFile(values.text("cidfile"))
     try:
+        references.check(made["Image"])
         if values.on("use-api-socket"):
             _mount_api_socket(call, made)
         if values.text("pull") == "always":
@@ -159,17 +160,10 @@ def _post(call: Call, made: dict[str, Any]) -> dict[str, Any]:
         if values.text("pull") != "missing" or "No such image" not in str(error):
             raise
         if not values.on("quiet"):
-            call.warn(f"Unable to find image '{familiar(made['Image'])}' locally")
+            call.warn(f"Unable to find image '{references.familiar(made['Image'])}' locally")
         _pull(call, made["Image"])
         answer = call.engine.call("POST", "/containers/create", query, made)
     return answer
-
-
-def familiar(image: str) -> str:
-    """The reference as users read it: a tag added where there is none."""
-    name = image.removeprefix("docker.io/").removeprefix("library/")
-    last = name.rpartition("/")[2]
-    return name if ":" in last or "@" in last else f"{name}:latest"
 
 
 def _pull(call: Call, image: str) -> None:

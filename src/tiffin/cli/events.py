@@ -35,11 +35,11 @@ def line(event: dict[str, Any]) -> str:
     return text
 
 
-def _when(name: str, text: str) -> str | None:
+def _when(text: str) -> str | None:
     try:
         return units.query_time(text) if text else None
     except ValueError as error:
-        raise Failed(f'invalid value for "{name}": failed to parse value as time or duration: "{text}"') from error
+        raise Failed(f'failed to parse value as time or duration: "{text}"') from error
 
 
 def run(call: Call) -> int:
@@ -53,8 +53,8 @@ def run(call: Call) -> int:
             raise Failed(f"Error parsing format: {error}", 64) from error
     query = {
         "filters": values.get("filter") or None,
-        "since": _when("since", values.text("since")),
-        "until": _when("until", values.text("until")),
+        "since": _when(values.text("since")),
+        "until": _when(values.text("until")),
     }
     for event in call.engine.documents("GET", "/events", query):
         if form == "json":

@@ -163,10 +163,8 @@ def volume(raw: str) -> tuple[str, str]:
     parts = raw.split(":")
     if len(parts) == 1:
         return "", raw
-    if len(parts) > 3:
-        raise Invalid(f"invalid spec: {raw}: too many colons")
-    if not all(parts[:2]) or not parts[-1]:
-        raise Invalid(f"invalid spec: {raw}: empty section between colons")
+    if not parts[0]:
+        return "", raw
     return ":".join([_absolute(parts[0]), *parts[1:]]), ""
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 
 from tiffin.cli.command import Failed
+from tiffin.errors import Invalid, TiffinError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,15 +101,22 @@ class Session:
             raise Failed("Specify only one -H")
         name = self.context_name()
         if name != "default":
-            host, tls = self.contexts.endpoint(name)
-            return Endpoint(host, tls) if host else None
+            try:
+                host, tls = self.contexts.endpoint(name)
+                return Endpoint(host, tls) if host else None
+            except TiffinError as error:
+                raise Failed(f"Failed to initialize: unable to resolve docker endpoint: {error}") from error
         host, tls = from_environment()
         host = self.hosts[0] if self.hosts else host
         if not host:
             return None
         if "://" not in host:
             host = f"unix://{host}" if host.startswith("/") else f"tcp://{host}"
-        return Endpoint(host, self._tls(tls))
+        try:
+            return Endpoint(host, self._tls(tls))
+        except Invalid as error:
+            text = f"Failed to initialize: unable to resolve docker endpoint: {error}"
+            raise Failed(text) from error
 
     @property
     def engine(self) -> Engine:

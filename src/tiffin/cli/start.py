@@ -32,7 +32,7 @@ def _start_all(call: Call) -> int:
             continue
         call.say(name)
     if failed:
-        raise Failed(f"failed to start containers: {', '.join(failed)}")
+        raise Failed(f"Error: failed to start containers: {', '.join(failed)}")
     return 0
 
 

@@ -90,8 +90,7 @@ def query_time(text: str) -> str:
     from tiffin.cli.kinds import BadValue, duration
 
     try:
-        nanoseconds = time.time_ns() - duration(text)
-        return f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09}"
+        return str((time.time_ns() - duration(text)) // 10**9)
     except BadValue:
         pass
     if text.replace(".", "", 1).isdigit():
