@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tiffin.linux import paths
 from tiffin.snapshots import trees
-from tiffin.snapshots.pack import END, Packer
+from tiffin.snapshots.pack import CHANGED, END, Packer
 from tiffin.snapshots.snapshotter import Change, ChangeKind
 
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
@@ -197,14 +197,14 @@ def layer_tar(root: int, changes: Sequence[Change]) -> Iterator[bytes]:
         directory, _, base = name.rpartition(b"/")
         try:
             parent = paths.open_beneath(root, directory, paths.O_PATH | os.O_DIRECTORY)
-        except FileNotFoundError:
-            continue
-        try:
-            yield from packer.entry(parent, base, name)
-        except FileNotFoundError:
-            continue
-        finally:
-            os.close(parent)
+            try:
+                yield from packer.entry(parent, base, name)
+            finally:
+                os.close(parent)
+        except OSError as error:
+            if error.errno not in CHANGED:
+                raise
+            # its container has replaced it since
     yield END
 
 

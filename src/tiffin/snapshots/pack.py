@@ -6,6 +6,7 @@ yield from packer.item(directory_fd, b"name", b"as")  # one entry and what is be
 yield END
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ __all__ = ["END", "Packer", "export"]
 
 CHUNK = 1 << 20
 _SECOND = 1_000_000_000
+# what an entry answers that went away or became something else after it was listed
+CHANGED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a FIFO that took a file's place must not hold us
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -56,10 +59,10 @@ class Packer:
                 try:
                     yield from self.entry(open_fds[-1], name, path + name)
                     fd = os.open(name, _DIRECTORY, dir_fd=open_fds[-1])
-                except (FileNotFoundError, NotADirectoryError):
-                    continue
-                except OSError:  # ELOOP: a symbolic link
-                    continue
+                except OSError as error:
+                    if error.errno not in CHANGED:
+                        raise
+                    continue  # no directory, or none any more
                 open_fds.append(fd)
                 pending.append((path + name + b"/", iter(_sorted(fd))))
         finally:
