@@ -41,7 +41,12 @@ def _run_one(path: bytes, argv: tuple[bytes, ...], environment: tuple[bytes, ...
         raise OSError(errno.ETIMEDOUT, "hook ran longer than its timeout", path)
     _, status = os.waitpid(pid, 0)
     if status:
-        raise OSError(errno.EIO, f"hook failed with status {os.waitstatus_to_exitcode(status)}", path)
+        raise OSError(errno.EIO, _describe(os.waitstatus_to_exitcode(status)), path)
+
+
+def _describe(code: int) -> str:
+    """In Go's words, which runc's callers show: exit status 1, signal: killed."""
+    return f"exit status {code}" if code >= 0 else f"signal: {(_signal.strsignal(-code) or str(-code)).lower()}"
 
 
 def _wait(pid: int, timeout: int) -> bool:

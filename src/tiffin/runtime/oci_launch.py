@@ -145,6 +145,8 @@ def describe(error: spawn.Refused) -> str:
             return f'{prefix}error during container init: "/{path}" must be mounted on ordinary directory'
         case "mount" | "remount":
             return f'{prefix}error during container init: error mounting to rootfs at "{path}": {text}'
+        case "hook":
+            return f"{prefix}error during container init: error running hook: {path}: {text}"
         case "sysctl":
             return f"{prefix}error during container init: open /proc/sys/{path.replace('.', '/')}: {text}"
         case "seccomp":

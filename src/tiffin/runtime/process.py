@@ -1,6 +1,6 @@
 """The last steps before execve, the same for a container's first process and for every exec. Raises OSError.
 
-The tail is exactly seccomp, capset, close_range, execve: whatever the filter forbids has been done before it, and every
+The tail is exactly close_range, seccomp, capset, execve: whatever the filter forbids has been done before it, and every
 buffer exists. Nothing here imports, looks up a codec or a name: the root file system may be hostile by now.
 """
 
@@ -240,19 +240,33 @@ class Tail:
         self.executable = find(process)
 
     def enter(self) -> None:
-        """seccomp, then capset. Without no_new_privs the filter needs CAP_SYS_ADMIN, so it is loaded first."""
-        credentials.capset(self.full)
+        """close_range, seccomp, capset.
+
+        close_range only marks (the error pipe must live until execve succeeds), and comes first because a filter need
+        not allow it. Without no_new_privs loading the filter needs CAP_SYS_ADMIN, so it precedes capset; with it the
+        filter comes last, since it may forbid capset.
+        """
+        fds.close_range(self.first_closed, 0xFFFFFFFF, fds.CLOSE_RANGE_CLOEXEC)
         if self.no_new_privileges:
             credentials.prctl(credentials.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        if self.filter is not None:
-            listener = credentials.load_filter(self.filter, self.flags)
-            if self.flags & credentials.SECCOMP_FILTER_FLAG_NEW_LISTENER:
-                self.notify = listener
+            self._capabilities()
+            self._filter()
+            return
+        credentials.capset(self.full)
+        self._filter()
+        self._capabilities()
+
+    def _capabilities(self) -> None:
         credentials.capset(self.sets)
         if self.ambient:
             credentials.raise_ambient(self.ambient)
 
+    def _filter(self) -> None:
+        if self.filter is not None:
+            listener = credentials.load_filter(self.filter, self.flags)
+            if self.flags & credentials.SECCOMP_FILTER_FLAG_NEW_LISTENER:
+                self.notify = listener
+
     def replace(self) -> None:
-        """close_range (marks only: the error pipe must live until execve succeeds), then execve."""
-        fds.close_range(self.first_closed, 0xFFFFFFFF, fds.CLOSE_RANGE_CLOEXEC)
+        """execve."""
         os.execve(self.executable, self.argv, self.environment)

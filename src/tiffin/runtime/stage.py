@@ -259,11 +259,11 @@ class Stage:
             credentials.personality(which["personality"])  # type: ignore[arg-type]
         self.say("ready")
         self.wait_for_start()
-        if "startContainer" in self.plan["hooks"]:  # type: ignore[operator]
-            self.step = "hook"
-            hooks.run(self.plan, "startContainer", b"created", os.getpid())
         self.step = "seccomp"
         tail.enter()
+        if "startContainer" in self.plan["hooks"]:  # type: ignore[operator]
+            self.step = "hook"  # in the container's confinement, as runc has it
+            hooks.run(self.plan, "startContainer", b"created", os.getpid())
         if tail.notify >= 0:
             self.say("notify", attach=(tail.notify,))
         self.step = "exec"
