@@ -94,7 +94,7 @@ def verbose(call: Call, usage: dict[str, Any]) -> None:
     images = [
         image_list.row(image, *name, False)
         for image in usage.get("Images") or []
-        for name in image_list.names(image, False)
+        for name in [next(iter(image_list.names(image, False)))]
     ]
     containers = [container_list.row({**item, "SizeRootFs": 0}, False) for item in usage.get("Containers") or []]
     call.say("Images space usage:\n")

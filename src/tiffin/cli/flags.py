@@ -1,7 +1,7 @@
 """Flags as docker's users know them from pflag: parsing, defaults and error texts.
 
-click was measured at 30 ms of import for a command that may take 60 in all, it abbreviates long names and has no `--rm=false`;
-so flags are declared and parsed here. Source of the rules: the documentation of github.com/spf13/pflag.
+click was measured at 30 ms of import for a command that may take 60 in all, and has no `--rm=false`; so flags are
+declared and parsed here. Source of the rules: the documentation of github.com/spf13/pflag.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ FLAGS = (
     flags.text(
         "cgroupns",
         "Cgroup namespace to use (host|private)\n"
-        "'host':    The host's\n'private': One of the container's own\n'':        As the daemon is configured (default)",
+        "'host':    The host's\n'private': One of the container's own\n'':        As the daemon says (default)",
     ),
     flags.several("group-add", "Add additional groups to join"),
     flags.text("ipc", "IPC mode to use"),

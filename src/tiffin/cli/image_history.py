@@ -24,7 +24,7 @@ HEADERS = {
     "Size": "SIZE",
     "Comment": "COMMENT",
 }
-_COLUMNS = "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}"
+_COLUMNS = "{{.ID}}\t{{.%s}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}"
 
 
 def _date(stamp: int) -> str:
@@ -59,13 +59,18 @@ def run(call: Call) -> int:
     values = call.values
     wanted = platform(values.text("platform")) if values.text("platform") else None
     layers = call.engine.get(f"/images/{quote(call.operands[0], b'/:@')}/history", platform=wanted)
-    full = values.on("no-trunc")
-    rows = [_row(layer, full, values.on("human")) for layer in layers]
+    full, human = values.on("no-trunc"), values.on("human")
+    rows = [_row(layer, full, human) for layer in layers]
     if values.on("quiet"):
         for row in rows:
             call.say(row.values["ID"])
         return 0
-    show(call, Format(values.text("format") or "table", _COLUMNS), HEADERS, rows)
+    show(
+        call,
+        Format(values.text("format") or "table", _COLUMNS % ("CreatedSince" if human else "CreatedAt")),
+        HEADERS,
+        rows,
+    )
     return 0
 
 

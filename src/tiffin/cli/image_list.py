@@ -35,7 +35,7 @@ _NONE = "<none>"
 
 
 def _known_size(count: int | None) -> str:
-    return "N/A" if count in (None, -1) else units.size(count or 0)
+    return "N/A" if count in (None, -1) else units.size(count or 0, 4)
 
 
 def row(image: dict[str, Any], repository: str, tag: str, digest: str, full: bool) -> Row:
@@ -51,12 +51,11 @@ def row(image: dict[str, Any], repository: str, tag: str, digest: str, full: boo
         "CreatedAt": lambda: units.go_time(created),
         "Size": units.size(size),
         "Containers": "N/A" if containers in (None, -1) else str(containers),
-        "VirtualSize": units.size(size),
+        "VirtualSize": units.size(size, 4),
         "SharedSize": _known_size(shared),
-        "UniqueSize": "N/A" if shared in (None, -1) or not size else units.size(size - shared),
+        "UniqueSize": "N/A" if shared in (None, -1) or not size else units.size(size - shared, 4),
     }
-    unlisted = () if containers not in (None, -1) else ()
-    return Row(values, type_name="*formatter.imageContext", unlisted=unlisted)
+    return Row(values, type_name="*formatter.imageContext")
 
 
 def names(image: dict[str, Any], with_digest: bool) -> Iterator[tuple[str, str, str]]:
@@ -110,7 +109,7 @@ def run(call: Call) -> int:
     columns = _DIGEST_COLUMNS if values.on("digests") else _COLUMNS
     if quiet and text.startswith("table"):
         text = "table {{.ID}}"
-    show(call, Format(text or "table", columns), HEADERS, rows(images, full, digests))
+    show(call, Format(text or "table", columns, "template parsing error"), HEADERS, rows(images, full, digests))
     return 0
 
 

@@ -139,7 +139,7 @@ def run(call: Call) -> int:
             try:
                 call.say(render(parse(form.replace("\\t", "\t").replace("\\n", "\n")), mark(whole)))
             except TemplateError as error:
-                raise Failed(f"template parsing error: {error}", 64) from error
+                raise Failed(str(error)) from error
         return 1 if failure else 0
     call.say(f"Client:\n Version:    {__version__}\n Context:    {client['Context']}")
     call.say(f" Debug Mode: {_text(client['Debug'])}\n\nServer:")

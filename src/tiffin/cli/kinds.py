@@ -91,7 +91,7 @@ def ram_bytes(raw: str) -> int:
     except ValueError as error:
         raise BadValue(f"invalid size: '{raw}'") from error
     if suffix not in _SUFFIXES or amount < 0 or "_" in figure:
-        raise BadValue(f"invalid size: '{raw}'" if amount >= 0 else f"invalid size: '{raw}'")
+        raise BadValue(f"invalid size: '{raw}'")
     return int(amount * _SUFFIXES[suffix])
 
 

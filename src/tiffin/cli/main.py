@@ -1,4 +1,4 @@
-"""The command line's entry: global flags, finding the command, exit statuses. Imports a module only when it is needed."""
+"""The command line's entry: global flags, finding the command, exit statuses. Modules are imported when needed."""
 
 from __future__ import annotations
 

@@ -111,7 +111,9 @@ def remove(call: Call) -> int:
             failed = True
             continue
         call.say(name)
-    return 1 if failed else 0
+    if failed:
+        raise Failed("exit status 1")
+    return 0
 
 
 def connect(call: Call) -> int:

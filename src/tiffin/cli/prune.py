@@ -21,7 +21,7 @@ def confirm(call: Call, warning: str) -> None:
     call.session.out(f"{warning} [y/N] ")
     call.session.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Failed("", 1)
+        raise Failed("", 0)
 
 
 def _filters(call: Call) -> dict[str, list[str]]:
@@ -100,10 +100,13 @@ def prune_volumes(call: Call) -> int:
     named = call.engine.at_least("1.42")
     if every and "all" in filters:
         raise Failed("conflicting options: cannot specify both --all and --filter all=1")
-    if every and named:
+    if every and not named:
+        need = f"requires API version 1.42, but the Docker daemon API version is {call.engine.version}"
+        raise Failed(f'"--all" {need}')
+    if every:
         filters["all"] = ["true"]
     # daemons below 1.42 know no difference between anonymous and named ones here
-    what = "all local volumes" if every or not named or "all" in filters else "anonymous local volumes"
+    what = "all local volumes" if not named or "all" in filters else "anonymous local volumes"
     confirm(call, f"WARNING! This will remove {what} not used by at least one container.\n{_SURE}")
     _report(call, *_volumes(call, filters))
     return 0
@@ -117,8 +120,7 @@ def prune_system(call: Call) -> int:
         raise Failed('ERROR: The "until" filter is not supported with "--volumes"')
     warnings = ["all stopped containers", "all networks not used by at least one container"]
     if values.on("volumes"):
-        named = call.engine.at_least("1.42")
-        warnings.append(f"all {'anonymous ' if named else ''}volumes not used by at least one container")
+        warnings.append("all anonymous volumes not used by at least one container")
     warnings.append("all images without at least one container associated to them" if every else "all dangling images")
     warnings.append("all build cache" if every else "unused build cache")
     text = "WARNING! This will remove:\n" + "".join(f"  - {item}\n" for item in warnings)

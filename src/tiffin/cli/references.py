@@ -22,7 +22,7 @@ def check(text: str) -> None:
             raise Invalid(
                 "invalid reference format: repository name must be lowercase"
                 if "/" in text
-                else f"invalid reference format: repository name ({text.partition(':')[0]}) must be lowercase"
+                else f"invalid reference format: repository name (library/{text.partition(':')[0]}) must be lowercase"
             )
         raise Invalid("invalid reference format")
 

@@ -67,7 +67,7 @@ class Session:
         return self.options.list("host")
 
     def context_name(self) -> str:
-        """Which context is in force: option, then a host from option or environment, then environment, then the file."""
+        """Which context is in force: option, a host from option or environment, the environment, the file."""
         chosen = self.options.text("context")
         if chosen:
             if self.hosts:

@@ -122,10 +122,8 @@ def _names(call: Call) -> list[str]:
 def _draw(call: Call, form: Format, watched: list[Watched], clear: bool) -> None:
     full = call.values.on("no-trunc")
     rows = [row(item.name[:12] if len(item.name) == 64 else item.name, item.sample, full) for item in watched]
-    if form.table:
-        text = align("\n".join([header(form, HEADERS), *lines(form, rows)]))
-    else:
-        text = "\n".join(lines(form, rows))
+    body = list(lines(form, rows))
+    text = align("\n".join([header(form, HEADERS), *body])) if form.table else "\n".join(body)
     if clear:
         text = "\x1b[H" + text.replace("\n", "\x1b[K\n") + "\x1b[K\x1b[J"
     if text:

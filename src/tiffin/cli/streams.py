@@ -1,4 +1,4 @@
-"""An attached session: the terminal on one side, a hijacked socket on the other, signals in between, in one poll loop."""
+"""An attached session: terminal on one side, hijacked socket on the other, signals in between, in one poll loop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Attachment:
     """Moves bytes until the container's end closes.
 
     `tty`: raw stream and raw terminal; otherwise output is in frames. `on_signal` gets each caught signal's number,
-    `on_resize` is called for SIGWINCH. `until` is a further descriptor that ends a session without output when readable.
+    `on_resize` is called for SIGWINCH. `until` is a descriptor that ends a session without output when readable.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Tables on a terminal: a bold header, states in colour, no line wider than the screen. Piped output never comes here."""
+"""Tables on a terminal: a bold header, states in colour, no line wider than the screen. Never for piped output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def print_table(session: Session, text: str) -> None:
 
     class States(RegexHighlighter):
         base_style = "state."
-        highlights = [  # noqa: RUF012
+        highlights = [
             r"(?P<up>\bUp \S+( \S+)*?(?= {2}|$))",
             r"(?P<ok>\(healthy\)|\bExited \(0\))",
             r"(?P<bad>\(unhealthy\)|\bExited \([1-9]\d*\)|\bDead\b)",

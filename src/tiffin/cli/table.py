@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from tiffin.cli.command import Failed
 from tiffin.cli.template import Template, TemplateError, parse, render
-
 from tiffin.cli.template_values import GoError, Record
 
 TYPE_CHECKING = False
@@ -97,10 +96,11 @@ def align(text: str, least: int = 10, gap: int = 3) -> str:
 class Format:
     """What --format asks for. `quiet` formats and configured defaults are chosen by the caller."""
 
-    def __init__(self, text: str, default: str) -> None:
-        """`default` is the template of the plain table."""
+    def __init__(self, text: str, default: str, complaint: str = "failed to execute template") -> None:
+        """`default` is the template of the plain table, `complaint` what an error of execution begins with."""
+        self.complaint = complaint
         text = text.strip()
-        self.table = text == "table" or text.startswith("table ") or text.startswith("table{")
+        self.table = text == "table" or text.startswith(("table ", "table{"))
         if self.table:
             body = text.removeprefix("table").strip() or default
         elif text == "json":
@@ -124,7 +124,7 @@ def lines(form: Format, rows: Iterable[Row]) -> Iterable[str]:
         try:
             yield render(template, row)
         except TemplateError as error:
-            raise Failed(f"failed to execute template: {error}") from error
+            raise Failed(f"{form.complaint}: {error}") from error
 
 
 def header(form: Format, headers: dict[str, str]) -> str:
@@ -132,7 +132,7 @@ def header(form: Format, headers: dict[str, str]) -> str:
     try:
         return render(_compile(form.body), row, _HEADER_FUNCTIONS)
     except TemplateError as error:
-        raise Failed(f"failed to execute template: {error}") from error
+        raise Failed(f"{form.complaint}: {error}") from error
 
 
 def show(call: Call, form: Format, headers: dict[str, str], rows: Iterable[Row]) -> None:

@@ -50,7 +50,7 @@ def tokens(source: str) -> list[Token]:
         start = source.find("{{", position)
         text = source[position:] if start < 0 else source[position:start]
         inside = start + 2
-        left_trim = start >= 0 and source.startswith("- ", inside) or source[inside : inside + 2] in ("-\n", "-\t")
+        left_trim = (start >= 0 and source.startswith("- ", inside)) or source[inside : inside + 2] in ("-\n", "-\t")
         if trim:
             text = text.lstrip(" \t\r\n")
         if start >= 0 and left_trim:

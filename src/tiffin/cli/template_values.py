@@ -17,15 +17,10 @@ else:
     Object = dict
 
 MAPS = frozenset(
-    "Annotations Args Config.Options Data DeviceInfo DriverOpts Env ExposedPorts GraphDriver.Data Internal Labels "
-    "LogConfig.Config LogOpts Networks Options PortBindings Ports RootFS.Options Runtimes Status StorageOpt Sysctls Tmpfs "
-    "Volumes Containers Endpoints TLSMaterial".split()
+    ["Annotations", "Args", "Containers", "Data", "DeviceInfo", "DriverOpts", "Endpoints", "Env", "ExposedPorts", "Internal", "Labels", "LogOpts", "Networks", "Options", "PortBindings", "Ports", "Runtimes", "Status", "StorageOpt", "Sysctls", "TLSMaterial", "Tmpfs", "Volumes"]
 )
 LISTS = frozenset(
-    "Binds BlkioDeviceReadBps BlkioDeviceReadIOps BlkioDeviceWriteBps BlkioDeviceWriteIOps BlkioWeightDevice CapAdd "
-    "CapDrop Capabilities Cmd DeviceCgroupRules DeviceRequests Devices Dns DnsOptions DnsSearch Entrypoint Env ExecIDs "
-    "ExtraHosts GroupAdd Layers Links MaskedPaths Mounts OnBuild ReadonlyPaths RepoDigests RepoTags SecurityOpt Shell "
-    "Ulimits VolumesFrom Warnings Aliases DNSNames Config".split()
+    ["Aliases", "Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps", "BlkioDeviceWriteIOps", "BlkioWeightDevice", "CapAdd", "CapDrop", "Capabilities", "Cmd", "Config", "DNSNames", "DeviceCgroupRules", "DeviceRequests", "Devices", "Dns", "DnsOptions", "DnsSearch", "Entrypoint", "Env", "ExecIDs", "ExtraHosts", "GroupAdd", "Layers", "Links", "MaskedPaths", "Mounts", "OnBuild", "ReadonlyPaths", "RepoDigests", "RepoTags", "SecurityOpt", "Shell", "Ulimits", "VolumesFrom", "Warnings"]
 )
 
 

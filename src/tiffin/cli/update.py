@@ -5,6 +5,7 @@ from __future__ import annotations
 from tiffin.cli import flags, flags_process, flags_resources
 from tiffin.cli.command import Call, Command, Failed
 from tiffin.cli.flags import Flag
+from tiffin.cli.kinds import BYTES
 from tiffin.cli.lifecycle import MANY
 from tiffin.client.engine import quote
 from tiffin.errors import TiffinError
@@ -19,7 +20,8 @@ def update(call: Call) -> int:
         # zero would mean unlimited here; None leaves it alone
         body["PidsLimit"] = None
     body["RestartPolicy"] = flags_process.restart_policy(values.text("restart"))
-    warnings, failures = [], []
+    warnings: list[str] = []
+    failures: list[str] = []
     for name in call.operands:
         try:
             answer = call.engine.post(f"/containers/{quote(name)}/update", body)
@@ -37,7 +39,7 @@ def update(call: Call) -> int:
 
 _FLAGS: tuple[Flag, ...] = (
     *(flag for flag in flags_resources.SHARED if flag.name != "kernel-memory"),
-    Flag("kernel-memory", flags_resources.BYTES, "Kernel memory limit", hidden=True),
+    Flag("kernel-memory", BYTES, "Kernel memory limit", hidden=True),
     flags.text("restart", "Restart policy to apply when the container exits"),
 )
 

@@ -104,7 +104,7 @@ def run(call: Call) -> int:
             )
         except TemplateError as error:
             if failure is None:
-                raise Failed(f"template parsing error: {error}", 64) from error
+                raise Failed(str(error)) from error
     else:
         lines = _client_lines(info) + (_server_lines(server) if server else [])
         call.say(align("\n".join(lines), least=19, gap=1))

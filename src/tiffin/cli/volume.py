@@ -77,7 +77,7 @@ def create(call: Call) -> int:
         raise Unsupported("cluster volumes are not supported by tiffin")
     name = call.operands[0] if call.operands else values.text("name")
     if call.operands and values.text("name"):
-        raise Failed("conflicting options: cannot specify a volume name through both --name and as a positional arg")
+        raise Failed("conflicting options: cannot specify a volume-name through both --name and as a positional arg")
     body = {
         "Name": name,
         "Driver": values.text("driver"),

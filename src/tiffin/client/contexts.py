@@ -1,4 +1,4 @@
-"""Named daemons, kept as docker keeps them: ~/.docker/contexts/meta/<sha256 of the name>/meta.json and …/tls/<same>/docker.
+"""Named daemons, kept as docker keeps them: ~/.docker/contexts/{meta,tls}/<sha256 of the name>.
 
 Both command lines see each other's contexts. Source: docker/cli, cli/context/store/doc.go.
 """

@@ -41,7 +41,7 @@ class Endpoint:
         if not separator:
             raise Invalid(f"unable to parse docker host `{host}`")
         if scheme not in ("unix", "tcp", "ssh", "http", "https"):
-            raise Invalid(f"protocol not available: {scheme}")
+            raise Invalid(f"invalid bind address format: {host}")
         self.host, self.scheme, self.tls = host, scheme, tls
         self.address, _, path = (rest, "", "") if scheme == "unix" else rest.partition("/")
         self.prefix = "/" + path.rstrip("/") if path.rstrip("/") and scheme != "ssh" else ""

@@ -57,7 +57,7 @@ class Settings:
         return str(helpers.get(server) or self.values.get("credsStore") or "")
 
     def credentials(self, server: str) -> dict[str, str]:
-        """What is known of `server` in the API's form (username, password | identitytoken, serveraddress); may be empty."""
+        """What is known of `server` in the API's form: username, password or identitytoken; may be empty."""
         if helper := self._helper(server):
             return _ask_helper(helper, server)
         entry = (self.values.get("auths") or {}).get(server)
