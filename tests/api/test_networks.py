@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import docker as docker_py
 import pytest
@@ -154,13 +154,11 @@ def test_published_port_is_open_when_run_returns(engine: Engine, docker: Cli) ->
     assert "port is already allocated" in second.err
 
 
-def test_restart_of_the_daemon_keeps_networks(
-    start_engine: object,
-) -> None:
-    engine = start_engine()  # type: ignore[operator]
+def test_restart_of_the_daemon_keeps_networks(start_engine: Callable[[], Engine]) -> None:
+    engine = start_engine()
     docker = engine.cli("docker")
     docker("network", "create", "lasting")
-    before = docker("network", "inspect", "lasting", "bridge").out
+    before = docker("network", "inspect", "lasting").out
     engine.restart()
-    assert docker("network", "inspect", "lasting", "bridge").out == before
+    assert docker("network", "inspect", "lasting").out == before
     assert docker("run", "--rm", "--network", "lasting", "busybox", "ip", "route").out.startswith("default via")

@@ -19,7 +19,8 @@ def client(engine: Engine, tidy: None) -> Iterator[docker_py.APIClient]:
     made = docker_py.APIClient(base_url=engine.host, timeout=60)
     yield made
     engine.clear()
-    made.prune_volumes({"all": ["true"]})
+    modern = docker_py.utils.version_gte(made.api_version, "1.42")
+    made.prune_volumes({"all": ["true"]} if modern else {})
     made.close()
 
 
