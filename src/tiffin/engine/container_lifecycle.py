@@ -171,6 +171,15 @@ class Lifecycle:
             except TiffinError as failure:
                 log.warning("restart of %s failed: %s", container_id[:12], failure)
 
+    def give_up_restart(self, container_id: str) -> None:
+        """It was about to be started again and shall not: it has exited. The lock is held."""
+        self.cancel_restart(container_id)
+        old = self._context.records.get(container_id).status
+        if isinstance(old, Restarting):
+            ended = Exited(old.exit_code, old.started_at, old.finished_at, old.error, old.oom_killed)
+            self._context.records.change(container_id, status=ended)
+            self._context.waits.ended(container_id, Outcome(old.exit_code))
+
     def cancel_restart(self, container_id: str) -> None:
         live = self._context.live(container_id)
         if live.restart is not None:

@@ -61,7 +61,7 @@ class Removal:
                 raise NotFound(f"No such container: {reference}")
             container = context.records.get(container.id)
             if isinstance(container.status, Restarting):
-                self._lifecycle.cancel_restart(container.id)
+                self._lifecycle.give_up_restart(container.id)
             elif is_running(container.status):
                 raise self._refusal(container)
             await self._remove(container, volumes)
@@ -80,11 +80,12 @@ class Removal:
         live = self._context.live(container.id)
         live.stopping = True  # whoever asked removes it, not the policy that removes what ended
         try:
-            self._lifecycle.cancel_restart(container.id)
             try:
                 await self._signals.kill(container.id, "KILL")
             except (Conflict, NotFound):
                 return  # it ended by itself meanwhile
+            if live.process is None:
+                return
             try:
                 await asyncio.wait_for(live.ended.wait(), 30)
             except TimeoutError:

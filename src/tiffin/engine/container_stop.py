@@ -6,13 +6,12 @@ import asyncio
 import signal
 
 from tiffin.containers.signals import signal_number
-from tiffin.containers.waits import Outcome
 from tiffin.engine.container_context import Context, Live, stop_signal_of
 from tiffin.engine.container_lifecycle import Lifecycle
 from tiffin.errors import Conflict, Internal, NotModified
 from tiffin.linux import cgroups_live
 from tiffin.model.container import Container
-from tiffin.model.container_status import Exited, Paused, Restarting, Running, is_running
+from tiffin.model.container_status import Paused, Restarting, Running, is_running
 
 _KILL_PATIENCE = 30.0  # seconds; a process in uninterruptible sleep does not even mind SIGKILL
 
@@ -54,13 +53,7 @@ class Signals:
             container = context.records.change(container.id, manually_stopped=True)
             live = context.live(container.id)
             if isinstance(container.status, Restarting):
-                self._lifecycle.cancel_restart(container.id)
-                old = container.status
-                context.records.change(
-                    container.id,
-                    status=Exited(old.exit_code, old.started_at, old.finished_at, old.error, old.oom_killed),
-                )
-                context.waits.ended(container.id, Outcome(old.exit_code))
+                self._lifecycle.give_up_restart(container.id)
                 return
             if live.process is None:
                 return
@@ -123,11 +116,15 @@ class Signals:
         async with context.records.lock(container.id):
             container = context.records.get(container.id)
             live = context.live(container.id)
+            if isinstance(container.status, Restarting):
+                context.records.change(container.id, manually_stopped=True)
+                self._lifecycle.give_up_restart(container.id)
+                return
             if live.process is None or not isinstance(container.status, Running | Paused):
-                if isinstance(container.status, Restarting):
-                    self._lifecycle.cancel_restart(container.id)
                 raise Conflict(f"cannot kill container: {container.id}: container {container.id} is not running")
-            if number == signal.SIGKILL or number == signal_number(stop_signal_of(container.config)):
+            own = container.config.stop_signal
+            # docker's rule: without a stop signal of its own, whatever is sent means that it shall not come back
+            if number == signal.SIGKILL or not own or number == signal_number(own):
                 context.records.change(container.id, manually_stopped=True)
             self._send(container, number)
             if number == signal.SIGKILL and isinstance(container.status, Paused):
