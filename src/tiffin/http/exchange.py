@@ -6,7 +6,6 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
-from email.utils import formatdate
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SLICE = 256 << 10
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _date = (0, b"")
 
 
@@ -214,5 +215,8 @@ def _now() -> bytes:
     global _date
     second = int(time.time())
     if _date[0] != second:
-        _date = (second, formatdate(second, usegmt=True).encode())
+        # email.utils.formatdate would do, and import ten modules
+        when = time.gmtime(second)
+        text = f"{_DAYS[when.tm_wday]}, %d {_MONTHS[when.tm_mon - 1]} %Y %H:%M:%S GMT"
+        _date = (second, time.strftime(text, when).encode())
     return _date[1]
