@@ -42,7 +42,7 @@ class Rig:
         text = await client.rest()
         how = await running.wait()
         running.close()
-        return text.decode(), how
+        return text.decode("utf-8", "replace"), how
 
     def lines(self) -> list[dict[str, Any]]:
         """The entries of place/log."""

@@ -16,7 +16,7 @@ import sys
 import time
 
 from tiffin.linux import credentials, fds, namespaces
-from tiffin.runtime import channel, controls, streams
+from tiffin.runtime import channel, compress, controls, streams
 from tiffin.runtime import plan as plans
 from tiffin.runtime.exitfile import write_exit
 from tiffin.runtime.journal import Journal
@@ -165,6 +165,8 @@ class Forkserver:
             return
         if event == "keep":
             charge.held[str(payload["name"])] = attached.pop()
+        elif event == "compress":
+            self._compress(str(payload["path"]))
         elif event == "drop":
             streams.close_all(charge.held.pop(str(payload["name"]), -1))
         elif event == "started":
@@ -173,6 +175,15 @@ class Forkserver:
         elif event in ("exited", "done"):
             charge.exited = True
         streams.close_all(*attached)
+
+    def _compress(self, path: str) -> None:
+        if os.fork() == 0:
+            try:
+                self.loop.close()
+                close_others({2})
+                compress.compress(path)
+            finally:
+                os._exit(0)
 
     def _child_ended(self, pid: int, status: int) -> None:
         charge = self.charges.pop(pid, None)

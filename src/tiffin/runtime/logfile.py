@@ -10,9 +10,12 @@ when the disk is full, lines are dropped and counted.
 import os
 import time
 from _json import encode_basestring  # json itself loads re and enum
+from collections.abc import Callable
 
 LINE = 16 * 1024
-_NEWLINE = "\x7f"  # stands for a newline while a whole batch is escaped at once; encode_basestring leaves it alone
+_PLAIN = bytes(code for code in range(0x20, 0x7F) if code not in b'"\\') + b"\n"
+_BEYOND = bytes(range(0x80, 0x100))
+_ESCAPES = ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\t", b"\\t"), (b"\r", b"\\r"), (b"\x1b", b"\\u001b"))
 _NAMES = ("stdout", "stderr")
 
 
@@ -29,7 +32,7 @@ class LogFile:
         self._attrs = f',"attrs":{attrs.decode()}' if attrs else ""
         self._second, self._stamp = -1, ""
         self.dropped = 0
-        self._compressor = 0
+        self.on_rotated: Callable[[str], None] = lambda path: None
         self.fd = self._open()
         self.size = os.fstat(self.fd).st_size
         if size is not None:
@@ -86,18 +89,14 @@ class LogFile:
         return f"{self._stamp}{fraction}Z"
 
     def _encode(self, stream: int, data: bytes) -> bytes:
-        text = data.decode("utf-8", "replace")
-        tail = f',"stream":"{_NAMES[stream]}"{self._attrs},"time":"{self._time()}"}}\n'
-        lines = data.split(b"\n")
-        if _NEWLINE not in text and len(max(lines, key=len)) < LINE:
-            # Two calls for the whole batch: this is what makes a log of short lines fast.
-            ended = text.endswith("\n")
-            body = encode_basestring((text[:-1] if ended else text).replace("\n", _NEWLINE))
-            body = body.replace(_NEWLINE, '\\n"' + tail + '{"log":"')
-            return ('{"log":' + body[:-1] + ('\\n"' if ended else '"') + tail).encode("utf-8", "replace")
-        return b"".join(
-            f'{{"log":{encode_basestring(piece.decode("utf-8", "replace"))}{tail}'.encode() for piece in _pieces(data)
-        )
+        tail = f',"stream":"{_NAMES[stream]}"{self._attrs},"time":"{self._time()}"}}\n'.encode()
+        if len(max(data.split(b"\n"), key=len)) < LINE:
+            # A few calls for the whole batch: this is what makes a log of short lines fast.
+            body = escape(data)
+            ended = body.endswith(b"\n")
+            body = (body[:-1] if ended else body).replace(b"\n", b'\\n"' + tail + b'{"log":"')
+            return b'{"log":"' + body + (b'\\n"' if ended else b'"') + tail
+        return b"".join(b'{"log":"' + escape(piece).replace(b"\n", b"\\n") + b'"' + tail for piece in _pieces(data))
 
     def _fitting(self, stream: int, data: bytes) -> tuple[int, bytes]:
         """As many whole entries as the file still takes; at least one in an empty file."""
@@ -126,11 +125,6 @@ class LogFile:
             self.max_size += self.size  # it could not be moved; try again when it has grown as much again
 
     def _shift(self) -> None:
-        if self._compressor:
-            try:
-                os.waitpid(self._compressor, 0)
-            except ChildProcessError:
-                pass
         for number in range(self.max_file - 1, 0, -1):
             for suffix in ("", ".gz"):
                 older = f"{self.path}.{number}{suffix}"
@@ -142,25 +136,32 @@ class LogFile:
                 except FileNotFoundError:
                     pass
         if self.compress:
-            self._compress(f"{self.path}.1")
+            self.on_rotated(f"{self.path}.1")
 
-    def _compress(self, path: str) -> None:
-        self._compressor = os.fork()
-        if self._compressor:
-            return
-        try:
-            import zlib
 
-            packer = zlib.compressobj(6, zlib.DEFLATED, 31)
-            source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            target = os.open(path + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-            while block := os.read(source, 1 << 20):
-                os.write(target, packer.compress(block))
-            os.write(target, packer.flush())
-            os.rename(path + ".tmp", path + ".gz")
-            os.unlink(path)
-        finally:
-            os._exit(0)
+def escape(data: bytes) -> bytes:
+    """The content of a JSON string for this text, except that newlines stay; what is not UTF-8 becomes U+FFFD."""
+    special = data.translate(None, _PLAIN)
+    if not special:
+        return data
+    if special.translate(None, b'"\\\t\r\x1b') and not _is_text(special, data):
+        text = data.decode("utf-8", "replace")
+        return b"\n".join(encode_basestring(line)[1:-1].encode() for line in text.split("\n"))
+    for character, escaped in _ESCAPES:
+        if character in special:
+            data = data.replace(character, escaped)
+    return data
+
+
+def _is_text(special: bytes, data: bytes) -> bool:
+    """Whether everything beyond the usual is valid UTF-8."""
+    if special.translate(None, b'"\\\t\r\x1b' + _BEYOND):
+        return False
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _pieces(data: bytes) -> list[bytes]:

@@ -93,17 +93,13 @@ class Monitor:
             return self._ended(status)
         self.pidfd = self.held["pidfd"]
         self.loop.watch(self.pidfd, READ, self._gone)
-        if self.plan["unshare"] & namespaces.CLONE_NEWPID:  # type: ignore[operator]
-            try:
-                namespaces.setns(self.pidfd, namespaces.CLONE_NEWPID)
-            except OSError:
-                pass  # it has just ended: nothing will be executed in it
 
     def _attach_log(self, *, adopting: bool) -> None:
         settings: Payload | None = self.plan["log"]  # type: ignore[assignment]
         if settings and "header" in self.held:
             journal = Journal(self.held["header"], (self.held["data0"], self.held["data1"]))
             log = LogFile(settings, journal.log_size if adopting else None)
+            log.on_rotated = lambda path: self._tell("compress", {"path": path})
             journal.log_size = log.size
             journal.commit()
             self.session.record(journal, log)

@@ -64,6 +64,19 @@ def _enter_for_children(plan: Plan) -> None:
         os.close(fd)
 
 
+def _leave_for_children() -> None:
+    """Our next children are the host's again: a hook, a compressor, must not live among the container's processes."""
+    for flag in (namespaces.CLONE_NEWPID, namespaces.CLONE_NEWTIME):
+        try:
+            fd = os.open(f"/proc/self/ns/{namespaces.NAMES[flag]}", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # a kernel without time namespaces
+        try:
+            namespaces.setns(fd, flag)
+        finally:
+            os.close(fd)
+
+
 def has_user_namespace(plan: Plan) -> bool:
     """Whether the container lives in a user namespace that is not the engine's."""
     made: int = plan["unshare"] & namespaces.CLONE_NEWUSER  # type: ignore[operator]
@@ -93,6 +106,8 @@ def first(plan: Plan, stdio: Stdio) -> tuple[int, socket.socket]:
     theirs.close()
     if user:
         pid = _crossed(plan, ours, pid)
+    else:
+        _leave_for_children()
     return pid, ours
 
 
@@ -150,8 +165,14 @@ def _crossed(plan: Plan, channel: socket.socket, intermediate: int) -> int:
 def further(plan: Plan, pidfd: int, stdio: Stdio) -> tuple[int, socket.socket]:
     """Start another process in a running container. plan: the container's, with this process and its stdio in place."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    user = has_user_namespace(plan)
-    pid = os.fork()
+    user, pid = has_user_namespace(plan), -1
+    if not user:
+        namespaces.setns(pidfd, namespaces.CLONE_NEWPID)
+    try:
+        pid = os.fork()
+    finally:
+        if not user and pid != 0:
+            _leave_for_children()
     if pid == 0:
         ours.close()
         stage = Stage(plan, theirs, stdio)

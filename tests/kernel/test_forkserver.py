@@ -1,0 +1,105 @@
+"""What the forkserver and monitors load, hold and leave behind."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tiffin
+from kernel import plans
+from kernel.launching import Rig, eventually, with_forkserver
+
+pytestmark = pytest.mark.root
+
+_FOREIGN = {"json", "typing", "dataclasses", "logging", "asyncio", "msgspec", "re", "enum", "subprocess", "inspect"}
+
+
+def test_the_forkserver_loads_almost_nothing() -> None:
+    source = str(Path(tiffin.__file__).parent.parent)
+    code = f"import sys; sys.path.insert(0, {source!r}); import tiffin.runtime.forkserver; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(out.stdout.split())
+    assert not loaded & _FOREIGN
+    assert not {name for name in loaded if name.startswith("tiffin.model")}
+
+
+def descriptors(pid: int) -> int:
+    """How many a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def test_nothing_is_left_after_many_containers(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.output("true", log=plans.json_log(rig.place))
+        pid = rig.forkserver.pid
+        await eventually(lambda: not Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        before, ours = descriptors(pid), descriptors(os.getpid())
+        for _ in range(5):
+            await asyncio.gather(*(rig.output("true", name=f"box{n}", log=plans.json_log(rig.place)) for n in range(8)))
+        await eventually(lambda: not Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        await eventually(lambda: descriptors(pid) == before)
+        assert descriptors(os.getpid()) <= ours + 2
+        assert str(rig.place) not in Path(f"/proc/{pid}/mountinfo").read_text()
+
+    with_forkserver(tmp_path, body)
+
+
+def test_a_monitor_holds_only_its_own_container(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        running = [await rig.start("sleep", "1000", name=f"box{n}", log=plans.json_log(rig.place)) for n in range(6)]
+        counts = [descriptors(rig.monitor_of(f"box{n}")) for n in range(6)]
+        assert max(counts) - min(counts) <= 1
+        for one in running:
+            one.signal(9)
+            await one.wait()
+
+    with_forkserver(tmp_path, body)
+
+
+def test_a_monitor_is_small(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        running = [await rig.start("sleep", "1000", name=f"box{n}", log=plans.json_log(rig.place)) for n in range(20)]
+        sizes = [pss(rig.monitor_of(f"box{n}")) for n in range(20)]
+        assert sum(sizes) / len(sizes) < 2048, sizes
+        for one in running:
+            one.signal(9)
+            await one.wait()
+
+    with_forkserver(tmp_path, body)
+
+
+def pss(pid: int) -> int:
+    """Proportional set size in KiB."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    raise AssertionError("no Pss")
+
+
+def test_sockets_are_for_their_owner_only(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        running = await rig.start("sleep", "1000")
+        for path in (rig.place / "forkserver.sock", rig.place / "box/monitor.sock"):
+            assert path.stat().st_mode & 0o777 == 0o600
+        running.signal(9)
+        await running.wait()
+        assert "@" not in "".join(
+            line.split()[-1][:1] for line in Path("/proc/net/unix").read_text().splitlines() if "monitor" in line
+        )
+
+    with_forkserver(tmp_path, body)
+
+
+def test_garbage_on_the_socket_hurts_nobody(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.connect(str(rig.place / "forkserver.sock"))
+        sock.send(b"\xff\xfe nonsense")
+        assert (await rig.output("echo", "still"))[0] == "still\n"
+        sock.close()
+
+    with_forkserver(tmp_path, body)
