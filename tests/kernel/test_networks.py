@@ -38,16 +38,15 @@ class Host:
         self.loop = Loop(self.namespace)
         self.sandboxes: dict[str, Namespace] = {}
         self.told: list[tuple[str, str, str]] = []
-        self.defaults = Defaults()
         self.start()
 
-    def start(self, running: tuple[str, ...] = ()) -> None:
+    def start(self, running: tuple[str, ...] = (), defaults: Defaults = Defaults()) -> None:
         self.ledger = Ledger(self.root / "ledger.db")
 
         def tell(action: str, network: Network, container_id: str) -> None:
             self.told.append((action, network.name, container_id))
 
-        self.networks = self.loop.call(lambda: Networks(LedgerRecords(self.ledger), self.defaults, tell=tell))
+        self.networks = self.loop.call(lambda: Networks(LedgerRecords(self.ledger), defaults, tell=tell))
         self.loop.do(self.networks.start(running))
 
     def stop(self) -> None:
@@ -333,6 +332,51 @@ def test_subnet_in_use_on_the_host_is_avoided(tmp_path: Path) -> None:
         assert host.networks.get("bridge").pools[0].subnet == "172.18.0.0/16"
     finally:
         host.close()
+
+
+def test_daemons_options_shape_the_default_bridge(host: Host, container: Callable[..., Container]) -> None:
+    host.stop()
+    host.start(defaults=Defaults(bip="10.40.0.1/24", fixed_cidr="10.40.0.64/26", mtu=1400, icc=False))
+    assert "inet 10.40.0.1/24" in host.namespace.run("ip", "addr", "show", "tiffin0")
+    assert "172.17" not in host.namespace.run("ip", "addr", "show", "tiffin0")
+    server, client = container(), container()
+    assert host.run(server).endpoints[0].ipv4 == "10.40.0.64"
+    host.run(client)
+    assert "mtu 1400" in host.inside(client).run("ip", "link", "show", "eth0")
+    with host.inside(server).listen(80) as listening:
+        assert host.inside(client).reaches("10.40.0.64", 80, listening) is None, "icc is off"
+        assert host.namespace.reaches("10.40.0.64", 80, listening)
+
+
+def test_bridge_of_the_users_own_is_taken_as_it_is(host: Host, container: Callable[..., Container]) -> None:
+    host.stop()
+    host.namespace.run("ip", "link", "add", "mine", "type", "bridge")
+    host.namespace.run("ip", "addr", "add", "10.41.0.7/24", "dev", "mine")
+    host.namespace.run("ip", "addr", "add", "10.42.0.7/24", "dev", "mine")
+    host.start(defaults=Defaults(bridge="mine"))
+    (endpoint,) = host.run(container()).endpoints
+    assert (endpoint.ipv4, endpoint.ipv4_gateway) == ("10.41.0.1", "10.41.0.7")
+    assert "10.42.0.7/24" in host.namespace.run("ip", "addr", "show", "mine")
+
+
+def test_without_a_default_bridge_containers_have_no_network(host: Host, container: Callable[..., Container]) -> None:
+    host.stop()
+    host.start(defaults=Defaults(bridge="none"))
+    assert [network.name for network in host.networks.all()] == ["host", "none"]
+    (endpoint,) = host.run(container()).endpoints
+    assert (endpoint.network, endpoint.interface) == ("none", "")
+
+
+def test_daemon_starts_where_bridges_are_impossible(host: Host, container: Callable[..., Container]) -> None:
+    host.stop()
+    host.namespace.run("ip", "link", "del", "tiffin0")
+    other = Namespace()
+    host.namespace.run("ip", "link", "add", "tiffin0", "type", "veth", "peer", "name", "x", "netns", other.path)
+    host.start()
+    host.run(container("none"))
+    with pytest.raises(Internal, match="tiffin0: a link of that name exists and is no bridge"):
+        host.run(container())
+    other.close()
 
 
 def test_network_requests_are_refused_in_dockers_words(host: Host) -> None:

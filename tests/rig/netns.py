@@ -58,6 +58,11 @@ class Namespace:
         self._netlink.close()
         os.close(self.namespace)
 
+    @property
+    def path(self) -> str:
+        """A name for it that other processes can open."""
+        return f"/proc/{os.getpid()}/fd/{self.namespace}"
+
     def inside(self, work: Callable[[], T]) -> T:
         """Run it in this namespace."""
 
@@ -69,7 +74,7 @@ class Namespace:
 
     def run(self, *argv: str, check: bool = True) -> str:
         """Run a command in this namespace: its output."""
-        command = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{self.namespace}", *argv]
+        command = ["nsenter", f"--net={self.path}", *argv]
         return subprocess.run(command, check=check, capture_output=True, text=True, timeout=30).stdout
 
     def open(self, address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
@@ -112,7 +117,7 @@ class Namespace:
     def join(self, other: Namespace, mine: str, theirs: str) -> None:
         """A cable between two hosts: addresses in CIDR text."""
         name = f"wire{other.namespace}"
-        peer = ["peer", "name", f"wire{self.namespace}", "netns", f"/proc/{os.getpid()}/fd/{other.namespace}"]
+        peer = ["peer", "name", f"wire{self.namespace}", "netns", other.path]
         self.run("ip", "link", "add", name, "type", "veth", *peer)
         for one, link, address in ((self, name, mine), (other, f"wire{self.namespace}", theirs)):
             one.run("ip", "addr", "add", address, "dev", link)

@@ -12,6 +12,9 @@ from tiffin.netlink.message import Message
 from tiffin.netlink.socket import Socket
 from tiffin.networks.addresses import IPNetwork, mac_of
 
+DEFAULT = "tiffin0"
+"""The default bridge's name where none is configured."""
+
 _SYSCTL = Path("/proc/sys/net")
 
 
@@ -50,6 +53,14 @@ def forward_v6() -> None:
     _set("ipv6/conf/all/forwarding", "1")
 
 
+def address_of(name: str) -> str:
+    """The IPv4 address of a bridge with its prefix length, "" when there is no such bridge or it has none."""
+    with Socket() as socket:
+        link = links.look_up(socket, name)
+        found = [one.interface for one in routing.addresses(socket) if link is not None and one.link == link.index]
+    return next((str(one) for one in found if one.version == 4), "")
+
+
 def ensure(network: Network) -> None:
     """Make the network's bridge, or bring one that is there into line: up, its gateways as addresses."""
     with Socket() as socket:
@@ -70,12 +81,17 @@ def ensure(network: Network) -> None:
         present = {one.interface for one in routing.addresses(socket) if one.link == link.index}
         changes = [routing.add_address(link.index, one) for one in wanted if one not in present]
         # the default bridge may have got another subnet (--bip) since
-        stale = [one for one in present if one not in wanted and not one.is_link_local]
+        stale = [one for one in present if one not in wanted and not one.is_link_local and _is_ours(network)]
         changes += [routing.remove_address(link.index, one) for one in stale]
         if not link.up:
             changes.append(links.set_up(link.index))
         if changes:
             socket.request(*changes, subject=network.bridge)
+
+
+def _is_ours(network: Network) -> bool:
+    """Not a bridge of the user's own, whose further addresses are none of our business."""
+    return network.bridge in (DEFAULT, f"br-{network.id[:12]}")
 
 
 def _gateways(network: Network) -> list[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
@@ -152,8 +168,8 @@ def attach(network: Network, endpoint: Endpoint, *, netlink: int, namespace: int
 
 def _bridge(socket: Socket, network: Network) -> links.Link:
     found = links.look_up(socket, network.bridge)
-    if found is None:
-        # somebody deleted it under our feet
+    if found is None or found.kind != "bridge":
+        # somebody deleted it under our feet, or there never was one: then this says why
         ensure(network)
         found = links.look_up(socket, network.bridge)
         assert found is not None

@@ -50,6 +50,8 @@ class Registry:
         if reference in self._networks:
             return self._networks[reference]
         wanted = "bridge" if reference == "default" else reference
+        if wanted == "bridge" and not any(one.is_default for one in self._networks.values()):
+            wanted = "none"  # the daemon was started with --bridge none
         for network in self._networks.values():
             if network.name == wanted:
                 return network

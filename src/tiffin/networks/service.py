@@ -9,6 +9,7 @@ that a lock held by the kernel never stops the loop. `start` brings kernel and r
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,6 +25,11 @@ from tiffin.networks.firewall import Firewall
 from tiffin.networks.placing import Places
 from tiffin.networks.records import Records
 from tiffin.networks.registry import Registry
+
+log = logging.getLogger(__name__)
+
+NO_BRIDGE = "none"
+"""As the name of the default bridge: there is none."""
 
 
 class Networks:
@@ -57,36 +63,48 @@ class Networks:
     async def start(self, running: Collection[str]) -> None:
         """Bring the kernel into line with the records; `running` are the containers that are alive.
 
-        Their addresses and ports are kept; links, leases and rules of all others go. Raises Internal when this host
-        can't have bridges.
+        Their addresses and ports are kept; links, leases and rules of all others go. Where this host refuses bridges
+        or rules (no CAP_NET_ADMIN, no nftables) that is logged, and said again to who starts a container on one.
         """
-        try:
-            networks = await self._kernel.do(self._restore)
-        except OSError as error:
-            raise Internal(f"cannot set up the network bridge: {words(error)}; is CAP_NET_ADMIN there?") from error
-        for network in networks:
+        for network in await self._kernel.do(self._restore):
             self._registry.add(network)
             self._places.open(network)
-        await self._attachments.restore(running)
+        for step in (self._kernel.do(self._prepare), self._attachments.restore(running)):
+            try:
+                await step
+            except OSError as error:
+                log.error("bridge networks don't work here: %s; use --network none or host", words(error))
 
     def _restore(self) -> list[Network]:
+        """The networks, as recorded and as the daemon's options say."""
         known = {network.name: network for network in self._records.networks()}
         others = [network for network in known.values() if not network.predefined]
-        avoid = self._avoid([*others, *(one for name, one in known.items() if name == "bridge")])
-        bridge = definition.default_bridge(self._defaults, others=others, known=known.get("bridge"), avoid=avoid)
-        first = [bridge]
-        first += [
+        first = [
             known.get(name) or definition.predefined(name, kind) for name, kind in (("host", "host"), ("none", "null"))
         ]
+        if self._defaults.bridge != NO_BRIDGE:
+            first.insert(0, self._default_bridge(others, known.get("bridge")))
         for network in first:
             if known.get(network.name) != network:
                 self._records.keep(network)
-        bridges.forward()
-        if any(network.ipv6 for network in others):
-            bridges.forward_v6()
-        for network in (bridge, *others):
-            bridges.ensure(network)
         return [*first, *others]
+
+    def _default_bridge(self, others: Collection[Network], known: Network | None) -> Network:
+        defaults = self._defaults
+        present = bridges.address_of(defaults.bridge)
+        if present and not defaults.bip:
+            # a bridge that was there before us, or that an earlier daemon made, is taken as it is
+            defaults = replace(defaults, bip=present)
+        return definition.default_bridge(defaults, others=others, known=known, avoid=self._avoid(others))
+
+    def _prepare(self) -> None:
+        networks = self._registry.bridges()
+        if networks:
+            bridges.forward()
+        if any(network.ipv6 for network in networks):
+            bridges.forward_v6()
+        for network in networks:
+            bridges.ensure(network)
 
     def _avoid(self, networks: Iterable[Network]) -> list[IPNetwork]:
         ours = {self._defaults.bridge, *(network.bridge for network in networks if network.driver == "bridge")}
@@ -177,5 +195,6 @@ class Networks:
 
     @property
     def host_gateway(self) -> str:
-        """What `host-gateway` stands for: the default bridge's address."""
-        return self.get("bridge").pools[0].gateway
+        """What `host-gateway` stands for: the default bridge's address, "" without one."""
+        pools = self.get("bridge").pools
+        return pools[0].gateway if pools else ""
