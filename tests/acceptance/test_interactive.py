@@ -75,7 +75,9 @@ def test_the_python_of_the_image_says_its_version(cli: Cli, python: str) -> None
     with cli.terminal("run", "-it", "--rm", python) as terminal:
         terminal.expect(">>> ")
         terminal.send("print(6 * 7)\n")
-        terminal.expect("^42\r\n")
+        terminal.expect(
+            "^42\r\n>>> "
+        )  # typed before the prompt, the end of file would be lost with the line discipline's
         terminal.send("\x04")
         assert terminal.wait() == 0
 
