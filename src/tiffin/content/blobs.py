@@ -103,6 +103,7 @@ class BlobStore:
         self._blobs = root / "blobs" / "sha256"
         self._lock = threading.Lock()
         self._leases: set[Lease] = set()
+        self._touched: dict[int, set[Digest]] = {}  # one for each sweep under way: what was leased since it began
         for directory in (self._blobs, root / "ingest", root / "quarantine"):
             directory.mkdir(mode=0o710, parents=True, exist_ok=True)
         for leftover in (root / "ingest").iterdir():  # a writer that died; the data root has one daemon
@@ -169,6 +170,8 @@ class BlobStore:
     def lease_blob(self, lease: Lease, digest: Digest) -> None:
         with self._lock:
             lease.digests.add(digest)
+            for touched in self._touched.values():
+                touched.add(digest)
 
     def writer(self, lease: Lease) -> BlobWriter:
         return BlobWriter(self, lease)
@@ -187,19 +190,28 @@ class BlobStore:
 
         May be killed at any moment: an unlink is whole or not, and what is left is swept the next time.
         """
-        # listed first: a blob that arrives after the listing isn't looked at, one before it is leased or referred to
-        present = list(self.digests())
-        wanted = set(references())
-        freed = 0
-        for digest in present:
+        with self._lock:
+            # a lease that ends meanwhile counts: its holder may have written the reference after we have read them
+            touched = {digest for lease in self._leases for digest in lease.digests}
+            self._touched[id(touched)] = touched
+        try:
+            wanted = set(references())
+            return sum(self._sweep_one(digest, touched) for digest in list(self.digests()) if digest not in wanted)
+        finally:
             with self._lock:
-                if digest in wanted or any(digest in lease.digests for lease in self._leases):
-                    continue
-                crash.point("blob-sweep")
+                del self._touched[id(touched)]
+
+    def _sweep_one(self, digest: Digest, touched: set[Digest]) -> int:
+        with self._lock:
+            if digest in touched:
+                return 0
+            crash.point("blob-sweep")
+            try:
                 size = self.path(digest).stat().st_size
                 self.path(digest).unlink()
-                freed += size
-        return freed
+            except FileNotFoundError:  # another sweep
+                return 0
+            return size
 
     def write_index(self, manifests: Iterable[Mapping[str, Any]]) -> None:
         """`index.json`, for other readers of the layout; nothing here reads it."""

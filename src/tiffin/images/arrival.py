@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,29 +37,41 @@ class Parts:
 
 
 class Arrivals:
-    """Layers on their way are kept from the sweep until the image that needs them is in the catalog."""
+    """Images on their way. A sweep of layers waits for none of them: it is left to the last that arrives."""
 
     def __init__(self, catalog: Catalog, blobs: BlobStore, snapshots: Snapshotter) -> None:
         self._catalog = catalog
         self._blobs = blobs
         self._snapshots = snapshots
-        self._lock = threading.Lock()
-        self._chains: list[Digest] = []
-
-    def chains(self) -> list[Digest]:
-        with self._lock:
-            return list(self._chains)
+        self._changed = threading.Condition()
+        self._arriving = 0
+        self._sweeping = False
 
     @contextmanager
-    def _wanted(self, chains: Sequence[Digest]) -> Iterator[None]:
-        with self._lock:
-            self._chains += chains
+    def arriving(self) -> Iterator[None]:
+        """Around everything between the first layer applied and the image that needs it in the catalog."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._sweeping)
+            self._arriving += 1
         try:
             yield
         finally:
-            with self._lock:
-                for chain in chains:
-                    self._chains.remove(chain)
+            with self._changed:
+                self._arriving -= 1
+
+    @contextmanager
+    def sweeping(self) -> Iterator[bool]:
+        """Whether layers may be swept now; if not, whoever is arriving sweeps afterwards."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._sweeping)
+            free = self._sweeping = not self._arriving
+        try:
+            yield free
+        finally:
+            if free:
+                with self._changed:
+                    self._sweeping = False
+                    self._changed.notify_all()
 
     def add(self, parts: Parts, lease: Lease, report: Report) -> bool:
         """Unpack what is missing, then register. True where the image is new. Invalid leaves no image behind."""
@@ -69,7 +81,7 @@ class Arrivals:
                 f"invalid manifest, layers length mismatch: expected {len(config.diff_ids)}, got {len(parts.layers)}"
             )
         chains = chain_ids(config.diff_ids)
-        with self._wanted(chains):
+        with self.arriving():
             self._apply_all(config, chains, parts.layers, report)
             crash.point("layers-applied")
             raw = parts.manifest or self._made_manifest(parts)

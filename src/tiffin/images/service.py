@@ -201,7 +201,10 @@ class Images:
         """An image of what a snapshot changed since its image. The caller has frozen whoever writes to it."""
         if commit.name:
             self._new_name(str(commit.name))
-        digest = self._making.committed(self._catalog.get(image) if image else None, commit)
+        try:
+            digest = self._making.committed(self._catalog.get(image) if image else None, commit)
+        finally:
+            self.collect()
         self._written()
         return self._catalog.image(digest)
 
@@ -229,9 +232,12 @@ class Images:
 
     def collect(self) -> int:
         """Remove layers and blobs that nothing refers to; the bytes freed. At start, and after removals."""
-        chains = [image.chain for image in self._catalog.images() if image.chain]
-        others = [chain for references in self.kept_chains for chain in references()]
-        freed = self.snapshots.sweep([*chains, *self._arrivals.chains(), *others])
+        freed = 0
+        with self._arrivals.sweeping() as free:
+            if free:
+                chains = [image.chain for image in self._catalog.images() if image.chain]
+                others = [chain for references in self.kept_chains for chain in references()]
+                freed = self.snapshots.sweep([*chains, *others])
         return freed + self.blobs.sweep(self._referenced)
 
     def _referenced(self) -> set[Digest]:

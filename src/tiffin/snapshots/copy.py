@@ -71,7 +71,6 @@ class Copy:
 
     def prepare(self, key: str, parent: Digest | None) -> tuple[Mount, ...]:
         path = self._directories.active / checked_key(key)
-        self._records.lineage(parent)
         self._records.add_snapshot(key, parent, True)
         if path.exists():
             self._directories.remove(path)
@@ -86,7 +85,6 @@ class Copy:
         return self.mounts(key)
 
     def view(self, key: str, parent: Digest | None) -> tuple[Mount, ...]:
-        self._records.lineage(parent)
         self._records.add_snapshot(checked_key(key), parent, False)
         return self.mounts(key)
 
@@ -144,9 +142,10 @@ class Copy:
         self._records.remove_snapshot(key)
 
     def sweep(self, wanted: Iterable[Digest]) -> int:
-        gone = self._records.unwanted(wanted)
-        self._records.remove_layers([layer.chain for layer in gone])
+        gone = self._records.remove_unwanted(wanted)
         crash.point("layers-forgotten")
         for layer in gone:
-            self._directories.remove(self._directory(layer.chain))
+            with self._directories.exclusive(layer.chain):
+                if self._records.layer(layer.chain) is None:  # nobody has brought it again
+                    self._directories.remove(self._directory(layer.chain))
         return sum(layer.size for layer in gone)

@@ -65,7 +65,11 @@ class Overlay:
         """The size of a diff that another chain has brought already."""
         if not self._directory(diff).exists():
             return None
-        return next((layer.size for layer in self._records.layers() if layer.diff == diff), None) or 0
+        for layer in self._records.layers():
+            if layer.diff == diff:
+                return layer.size
+        with opened(self._directory(diff)) as fd:  # its record is gone, its removal has not begun
+            return trees.usage(fd)[0]
 
     def _record(self, layer: Layer) -> Layer:
         self._records.add_layer(layer)
@@ -90,8 +94,7 @@ class Overlay:
 
     def prepare(self, key: str, parent: Digest | None) -> tuple[Mount, ...]:
         path = self._directories.active / checked_key(key)
-        lineage = self._records.lineage(parent)
-        self._records.add_snapshot(key, parent, True)
+        lineage = self._records.add_snapshot(key, parent, True)
         crash.point("snapshot-recorded")
         if path.exists():  # of a snapshot whose record did not survive
             self._directories.remove(path)
@@ -122,7 +125,6 @@ class Overlay:
                     os.mknod(target, stat.S_IFCHR, 0)
 
     def view(self, key: str, parent: Digest | None) -> tuple[Mount, ...]:
-        self._records.lineage(parent)
         self._records.add_snapshot(checked_key(key), parent, False)
         return self.mounts(key)
 
@@ -203,8 +205,7 @@ class Overlay:
         self._records.remove_snapshot(key)
 
     def sweep(self, wanted: Iterable[Digest]) -> int:
-        gone = self._records.unwanted(wanted)
-        self._records.remove_layers([layer.chain for layer in gone])
+        gone = self._records.remove_unwanted(wanted)
         crash.point("layers-forgotten")
         kept = {layer.diff for layer in self._records.layers()}
         freed = 0

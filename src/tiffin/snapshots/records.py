@@ -1,6 +1,7 @@
 """The drivers' tables: which layers and snapshots are whole. What has no record is left over, and swept."""
 
 import re
+import threading
 from collections.abc import Iterable
 
 from tiffin.content.ledger import Ledger
@@ -33,6 +34,7 @@ class Records:
         self._ledger = ledger
         self._driver = driver
         self._adopted: dict[Digest, Layer] = {}
+        self._guard = threading.Lock()
         ledger.declare("snapshots", _SCHEMA)
 
     def adopt(self, layer: Layer) -> None:
@@ -58,11 +60,16 @@ class Records:
             ).fetchall()
         return [*self._adopted.values(), *(Layer(*row) for row in rows)]
 
-    def remove_layers(self, chains: Iterable[Digest]) -> None:
-        with self._ledger.transaction() as db:
-            db.executemany(
-                "DELETE FROM snapshot_layer WHERE driver = ? AND chain = ?", [(self._driver, chain) for chain in chains]
-            )
+    def remove_unwanted(self, wanted: Iterable[Digest]) -> list[Layer]:
+        """Forget the layers that are neither wanted nor below something that is; they are returned."""
+        with self._guard:  # against a snapshot that is just being put above one of them
+            gone = self._unwanted(wanted)
+            with self._ledger.transaction() as db:
+                db.executemany(
+                    "DELETE FROM snapshot_layer WHERE driver = ? AND chain = ?",
+                    [(self._driver, layer.chain) for layer in gone],
+                )
+        return gone
 
     def lineage(self, chain: Digest | None) -> list[Layer]:
         """The layers of a chain, topmost first. NotFound where one is missing."""
@@ -75,8 +82,7 @@ class Records:
             chain = layer.parent
         return found
 
-    def unwanted(self, wanted: Iterable[Digest]) -> list[Layer]:
-        """Layers neither wanted nor below something that is: the children before their parents."""
+    def _unwanted(self, wanted: Iterable[Digest]) -> list[Layer]:
         parents = {layer.chain: layer.parent for layer in self.layers()}
         keep: set[Digest] = set()
         for chain in (*wanted, *self._snapshot_parents()):
@@ -84,14 +90,22 @@ class Records:
             while current is not None and current not in keep:
                 keep.add(current)
                 current = parents.get(current)
-        return [layer for layer in reversed(self.layers()) if layer.chain not in keep | self._adopted.keys()]
+        keep |= self._adopted.keys()
+        return [layer for layer in self.layers() if layer.chain not in keep]
 
     def _snapshot_parents(self) -> list[Digest]:
         with self._ledger.reading() as db:
             query = "SELECT DISTINCT parent FROM snapshot WHERE driver = ? AND parent IS NOT NULL"
             return [Digest(row[0]) for row in db.execute(query, (self._driver,))]
 
-    def add_snapshot(self, key: str, parent: Digest | None, writable: bool) -> None:
+    def add_snapshot(self, key: str, parent: Digest | None, writable: bool) -> list[Layer]:
+        """Record a snapshot above a layer; the layers below it, topmost first. NotFound, Conflict."""
+        with self._guard:
+            lineage = self.lineage(parent)
+            self._insert_snapshot(key, parent, writable)
+        return lineage
+
+    def _insert_snapshot(self, key: str, parent: Digest | None, writable: bool) -> None:
         with self._ledger.transaction(volatile=True) as db:
             row = db.execute("SELECT 1 FROM snapshot WHERE driver = ? AND key = ?", (self._driver, key)).fetchone()
             if row:
