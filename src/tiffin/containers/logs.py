@@ -44,8 +44,6 @@ def settings(config: LogConfig) -> tuple[int, int, bool]:
     text = options.get("max-file", default_files)
     if not text.isdigit() or int(text) < 1:
         raise Invalid(f"max-file cannot be less than 1, or is not a number: '{text}'")
-    if config.type == "json-file" and int(text) > 1 and max_size == -1:
-        raise Invalid("max-file option is set to a value greater than 1, but max-size is not set")
     mode = options.get("mode", "blocking")
     if mode not in ("blocking", "non-blocking"):
         raise Invalid(f"logger: invalid mode '{mode}'")

@@ -24,6 +24,7 @@ class Surroundings:
     joined      namespace kind of the specification ("network", "ipc", "pid") → process id of the container it is shared with
     files       "/etc/hosts", "/etc/hostname", "/etc/resolv.conf" → the host's file that is mounted there
     sources     destination → directory on the host, for volumes and images
+    variables   of linked containers, before the container's own
     shm         directory on the host that is mounted as /dev/shm, for an ipc namespace that others (may) share
     """
 
@@ -37,7 +38,7 @@ class Surroundings:
     files: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     shm: str | None = None
-    init: bool = False
+    variables: tuple[str, ...] = ()
 
 
 def build(container: Container, around: Surroundings) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def build(container: Container, around: Surroundings) -> dict[str, Any]:
         linux["mountLabel"] = label
     spec: dict[str, Any] = {
         "ociVersion": "1.2.0",
-        "process": process(container, around.user, capabilities, around.hostname),
+        "process": process(container, around.user, capabilities, around.hostname, around.variables),
         "root": {"path": around.root, "readonly": host.readonly_rootfs},
         "mounts": spec_mounts.mounts(container, around),
         "linux": linux,
@@ -80,7 +81,9 @@ def build(container: Container, around: Surroundings) -> dict[str, Any]:
     return spec
 
 
-def process(container: Container, user: User, capabilities: list[str], hostname: str) -> dict[str, Any]:
+def process(
+    container: Container, user: User, capabilities: list[str], hostname: str, variables: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """`process` of the specification, PID 1's."""
     config, host = container.config, container.host
     rows, columns = host.console_size
@@ -88,7 +91,7 @@ def process(container: Container, user: User, capabilities: list[str], hostname:
         "terminal": config.tty,
         "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups), "umask": 0o022},
         "args": [container.path, *container.args],
-        "env": environment(config.env or (), hostname=hostname, tty=config.tty, home=user.home),
+        "env": environment((*variables, *(config.env or ())), hostname=hostname, tty=config.tty, home=user.home),
         "cwd": config.working_dir or "/",
         "capabilities": spec_security.capability_sets(capabilities, user.uid),
         "noNewPrivileges": spec_security.no_new_privileges(host),

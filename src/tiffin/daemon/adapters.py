@@ -20,8 +20,6 @@ from tiffin.model.volume import Volume
 from tiffin.networks.addresses import parse_space
 from tiffin.networks.definition import Defaults
 
-_LOG_BOUNDS = {"max-size": "10m", "max-file": "3"}
-
 
 class ImageUsers:
     """Tells images which containers need them."""
@@ -97,15 +95,14 @@ def network_defaults(config: Config) -> Defaults:
 
 
 def container_settings(config: Config, roots: Roots) -> Settings:
-    """The options that are about containers. Logs are bounded unless told otherwise."""
-    bounds = _LOG_BOUNDS if config.log_driver == "json-file" else {}
+    """The options that are about containers."""
     given = {name: str(value) for name, value in config.log_opts.items()}
     return Settings(
         data_root=roots.data,
         exec_root=roots.state,
         default_runtime=config.default_runtime,
         runtimes={name: str(runtime.get("path", "")) for name, runtime in config.runtimes.items()},
-        default_log=LogConfig(config.log_driver, {**bounds, **given}),
+        default_log=LogConfig(config.log_driver, given),
         cgroup_parent=config.cgroup_parent or "/tiffin",
         init=config.init,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class Settings:
     default_runtime: str = "tiffin"
     runtimes: dict[str, str] = field(default_factory=dict)
     default_log: LogConfig = field(default_factory=LogConfig)
+    log_bounds: Mapping[str, str] = field(default_factory=lambda: {"max-size": "10m", "max-file": "3"})
+    """Of the driver json-file, for what neither the request nor the daemon's options say."""
     cgroup_parent: str = "/tiffin"
     init: bool = False
     stop_timeout: int = 10

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from tiffin.containers import creation, logs, modes, mounts, names, spec_devices, spec_mounts, validation
-from tiffin.engine import container_external
+from tiffin.engine import container_external, container_links
 from tiffin.engine.container_context import Context, now
 from tiffin.errors import Invalid, NotFound
 from tiffin.model.container import Config, Container, ContainerId, EndpointRequest
@@ -43,6 +43,7 @@ class Creation:
         validation.check(config, host, endpoints)
         spec_devices.check(host)
         logs.check_options(host.log_config)
+        container_links.check(context, host.links or ())
         if not config.image:
             raise Invalid("invalid reference format: the request names no image")
         image = context.images.get(config.image)

@@ -99,7 +99,13 @@ class Execs:
         return execution
 
     async def start(
-        self, execution: Exec, *, fd: int | None, leftover: bytes = b"", size: tuple[int, int] | None = None
+        self,
+        execution: Exec,
+        *,
+        fd: int | None,
+        leftover: bytes = b"",
+        size: tuple[int, int] | None = None,
+        framed: bool = False,
     ) -> None:
         """Run it; `fd` is the client's socket, ours from now on, None when nobody listens. Raises ExecFailed, Conflict."""
         if execution.started:
@@ -115,7 +121,7 @@ class Execs:
                     stdin=config.attach_stdin,
                     stdout=config.attach_stdout,
                     stderr=config.attach_stderr,
-                    framed=not config.tty,
+                    framed=framed,
                     detach_keys=parse_keys(config.detach_keys) if config.tty else b"",
                     leftover=leftover,
                 )

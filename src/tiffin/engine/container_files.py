@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from tiffin.containers import modes
@@ -17,7 +18,12 @@ _MNT_DETACH = 2
 MOUNTED = ("resolv.conf", "hostname", "hosts")
 
 
-def contents(container: Container, endpoints: Endpoints | None, host_gateway: str) -> dict[str, str]:
+def contents(
+    container: Container,
+    endpoints: Endpoints | None,
+    host_gateway: str,
+    links: Sequence[tuple[str, Sequence[str]]] = (),
+) -> dict[str, str]:
     """What they say at a start: on the host's network what the host's own say, else what the endpoints make of it."""
     host, config = container.host, container.config
     on_host = host.network_mode == "host"
@@ -44,6 +50,7 @@ def contents(container: Container, endpoints: Endpoints | None, host_gateway: st
             domainname=config.domainname,
             extra=host.extra_hosts or (),
             host_gateway=host_gateway,
+            links=links,
         )
     return {"hostname": config.hostname + "\n", "hosts": names, "resolv.conf": resolver}
 

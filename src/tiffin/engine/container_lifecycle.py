@@ -145,15 +145,14 @@ class Lifecycle:
             context.publish(container, "oom")
         context.publish(container, "die", at=ended.finished_at, exitCode=str(ended.code), execDuration=str(int(uptime)))
         live.ended.set()
+        context.waits.ended(container_id, Outcome(ended.code, ended.error))
         if again:
             live.backoff = live.backoff.after(uptime)
             live.restart = context.task(
                 self._restart_later(container_id, live.backoff.delay), f"restart of {container_id}"
             )
-        else:
-            context.waits.ended(container_id, Outcome(ended.code, ended.error))
-            if container.host.auto_remove and not live.stopping:
-                await self.remove_ended(container_id)
+        elif container.host.auto_remove and not live.stopping:
+            await self.remove_ended(container_id)
 
     async def _restart_later(self, container_id: str, delay: float) -> None:
         await asyncio.sleep(delay)
@@ -185,6 +184,10 @@ class Lifecycle:
         if live.restart is not None:
             live.restart.cancel()
             live.restart = None
+
+    def close(self) -> None:
+        """At the daemon's end: containers run on."""
+        self._starter.close()
 
     async def restore(self) -> None:
         """At the daemon's start: adopt what still runs, settle what ended meanwhile, start what its policy wants."""

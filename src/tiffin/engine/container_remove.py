@@ -6,10 +6,11 @@ import asyncio
 import shutil
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tiffin.containers.filters import Filters, label_matches
 from tiffin.containers.waits import Outcome
+from tiffin.engine import container_links
 from tiffin.engine.container_context import Context
 from tiffin.engine.container_lifecycle import Lifecycle
 from tiffin.engine.container_sizes import layer_size
@@ -45,9 +46,9 @@ class Removal:
     async def remove(self, reference: str, *, volumes: bool = False, force: bool = False, link: bool = False) -> None:
         """Raises NotFound, Conflict (it runs and there is no force; another removes it)."""
         context = self._context
-        container = context.records.find(reference)
         if link:
-            raise Invalid(f"no link {reference}: links are recorded with the container that has them")
+            return self._unlink(reference)
+        container = context.records.find(reference)
         if isinstance(container.status, Removing):
             raise Conflict(f"removal of container {reference} is already in progress")
         if is_running(container.status):
@@ -65,6 +66,15 @@ class Removal:
             elif is_running(container.status):
                 raise self._refusal(container)
             await self._remove(container, volumes)
+
+    def _unlink(self, reference: str) -> None:
+        """`parent/alias`. Raises NotFound."""
+        name, _, alias = reference.removeprefix("/").rpartition("/")
+        parent = self._context.records.find(name)
+        rest = tuple(text for text in parent.host.links or () if container_links.parse(text)[1] != alias)
+        if len(rest) == len(parent.host.links or ()):
+            raise NotFound(f"no such link: {reference}")
+        self._context.records.rewrite(replace(parent, host=replace(parent.host, links=rest or None)))
 
     @staticmethod
     def _refusal(container: Container) -> Conflict:

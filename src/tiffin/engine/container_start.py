@@ -9,16 +9,19 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any, cast
 
 import msgspec
 
 from tiffin.containers import logs, modes, spec, spec_devices, spec_mounts
 from tiffin.containers.users import User, resolve
-from tiffin.engine import container_external, container_files, container_root, container_volumes
+from tiffin.engine import container_external, container_files, container_links, container_root, container_volumes
 from tiffin.engine.container_context import Context
 from tiffin.engine.container_failures import OTHER, StartError, of_runtime
+from tiffin.engine.container_links import Link
 from tiffin.errors import Conflict, Internal, TiffinError
+from tiffin.linux import mounts
 from tiffin.model.container import Container
 from tiffin.model.container_status import Paused, Restarting, process_of
 from tiffin.model.container_status import Running as RunningStatus
@@ -27,7 +30,7 @@ from tiffin.model.network import Endpoints
 from tiffin.runtime import compile_machine
 from tiffin.runtime.compile import compile_spec
 from tiffin.runtime.launcher import Running, Sandbox, StartFailed
-from tiffin.runtime.plan import Operation, file
+from tiffin.runtime.plan import Operation, file, propagation
 
 NetworkHook = Callable[[Sandbox], Awaitable[None]]
 _REMEMBERED = 256
@@ -59,6 +62,11 @@ class Starter:
             undo.pop_all()
         return process
 
+    def close(self) -> None:
+        """At the daemon's end."""
+        if os.path.ismount(self._root_at):
+            mounts.umount(os.fsencode(self._root_at), mounts.MNT_DETACH)
+
     async def clean(self, container_id: str) -> None:
         """Give back what a run held outside the monitor's reach; nothing happens when there is nothing."""
         await self._context.networks.release(container_id)
@@ -75,6 +83,7 @@ class Starter:
         devices = spec_devices.devices(container.host)
         undo.push_async_callback(self.clean, container.id)
         endpoints = await self._reserve(container)
+        links = container_links.resolve(context, container)
         around = spec.Surroundings(
             user=self._user(container, layers),
             root="rootfs",
@@ -83,8 +92,9 @@ class Starter:
             cgroup_parent=container.host.cgroup_parent or context.settings.cgroup_parent,
             unified_cgroups=context.hierarchies.version == 2,
             joined=self._joined(container),
-            files=self._files(container, endpoints),
+            files=self._files(container, endpoints, links),
             sources=sources,
+            variables=tuple(container_links.variables(container, links)),
             shm=self._shm(container),
         )
         document = spec.build(container, around)
@@ -111,8 +121,18 @@ class Starter:
             network=network is not None,
             external=external,
         )
-        plan["operations"] = _with_mark(cast(tuple[Operation, ...], plan["operations"]))
+        operations = _with_mark(cast(tuple[Operation, ...], plan["operations"]))
+        if document["linux"].get("rootfsPropagation") == "shared":
+            operations = self._with_private_parent(operations)
+        plan["operations"] = operations
         return plan, network
+
+    def _with_private_parent(self, operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
+        """pivot_root refuses a root below a shared mount, so where everything is shared the root gets one of its own."""
+        at = os.fsencode(self._root_at)
+        if not os.path.ismount(at):
+            mounts.mount(at, at, None, mounts.MS_BIND)
+        return (operations[0], propagation(mounts.MS_PRIVATE, at), *operations[1:])
 
     def _user(self, container: Container, layers: tuple[Mount, ...]) -> User:
         """Read from the container's files; while nobody wrote to its layer, what the image says is remembered."""
@@ -134,14 +154,16 @@ class Starter:
             return None
         return await self._context.networks.reserve(container)
 
-    def _files(self, container: Container, endpoints: Endpoints | None) -> dict[str, str]:
+    def _files(self, container: Container, endpoints: Endpoints | None, links: list[Link]) -> dict[str, str]:
         context = self._context
         donor = modes.container_of(container.host.network_mode)
         if donor is not None:
             base = context.directory(context.records.find(donor).id)
             return {f"/etc/{name}": str(base / name) for name in container_files.MOUNTED}
         gateway = context.networks.host_gateway if _names_the_host(container) else ""
-        contents = container_files.contents(container, endpoints, gateway)
+        contents = container_files.contents(
+            container, endpoints, gateway, [(one.address, one.names()) for one in links]
+        )
         return container_files.write(context.directory(container.id), contents)
 
     def _shared_hostname(self, container: Container) -> str:
@@ -183,9 +205,11 @@ class Starter:
         return str(context.state(context.records.find(reference).id) / "shm")
 
     def _log(self, container: Container) -> dict[str, Any] | None:
-        config = container.host.log_config
+        context, config = self._context, container.host.log_config
         if config.type == "none":
             return None
+        if config.type == "json-file":
+            config = replace(config, config={**context.settings.log_bounds, **config.config})
         max_size, max_file, compress = logs.settings(config)
         attributes = logs.attributes(config, container.config.labels or {}, container.config.env or ())
         return {

@@ -70,6 +70,7 @@ class Containers:
     async def close(self) -> None:
         """At the daemon's end: containers run on."""
         await self.context.close()
+        self.lifecycle.close()
 
     def wait(self, reference: str, condition: str = "not-running") -> asyncio.Future[Outcome]:
         """Done at the condition: `not-running` (at once for one that does not run), `next-exit`, `removed`."""

@@ -171,7 +171,7 @@ async def _outcome(waiting: asyncio.Future[Outcome]) -> AsyncIterator[bytes]:
     yield msgspec.json.encode({"Error": error, "StatusCode": outcome.exit_code}) + b"\n"
 
 
-@route("DELETE", "/containers/{id}")
+@route("DELETE", "/containers/{id:.+}")
 async def remove(request: Request) -> Response:
     query = request.query
     await containers_of(request).removal.remove(

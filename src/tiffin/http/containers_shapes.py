@@ -82,6 +82,7 @@ def creation(
 ) -> tuple[container.Config, container_host.HostConfig, dict[str, container.EndpointRequest]]:
     """The three parts of a create body."""
     endpoints = body.networking_config.endpoints_config or {}
+    body.host_config.runtime = body.host_config.runtime or body.runtime
     return (
         to_model(body, container.Config),
         to_model(body.host_config, container_host.HostConfig),

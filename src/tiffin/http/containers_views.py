@@ -10,6 +10,7 @@ import msgspec
 from tiffin.containers import spec_security
 from tiffin.containers.creation import command_line
 from tiffin.containers.status_text import status_text
+from tiffin.engine import container_links
 from tiffin.engine.container_context import Context, now
 from tiffin.engine.container_list import Sizes
 from tiffin.engine.moments import rfc3339
@@ -100,7 +101,9 @@ def health(value: Health) -> wire.Health:
 
 def host_config(container: Container) -> wire_host.HostConfig:
     """HostConfig as it was settled at create."""
-    return to_wire(container.host, wire_host.HostConfig)
+    found = to_wire(container.host, wire_host.HostConfig)
+    found.links = container_links.shown(container)
+    return found
 
 
 def config(container: Container, version: Version) -> wire.Config:

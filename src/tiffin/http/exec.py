@@ -46,28 +46,35 @@ async def start(request: Request) -> Response | None:
     size = body.console_size if request.since("1.42") else None
     if size is not None and not body.tty:
         raise Invalid("console size is only supported when TTY is enabled")
-    config: ExecConfig = execution.config
     if body.detach:
         await execs.start(execution, fd=None, size=size)
         return response.empty(200)
-    several = request.wants_upgrade and request.since("1.42") and not config.tty
+    several = request.wants_upgrade and request.since("1.42") and not body.tty
     stream = await request.hijack(content_type=MULTIPLEXED_STREAM if several else RAW_STREAM)
     # the runtime takes the descriptor whatever happens, so what a failure says goes through a copy
     spare = stream.socket.dup()
     with spare:
-        await _started(request, execution, stream, spare, size)
+        await _started(request, execution, stream, spare, size, framed=not body.tty)
     return None
 
 
 async def _started(
-    request: Request, execution: Exec, stream: Hijacked, spare: socket.socket, size: tuple[int, int] | None
+    request: Request,
+    execution: Exec,
+    stream: Hijacked,
+    spare: socket.socket,
+    size: tuple[int, int] | None,
+    *,
+    framed: bool,
 ) -> None:
     """From here on a failure is told in the stream, since the answer is on its way."""
     try:
-        await containers_of(request).execs.start(execution, fd=stream.detach(), leftover=stream.leftover, size=size)
+        await containers_of(request).execs.start(
+            execution, fd=stream.detach(), leftover=stream.leftover, size=size, framed=framed
+        )
     except (ExecFailed, Conflict) as failure:
         text = f"{failure}\r\n".encode()
-        if not execution.config.tty:
+        if framed:
             text = b"\x01\0\0\0" + len(text).to_bytes(4, "big") + text
         spare.setblocking(False)
         await asyncio.get_running_loop().sock_sendall(spare, text)

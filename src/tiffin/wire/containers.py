@@ -67,6 +67,7 @@ class NetworkingConfig(Struct, rename=rename, kw_only=True):
 
 class CreateBody(Config, rename=rename, kw_only=True):
     host_config: HostConfig = field(default_factory=HostConfig)
+    runtime: str = ""  # docker-py writes it here
     networking_config: NetworkingConfig = field(default_factory=NetworkingConfig)
 
 

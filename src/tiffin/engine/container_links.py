@@ -1,0 +1,92 @@
+"""Links on the default bridge (`--link db:alias`): names in /etc/hosts and variables that tell of another container."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tiffin.engine.container_context import Context
+from tiffin.errors import Conflict, Invalid, NotFound
+from tiffin.model.container import Container
+from tiffin.model.container_status import Paused, Running
+
+_OWN_VARIABLES = frozenset(("PATH", "HOME", "HOSTNAME", "TERM"))
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The linked container, under its alias, at its address on the default bridge."""
+
+    alias: str
+    container: Container
+    address: str
+
+    def names(self) -> tuple[str, ...]:
+        """What it is called in /etc/hosts."""
+        return tuple(dict.fromkeys((self.alias, self.container.config.hostname, self.container.name)))
+
+
+def parse(text: str) -> tuple[str, str]:
+    """`name:alias` or `name`, as container and alias. Raises Invalid."""
+    name, _, alias = text.partition(":")
+    if not name or ":" in alias:
+        raise Invalid(f"invalid link: {text}")
+    return name.removeprefix("/"), alias.rpartition("/")[2] or name.rpartition("/")[2]
+
+
+def check(context: Context, links: Sequence[str]) -> None:
+    """At create. Raises Invalid, NotFound."""
+    for text in links:
+        name, _ = parse(text)
+        try:
+            context.records.find(name)
+        except NotFound as error:
+            raise Invalid(f"could not get container for {name}: {error}") from error
+
+
+def resolve(context: Context, container: Container) -> list[Link]:
+    """At start. Raises Conflict where a linked container does not run."""
+    found = []
+    for text in container.host.links or ():
+        name, alias = parse(text)
+        other = context.records.find(name)
+        if not isinstance(other.status, Running | Paused):
+            raise Conflict(f"Cannot link to a non running container: /{other.name} AS /{container.name}/{alias}")
+        endpoints = context.networks.endpoints(other.id)
+        addresses = [one.ipv4 for one in endpoints.endpoints if one.ipv4] if endpoints else []
+        if addresses:
+            found.append(Link(alias, other, addresses[0]))
+    return found
+
+
+def variables(container: Container, links: Sequence[Link]) -> Iterator[str]:
+    """Docker's variables of old: ALIAS_PORT=tcp://…, ALIAS_NAME, ALIAS_ENV_…"""
+    for link in links:
+        prefix = link.alias.upper().replace("-", "_")
+        ports = sorted(link.container.config.exposed_ports or {}, key=_port_order)
+        for index, port in enumerate(ports):
+            number, _, protocol = port.partition("/")
+            protocol = protocol or "tcp"
+            value = f"{protocol}://{link.address}:{number}"
+            if index == 0:
+                yield f"{prefix}_PORT={value}"
+            name = f"{prefix}_PORT_{number}_{protocol.upper()}"
+            yield from (f"{name}={value}", f"{name}_ADDR={link.address}", f"{name}_PORT={number}")
+            yield f"{name}_PROTO={protocol}"
+        yield f"{prefix}_NAME=/{container.name}/{link.alias}"
+        for variable in link.container.config.env or ():
+            if "=" in variable and variable.partition("=")[0] not in _OWN_VARIABLES:
+                yield f"{prefix}_ENV_{variable}"
+
+
+def _port_order(port: str) -> tuple[int, str]:
+    match = re.match(r"\d+", port)
+    return int(match[0]) if match else 0, port
+
+
+def shown(container: Container) -> list[str] | None:
+    """HostConfig.Links as inspect has it: `/db:/web/alias`."""
+    if container.host.links is None:
+        return None
+    return [f"/{name}:/{container.name}/{alias}" for name, alias in map(parse, container.host.links)]
