@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 
 from tiffin.linux import credentials, namespaces
-from tiffin.runtime import channel, controls, hooks, spawn, streams
+from tiffin.runtime import channel, controls, external, hooks, spawn, streams
 from tiffin.runtime.birth import Birth
 from tiffin.runtime.execs import Execs
 from tiffin.runtime.exitfile import code_of, write_exit
+from tiffin.runtime.external import External
 from tiffin.runtime.journal import Journal
 from tiffin.runtime.logfile import LogFile
 from tiffin.runtime.loop import READ, Loop
@@ -43,7 +44,7 @@ class Monitor:
         )
         self.session.on_input_closed = lambda: self._tell("drop", {"name": "stdin"})
         self.execs = Execs(self)
-        self.birth: Birth | None = None
+        self.birth: Birth | External | None = None
         self.pid, self.pidfd, self.started_at = 0, -1, 0
         self.exited: Payload | None = None
         self._leaving = False
@@ -57,12 +58,16 @@ class Monitor:
         self._serve(control)
         self._attach_log(adopting=False)
         step, path = "cgroup", b""
+        birth: Birth | External
         try:
-            for operation in self.plan["cgroup"]:  # type: ignore[attr-defined]
-                path = operation[1]
-                controls.execute(operation)
-            step, path = "start", b""
-            pid, stage = spawn.first(self.plan, theirs)
+            if self.plan["external"]:
+                birth = External(self.loop, self.plan, theirs)
+            else:
+                for operation in self.plan["cgroup"]:  # type: ignore[attr-defined]
+                    path = operation[1]
+                    controls.execute(operation)
+                step, path = "start", b""
+                birth = Birth(self.loop, self.plan, *spawn.first(self.plan, theirs))
         except OSError as error:
             number, text = error.errno or 0, str(error.strerror)
             path = error.filename if isinstance(error.filename, bytes) else path
@@ -74,8 +79,8 @@ class Monitor:
             self.session.open_pipes(self.held.get("stdin", -1), self.held["stdout"], self.held["stderr"])
         for fd, want in attachments:
             self.attach(self.session, control, fd, want)
-        self.birth = birth = Birth(self.loop, self.plan, pid, stage)
-        birth.on_sandbox = lambda attached: self._forward(control, "sandbox", {"pid": pid}, attached)
+        self.birth = birth
+        birth.on_sandbox = lambda attached: self._forward(control, "sandbox", {"pid": birth.pid}, attached)
         birth.on_console = self._console
         birth.on_ready = self._ready
         birth.on_started = self._started
@@ -153,6 +158,8 @@ class Monitor:
     # -- exit --------------------------------------------------------------------------------------------------------
 
     def _child_ended(self, pid: int, status: int) -> None:
+        if isinstance(self.birth, External) and self.birth.child_ended(pid, status):
+            return
         if self.birth is not None and pid == self.birth.pid:
             if self.birth.started_at:
                 self.birth.plan["ended"] = status  # the channel's end has not been read yet
@@ -174,6 +181,8 @@ class Monitor:
         controls.kill(self.plan["procs"])  # type: ignore[arg-type]
         self.session.drain()
         oom = controls.oom_killed(self.plan["oom"])  # type: ignore[arg-type]
+        if self.plan["external"]:
+            external.delete(self.plan)
         left = controls.remove(self.plan["rmdir"])  # type: ignore[arg-type]
         self.exited = write_exit(self.state, code_of(status), oom)
         self._tell("exited", {})

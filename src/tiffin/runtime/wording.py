@@ -2,15 +2,15 @@
 
 import os
 
-_TASK = (
-    "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
-    "unable to start container process: "
-)
+_CREATE = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
+_TASK = f"{_CREATE}runc create failed: unable to start container process: "
 _EXEC = "OCI runtime exec failed: exec failed: unable to start container process: "
 
 
 def start_failure(step: str, number: int, path: str, text: str) -> str:
     """Of a container's first process. step and path: see plan.py; number: errno, or 0."""
+    if step == "runtime":
+        return f"{_CREATE}{text}: unknown"  # another runtime's own words
     return f"{_TASK}{_reason(step, number, path, text)}: unknown"
 
 
