@@ -99,13 +99,11 @@ class Connection(asyncio.Protocol):
         self._ended = True
         if self._tunnel is not None:
             self._tunnel.client_ended()
-            return not self.secure
-        if self._discarding or self._exchange is None:
+        elif self._discarding or self._exchange is None:
             return False
-        self.http.receive_data(b"")
-        self._advance(0)
-        if self.secure:
-            return False
+        else:
+            self.http.receive_data(b"")
+            self._advance(0)
         if not self.is_unix:
             # TCP tells a half-close from a full one only when probed
             for option, value in _PROBES:
@@ -300,8 +298,7 @@ class Connection(asyncio.Protocol):
         if self._reading and not self._ended and not self.lost:
             self._reading = False
             self.transport.pause_reading()
-            if not self.secure:
-                self.server.hangups.watch(self.socket.fileno(), self.transport.abort)
+            self.server.hangups.watch(self.socket.fileno(), self.transport.abort)
 
     def _resume_reading(self) -> None:
         if not self._reading and not self.lost:

@@ -12,6 +12,7 @@ from typing import Any
 from tiffin.http.connection import Connection
 from tiffin.http.hangups import Hangups
 from tiffin.http.router import MAXIMUM, Router, spelled
+from tiffin.http.tls import Tls
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,11 @@ class Server:
 
     async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Accept connections on a bound socket, which becomes the server's."""
-        listener = await self.loop.create_server(lambda: Connection(self), sock=sock, ssl=tls, backlog=_BACKLOG)
+
+        def accept() -> asyncio.Protocol:
+            return Connection(self) if tls is None else Tls(tls, Connection(self))
+
+        listener = await self.loop.create_server(accept, sock=sock, backlog=_BACKLOG)
         self._listeners.append(listener)
 
     def admit(self, connection: Connection) -> bool:
