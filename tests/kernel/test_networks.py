@@ -203,6 +203,21 @@ def test_published_udp_port_answers_under_the_hosts_address(host: Host, containe
         assert (question, client.recv(100)) == (b"question", b"answer")
 
 
+def test_udp_client_that_goes_on_sending_reaches_the_next_container(
+    host: Host, container: Callable[..., Container]
+) -> None:
+    with host.neighbour.open(HERE, socket.SOCK_DGRAM) as client:
+        client.connect((HERE, 5353))
+        for address in ("172.17.0.2", "172.17.0.3"):
+            server = container(ports=published("5353", port="53/udp"))
+            host.run(server)
+            with host.inside(server).listen(53, kind=socket.SOCK_DGRAM) as listening:
+                client.send(address.encode())
+                assert listening.recv(100) == address.encode()
+            host.end(server)
+            host.run(container())  # so that the next one gets another address
+
+
 def test_unpublished_port_is_not_reached_from_outside(host: Host, container: Callable[..., Container]) -> None:
     server = container(ports=published("8000"))
     host.run(server)

@@ -5,5 +5,5 @@ the whole start path may spend here; this one takes 1 ms, of which the kernel's 
 
 - `message` encodes attributes and headers; `socket` sends requests and turns the kernel's refusals into OSError.
 - `links`, `routing` are rtnetlink: links, addresses, routes, neighbours.
-- `nftables` builds atomic batches; `expressions` is what rules are made of.
+- `nftables` builds atomic batches; `expressions` is what rules are made of; `conntrack` forgets flows.
 """

@@ -157,8 +157,10 @@ class Attachments:
         try:
             return tuple(self._ports.take(wanted, way.ipv4 or way.ipv6, default_ip=default_ip))
         except ports.PortTaken as error:
-            leading = f"driver failed programming external connectivity on endpoint {container.name} ({way.id})"
-            raise ports.PortTaken(f"{leading}: {error}") from error
+            leading = (
+                "failed to set up container networking: driver failed programming external connectivity on endpoint"
+            )
+            raise ports.PortTaken(f"{leading} {container.name} ({way.id}): {error}") from error
 
     async def attach(self, endpoints: Endpoints, sandbox: Sandbox) -> None:
         """Make the interfaces in the sandbox and open the ports. Raises Internal; `release` then cleans up."""

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tiffin.model.network import Published
+from tiffin.netlink import conntrack
 from tiffin.netlink import expressions as ex
 from tiffin.netlink.nftables import (
     FORWARD,
@@ -101,6 +102,9 @@ class Firewall:
         except OSError:
             # `nft flush ruleset`, or a leftover of a daemon that was killed
             ruleset(self._bridges, self._mappings).commit()
+        datagrams = {one.published.host_port for one in mappings if one.published.protocol == "udp"}
+        if datagrams:
+            conntrack.forget_udp(datagrams)
 
     def delete(self) -> None:
         """Remove the table."""
