@@ -1,4 +1,4 @@
-"""From a request and an image to what a container will be: the image's configuration fills what the request left out."""
+"""From a request and an image to what a container will be: the image fills what the request left out."""
 
 import shlex
 from collections.abc import Mapping

@@ -49,8 +49,9 @@ def select(
 ) -> list[Container]:
     """Those that match every key, and of a key any value (of `label` every one), in the order given.
 
-    `find` resolves `before` and `since`; `ancestors` gives the ids of an image and of those made from it; `networks` the
-    names and ids of the networks that a container is on. Raises Invalid for unknown keys and values, NotFound from `find`.
+    `find` resolves `before` and `since`; `ancestors` gives the ids of an image and of those made from it; `networks`
+    the names and ids of the networks that a container is on. Raises Invalid for unknown keys and values, and what
+    `find` raises.
     """
     unknown = set(filters) - ACCEPTED
     if unknown:

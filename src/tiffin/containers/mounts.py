@@ -1,4 +1,4 @@
-"""Where a container's mounts come from: `-v` strings, `--mount` requests, volumes of the image and of other containers."""
+"""Where a container's mounts come from: `-v` strings, `--mount` requests, the image's volumes, other containers'."""
 
 import os
 import posixpath

@@ -32,8 +32,11 @@ class Ledger(Protocol):
 
 
 class Records:
-    """Owned by one thread. A change of state is written without waiting for the disk: after a power loss no container runs
-    anyway, and after a crash of the daemon the database holds it."""
+    """Owned by one thread.
+
+    A change of state is written without waiting for the disk: after a power loss no container runs anyway, and after a
+    crash of the daemon the database holds it.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -90,8 +93,8 @@ class Records:
         owner = self._by_name.get(bare)
         if owner is not None and owner != holder:
             raise Conflict(
-                f'Conflict. The container name "/{bare}" is already in use by container "{owner}". You have to remove (or'
-                " rename) that container to be able to reuse that name."
+                f'Conflict. The container name "/{bare}" is already in use by container "{owner}". You have to remove'
+                " (or rename) that container to be able to reuse that name."
             )
         self._by_name[bare] = holder
         return bare

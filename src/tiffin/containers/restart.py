@@ -52,7 +52,8 @@ def check(policy: RestartPolicy, auto_remove: bool) -> RestartPolicy:
     count = policy.maximum_retry_count
     if name not in ("no", "always", "unless-stopped", "on-failure"):
         raise Invalid(
-            f"invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+            f"invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or"
+            " 'unless-stopped'"
         )
     if name != "on-failure" and count != 0:
         text = "invalid restart policy: maximum retry count can only be used with 'on-failure'"

@@ -21,7 +21,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Surroundings:
     """What a container's specification depends on beyond its record.
 
-    joined      namespace kind of the specification ("network", "ipc", "pid") → process id of the container it is shared with
+    joined      namespace kind ("network", "ipc", "pid", "uts") → process id of the container it is shared with
     files       "/etc/hosts", "/etc/hostname", "/etc/resolv.conf" → the host's file that is mounted there
     sources     destination → directory on the host, for volumes and images
     variables   of linked containers, before the container's own

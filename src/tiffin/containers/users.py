@@ -1,4 +1,4 @@
-"""Who a container's process is: `user[:group]` by the image's passwd and group files, which are data and nothing more."""
+"""Who a container's process is: `user[:group]` by the image's passwd and group files: data, nothing more."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

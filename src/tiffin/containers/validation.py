@@ -79,7 +79,8 @@ def _check_network(config: Config, host: HostConfig, networks: dict[str, Endpoin
         raise Invalid("conflicting options: hostname and the network mode")
     if shared and host.links:
         raise Invalid(
-            "conflicting options: container type network can't be used with links. This would result in undefined behavior"
+            "conflicting options: container type network can't be used with links. This would result in undefined"
+            " behavior"
         )
     if shared and host.dns:
         raise Invalid("conflicting options: dns and the network mode")
@@ -91,7 +92,8 @@ def _check_network(config: Config, host: HostConfig, networks: dict[str, Endpoin
         raise Invalid("conflicting options: port exposing and the container type network mode")
     if mode == "host" and host.links:
         raise Invalid(
-            "conflicting options: host type networking can't be used with links. This would result in undefined behavior"
+            "conflicting options: host type networking can't be used with links. This would result in undefined"
+            " behavior"
         )
     if host.uts_mode == "host" and (config.hostname or config.domainname):
         raise Invalid("conflicting options: hostname and the UTS mode")

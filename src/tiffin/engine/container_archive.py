@@ -99,7 +99,7 @@ class Archives:
         return lambda uid, gid: (user.uid, user.gid)
 
     def _place(self, container: Container, path: str, undo: ExitStack) -> _Place:
-        """What a running container sees through its own root; of another one the layers, and the mounts by their names."""
+        """What a running container sees through its root; of another one the layers, and mounts by their names."""
         if not path:
             raise Invalid("bad parameter: 'path' cannot be empty")
         if "\0" in path:

@@ -158,8 +158,8 @@ def _warnings(host: HostConfig) -> list[str]:
     found = []
     if host.oom_kill_disable and not host.memory:
         found.append(
-            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running"
-            " out of resources."
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system"
+            " running out of resources."
         )
     if host.network_mode == "host" and (host.port_bindings or host.publish_all_ports):
         found.append("Published ports are discarded when using host network mode")

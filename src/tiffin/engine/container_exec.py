@@ -107,7 +107,7 @@ class Execs:
         size: tuple[int, int] | None = None,
         framed: bool = False,
     ) -> None:
-        """Run it; `fd` is the client's socket, ours from now on, None when nobody listens. Raises ExecFailed, Conflict."""
+        """Run it. `fd` is the client's socket, ours from now on; None: nobody listens. Raises ExecFailed, Conflict."""
         if execution.started:
             raise Conflict(f"Error: Exec command {execution.id} is already running")
         execution.started = True

@@ -15,7 +15,8 @@ from tiffin.snapshots.snapshotter import Change, ChangeKind
 
 OWN = frozenset(
     b"/" + name
-    for name in b".dockerenv etc/hosts etc/hostname etc/resolv.conf etc/mtab dev dev/console dev/pts dev/shm proc sys".split()
+    for name in b".dockerenv etc/hosts etc/hostname etc/resolv.conf etc/mtab".split()
+    + b"dev dev/console dev/pts dev/shm proc sys".split()
 )
 """Paths that the engine makes in every container; they are no change of the container's."""
 

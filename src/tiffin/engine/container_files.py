@@ -1,4 +1,4 @@
-"""The files that the engine keeps for a container and mounts into it: /etc/hostname, /etc/hosts, /etc/resolv.conf, /dev/shm."""
+"""What the engine keeps for a container and mounts into it: its hostname, hosts, resolv.conf, a shared /dev/shm."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tiffin.model.container_status import Health, Probe, is_running
 from tiffin.runtime.launcher import Running
 
 RunProbe = Callable[[Container, Running, tuple[str, ...], float], Awaitable[tuple[int, bytes]]]
-"""Runs a command in a container for at most so many seconds: its exit code (-1: too slow) and the head of its output."""
+"""Runs a command in a container for so many seconds at most: exit code (-1: too slow) and the head of its output."""
 
 
 class HealthChecks:

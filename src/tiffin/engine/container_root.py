@@ -50,7 +50,7 @@ def opened(layers: Sequence[Mount], pid: int = 0) -> Iterator[int]:
 
 
 def read_small(root: int, path: str) -> bytes:
-    """A regular file's content up to 4 MiB; b"" where there is none such (CVE-2024-9676: a FIFO, a device, a link out)."""
+    """A regular file's content up to 4 MiB; b"" for anything else (a FIFO, a device: CVE-2024-9676)."""
     try:
         found = paths.open_in(root, os.fsencode(path))
     except OSError:

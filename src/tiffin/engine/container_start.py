@@ -1,7 +1,7 @@
 """Start a container: from its record to a running process.
 
-In order: its layer's mounts, who its user is, its volumes, its addresses and files, the specification, the plan, and the
-word to the forkserver. What was acquired is given back in the opposite order when a step fails.
+In order: its layer's mounts, who its user is, its volumes, its addresses and files, the specification, the plan, and
+the word to the forkserver. What was acquired is given back in the opposite order when a step fails.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Starter:
         return plan, network
 
     def _with_private_parent(self, operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
-        """pivot_root refuses a root below a shared mount, so where everything is shared the root gets one of its own."""
+        """pivot_root refuses a root below a shared mount: where everything is shared it gets one of its own."""
         at = os.fsencode(self._root_at)
         if not os.path.ismount(at):
             mounts.mount(at, at, None, mounts.MS_BIND)

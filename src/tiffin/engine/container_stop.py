@@ -22,7 +22,7 @@ class Signals:
         self._lifecycle = lifecycle
 
     async def stop(self, reference: str, *, timeout: int | None = None, signal_name: str = "") -> None:
-        """The stop signal, `timeout` seconds of patience (-1: no end), SIGKILL. Raises NotFound, NotModified, Invalid."""
+        """The stop signal, `timeout` seconds (-1: no end), SIGKILL. Raises NotFound, NotModified, Invalid."""
         container = self._context.records.find(reference)
         if signal_name:
             signal_number(signal_name)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Hangups:
-    """epoll reports a hang-up unasked, input only when asked; one instance, watched by the loop, serves every client."""
+    """epoll reports a hang-up unasked, input only when asked; one instance serves every client."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._epoll = select.epoll()

@@ -1,4 +1,4 @@
-"""What the container use cases need of the other domains and of the runtime: small Protocols, owned by their consumer."""
+"""What the container use cases need of other domains and of the runtime: small Protocols, owned by the consumer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Between the wire's Structs and the model's values: the two have the same attribute names, so one walk serves them all."""
+"""Between the wire's Structs and the model's values: attribute names are the same, so one walk serves all."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import fields, is_dataclass

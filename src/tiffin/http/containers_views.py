@@ -1,4 +1,4 @@
-"""Containers as GET /containers/ID/json and GET /containers/json show them: every field docker has, its nulls included."""
+"""Containers as GET /containers/ID/json and GET /containers/json show them: docker's fields and nulls."""
 
 from __future__ import annotations
 

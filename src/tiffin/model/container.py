@@ -1,7 +1,7 @@
 """What a container is asked to be: the process half of the create body, its health check and its networks.
 
-Field names are the Engine API's (v1.51, `ContainerConfig`) in Python's spelling; None where the API tells null from empty.
-The host's half (limits, mounts, namespaces) is in `container_host`, what becomes of it in `container_status`.
+Field names are the Engine API's (v1.51, `ContainerConfig`) in Python's spelling; None where the API tells null from
+empty. The host's half (limits, mounts, namespaces) is in `container_host`, what becomes of it in `container_status`.
 """
 
 from collections.abc import Mapping

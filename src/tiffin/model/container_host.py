@@ -114,7 +114,8 @@ class MountPoint:
     """A mount that was settled at create: where it comes from and where it goes (API `MountPoint`).
 
     `type` is bind, volume, tmpfs or image; `name` and `driver` are a volume's, else empty. `source` is the host's path,
-    for a volume its data directory. `create` makes a missing bind source; `copy_up` fills an empty volume from the image.
+    for a volume its data directory. `create` makes a missing bind source; `copy_up` fills an empty volume from
+    the image.
     """
 
     type: str

@@ -1,4 +1,4 @@
-"""The shapes of /containers (Engine API v1.51). Attribute names are those of `model.container`; see `http/containers_shapes`."""
+"""The shapes of /containers (Engine API v1.51). Attribute names are those of `model.container`."""
 
 from typing import Any
 

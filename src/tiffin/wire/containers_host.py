@@ -1,4 +1,4 @@
-"""`HostConfig` and its parts as the Engine API spells them (v1.51). Attribute names are those of `model.container_host`."""
+"""`HostConfig` as the Engine API spells it (v1.51). Attribute names are those of `model.container_host`."""
 
 from collections.abc import Callable
 
