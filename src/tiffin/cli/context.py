@@ -146,6 +146,7 @@ def list_contexts(call: Call) -> int:
     if values.on("quiet") and not text:
         for row in rows:
             call.say(row.values["Name"])
+        _warn_of_host(call)
         return 0
     for row in rows:
         if not text or text.startswith("table"):
@@ -157,12 +158,16 @@ def list_contexts(call: Call) -> int:
         show(call, form, {**HEADERS, "Current": ""}, rows)
     else:
         show(call, form, HEADERS, rows)
-    if os.environ.get("DOCKER_HOST") and not values.on("quiet"):
+    _warn_of_host(call)
+    return 0
+
+
+def _warn_of_host(call: Call) -> None:
+    if os.environ.get("DOCKER_HOST"):
         call.warn(
             "Warning: DOCKER_HOST environment variable overrides the active context. To use a context, either set the "
             "global --context flag, or unset DOCKER_HOST environment variable."
         )
-    return 0
 
 
 def _row(name: str, description: str, document: dict[str, Any], current: str) -> Row:

@@ -168,9 +168,9 @@ def _local_archive(call: Call, source: str, target: str, is_folder: bool, exists
 
 def copy(call: Call) -> int:
     source, target = (split(operand) for operand in call.operands)
-    if not source[1]:
+    if not call.operands[0]:
         raise Failed("source can not be empty")
-    if not target[1]:
+    if not call.operands[1]:
         raise Failed("destination can not be empty")
     if source[0] and target[0]:
         raise Failed("copying between containers is not supported")

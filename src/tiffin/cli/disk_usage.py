@@ -80,7 +80,10 @@ def summary(usage: dict[str, Any]) -> list[Row]:
     ]
 
 
-_IMAGE = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.VirtualSize}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}"
+_IMAGE = (
+    "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.VirtualSize}}\t{{.SharedSize}}\t{{.UniqueSize}}\t"
+    "{{.Containers}}"
+)
 _CONTAINER = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}"
 _VOLUME = "{{.Name}}\t{{.Links}}\t{{.Size}}"
 

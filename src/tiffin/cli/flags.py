@@ -69,6 +69,7 @@ class Values:
     def __init__(self, flags: Iterable[Flag]) -> None:
         self._values: dict[str, Any] = {flag.name: flag.default for flag in flags}
         self._changed: set[str] = set()
+        self.help_wanted = False
 
     def set(self, flag: Flag, raw: str) -> None:
         """Raises UsageError when the value does not fit."""
@@ -136,6 +137,9 @@ def parse(flags: tuple[Flag, ...], arguments: list[str], *, interspersed: bool =
             _long(by_name, values, argument, rest)
         else:
             _shorts(by_short, values, argument, rest)
+    # only now: an unknown flag behind --help is still a mistake
+    if values.help_wanted or (values.has("help") and values.on("help")):
+        raise HelpWanted
     return values, operands
 
 
@@ -146,10 +150,9 @@ def _long(by_name: dict[str, Flag], values: Values, argument: str, rest: list[st
     flag = by_name.get(name)
     if flag is None:
         if name == "help":
-            raise HelpWanted
+            values.help_wanted = True
+            return
         raise UsageError(f"unknown flag: --{name}")
-    if flag.name == "help":
-        raise HelpWanted
     if not equals:
         if flag.kind.lone is not None:
             value = flag.kind.lone
@@ -167,7 +170,8 @@ def _shorts(by_short: dict[str, Flag], values: Values, argument: str, rest: list
         flag = by_short.get(letter)
         if flag is None:
             if letter == "h":
-                raise HelpWanted
+                values.help_wanted = True
+                return
             raise UsageError(f"unknown shorthand flag: '{letter}' in -{letters}")
         if len(tail) > 1 and tail[0] == "=":
             values.set(flag, tail[1:])

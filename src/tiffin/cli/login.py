@@ -23,7 +23,7 @@ def _ask(call: Call, known: str) -> tuple[str, str]:
     user, password = values.text("username"), values.text("password")
     if values.on("password-stdin"):
         if password:
-            raise Failed("--password and --password-stdin are mutually exclusive")
+            raise Failed("conflicting options: cannot specify both --password and --password-stdin")
         if not user:
             raise Failed("Must provide --username with --password-stdin")
         return user, sys.stdin.read().rstrip("\r\n")

@@ -97,6 +97,8 @@ def dispatch(arguments: list[str]) -> int:
     if asked_help:
         words = words[1:]
     found = registry.find(words)
+    if found is None and asked_help and words[0] not in registry.GROUPS:
+        return _fail(f"unknown help topic: {words[0]}", 1)
     if found is None:
         return _unknown(words)
     path, typed, count = found

@@ -16,12 +16,20 @@ if TYPE_CHECKING:
 else:
     Object = dict
 
-MAPS = frozenset(
-    ["Annotations", "Args", "Containers", "Data", "DeviceInfo", "DriverOpts", "Endpoints", "Env", "ExposedPorts", "Internal", "Labels", "LogOpts", "Networks", "Options", "PortBindings", "Ports", "Runtimes", "Status", "StorageOpt", "Sysctls", "TLSMaterial", "Tmpfs", "Volumes"]
-)
-LISTS = frozenset(
-    ["Aliases", "Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps", "BlkioDeviceWriteIOps", "BlkioWeightDevice", "CapAdd", "CapDrop", "Capabilities", "Cmd", "Config", "DNSNames", "DeviceCgroupRules", "DeviceRequests", "Devices", "Dns", "DnsOptions", "DnsSearch", "Entrypoint", "Env", "ExecIDs", "ExtraHosts", "GroupAdd", "Layers", "Links", "MaskedPaths", "Mounts", "OnBuild", "ReadonlyPaths", "RepoDigests", "RepoTags", "SecurityOpt", "Shell", "Ulimits", "VolumesFrom", "Warnings"]
-)
+# fmt: off
+MAPS = frozenset((
+    "Annotations", "Args", "Containers", "Data", "DeviceInfo", "DriverOpts", "Endpoints", "Env", "ExposedPorts", "Labels",
+    "LogOpts", "Networks", "Options", "PortBindings", "Ports", "Runtimes", "Status", "StorageOpt", "Sysctls",
+    "TLSMaterial", "Tmpfs", "Volumes",
+))
+LISTS = frozenset((
+    "Aliases", "Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps", "BlkioDeviceWriteIOps",
+    "BlkioWeightDevice", "CapAdd", "CapDrop", "Capabilities", "Cmd", "Config", "DNSNames", "DeviceCgroupRules",
+    "DeviceRequests", "Devices", "Dns", "DnsOptions", "DnsSearch", "Entrypoint", "Env", "ExecIDs", "ExtraHosts",
+    "GroupAdd", "Layers", "Links", "MaskedPaths", "Mounts", "OnBuild", "ReadonlyPaths", "RepoDigests", "RepoTags",
+    "SecurityOpt", "Shell", "Ulimits", "VolumesFrom", "Warnings",
+))
+# fmt: on
 
 
 class Missing:
@@ -203,7 +211,7 @@ def _sorted_maps(value: Any) -> Any:
 
 def quoted(text: str) -> str:
     """A Go string literal."""
-    short = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\", "\a": "\\a", "\b": "\\b", "\f": "\\f"}
+    short = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\", "\a": "\\a", "\b": "\\b"}
     pieces = []
     for character in text:
         if character in short:
