@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker as docker_py
 import pytest
@@ -94,3 +95,28 @@ def test_prune_takes_nameless_volumes_unless_told_all(docker: Cli, client: docke
     assert set(first) == ({nameless} if modern else {named, nameless})
     if modern:
         assert client.prune_volumes({"all": ["true"]})["VolumesDeleted"] == [named]
+
+
+def test_tmpfs_volume_has_its_size_and_forgets(docker: Cli, client: docker_py.APIClient) -> None:
+    options = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,mode=1777,noexec"}
+    assert client.create_volume("memory", driver="local", driver_opts=options)["Options"] == options
+    shown = docker("run", "--rm", "-v", "memory:/data", "busybox", "sh", "-c", "touch /data/file; mount").out
+    (line,) = [line for line in shown.splitlines() if " /data " in line]
+    assert line.startswith("tmpfs on /data type tmpfs")
+    assert "noexec" in line and "size=1024k" in line
+    assert docker("run", "--rm", "-v", "memory:/data", "busybox", "ls", "/data").out == ""
+
+
+def test_volume_of_a_directory_shows_its_files(docker: Cli, client: docker_py.APIClient, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("there\n")
+    client.create_volume("elsewhere", driver_opts={"type": "none", "device": str(tmp_path), "o": "bind"})
+    assert docker("run", "--rm", "-v", "elsewhere:/data", "busybox", "cat", "/data/file").line == "there"
+    client.remove_volume("elsewhere")
+    assert (tmp_path / "file").exists(), "what was mounted is not the volume's"
+
+
+def test_volume_that_cannot_be_mounted_says_why(docker: Cli, client: docker_py.APIClient) -> None:
+    client.create_volume("nowhere", driver_opts={"type": "none", "device": "/nonexistent", "o": "bind"})
+    refused = docker("run", "--rm", "-v", "nowhere:/data", "busybox", "true", check=False)
+    assert refused.rc != 0
+    assert "failed to mount local volume: mount /nonexistent:" in refused.err

@@ -3,6 +3,7 @@
 The files lie in data-root/volumes/NAME/_data, where docker's users look for them. Calls may come from any thread.
 """
 
+import logging
 import os
 import re
 import secrets
@@ -13,13 +14,15 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from tiffin.errors import Conflict, Internal, Invalid, NotFound, Unsupported
+from tiffin.errors import Conflict, Internal, Invalid, NotFound
 from tiffin.model.volume import ANONYMOUS, Volume, VolumeUsage
+from tiffin.volumes import mounting
 from tiffin.volumes.records import Records
+
+log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)
 _NAME_LENGTH = 255
-_OPTIONS = ("type", "o", "device", "size")
 
 Tell = Callable[[str, Volume], None]
 """Called with `create` or `destroy` and the volume, from the thread in which it happened."""
@@ -49,6 +52,12 @@ class Volumes:
             if not os.path.isdir(volume.mountpoint):
                 # the record came first; an empty volume is what was asked for
                 self._make(volume.name)
+            if volume.options and self._holders.get(volume.name):
+                # after a reboot the mount is gone, the containers are not
+                try:
+                    mounting.mount(volume.mountpoint, volume.options)
+                except OSError as error:
+                    log.error("volume %s: %s", volume.name, error.strerror)
 
     def create(
         self,
@@ -77,7 +86,7 @@ class Volumes:
                         f"create {name}: volume {name} exists with other options; remove it or choose another name"
                     )
                 return present
-            _check_options(name, options or {})
+            mounting.check(name, options or {})
             volume = Volume(
                 name=name,
                 mountpoint=str(self._root / name / "_data"),
@@ -124,6 +133,8 @@ class Volumes:
                 raise NotFound(f"get {name}: no such volume")
             if holders := self._holders.get(name):
                 raise Conflict(f"remove {name}: volume is in use - [{', '.join(sorted(holders))}]")
+            if volume.options:
+                mounting.unmount(volume.mountpoint)
             # out of the way in one step; a volume of the same name can be made while the files are deleted
             doomed = self._root / f".removed-{secrets.token_hex(8)}"
             try:
@@ -155,9 +166,14 @@ class Volumes:
         return removed, freed
 
     def reference(self, name: str, container_id: str) -> None:
-        """A container has this volume now. Raises NotFound."""
+        """A container has this volume now; one with options is mounted for its first. Raises NotFound, Internal."""
         with self._lock:
-            self.get(name)
+            volume = self.get(name)
+            if volume.options:
+                try:
+                    mounting.mount(volume.mountpoint, volume.options)
+                except OSError as error:
+                    raise Internal(f"error while mounting volume '{volume.mountpoint}': {error.strerror}") from error
             self._records.refer(name, container_id)
             self._holders.setdefault(name, set()).add(container_id)
 
@@ -172,6 +188,8 @@ class Volumes:
                 self._holders[name].discard(container_id)
                 if not self._holders[name]:
                     del self._holders[name]
+                    if self._volumes[name].options:
+                        mounting.unmount(self._volumes[name].mountpoint)
             return names
 
     def restore(self, containers: Collection[str]) -> None:
@@ -201,21 +219,6 @@ def _check_name(name: str) -> None:
         )
     if len(name) > _NAME_LENGTH:
         raise Invalid(f"create {name}: volume name is too long, names should be at most {_NAME_LENGTH} characters")
-
-
-def _check_options(name: str, options: Mapping[str, str]) -> None:
-    for key in options:
-        if key not in _OPTIONS:
-            raise Invalid(f'create {name}: invalid option: "{key}"')
-    if not options:
-        return
-    for key in ("device", "type"):
-        if key not in options and options.keys() != {"size"}:
-            raise Invalid(f'create {name}: missing required option: "{key}"')
-    raise Unsupported(
-        f"create {name}: the options type, o and device of the local driver are not supported yet; "
-        "mount with --mount type=tmpfs or type=bind instead"
-    )
 
 
 def _disk_usage(directory: str) -> int:
