@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Protocol
 
+from tiffin.errors import Conflict, NotFound
 from tiffin.images import Commit, Images
 from tiffin.images.instructions import changed
 from tiffin.model.container import Config, Container
@@ -64,9 +65,22 @@ async def commit(
     )
     async with AsyncExitStack() as undo:
         if pause and is_running(container.status) and not isinstance(container.status, Paused):
-            await containers.signals.pause(container.id)
-            undo.push_async_callback(containers.signals.unpause, container.id)
+            await _freeze(containers, container.id, undo)
         return await asyncio.to_thread(images.commit, container.image_id, request)
+
+
+async def _freeze(containers: Containers, container: str, undo: AsyncExitStack) -> None:
+    """Pause a container until `undo`. One that ends meanwhile needs none: nothing writes to it any more."""
+    try:
+        await containers.signals.pause(container)
+    except (Conflict, FileNotFoundError):
+        return
+
+    async def thaw() -> None:
+        with suppress(Conflict, FileNotFoundError, NotFound):
+            await containers.signals.unpause(container)
+
+    undo.push_async_callback(thaw)
 
 
 def image_config(config: Config, over: Config | None = None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tiffin.engine import images as engine
 from tiffin.engine.moments import moment
-from tiffin.errors import Invalid, NotFound, Unsupported
+from tiffin.errors import Invalid, NotFound, TiffinError, Unsupported
 from tiffin.http import image_shapes as shapes
 from tiffin.http import response
 from tiffin.http.containers_shapes import to_model
@@ -94,7 +94,16 @@ async def load(request: Request) -> Response:
     def work(report: Callable[[Progress | Message], None]) -> None:
         images.load(body, platform=platform, quiet=quiet, report=report)
 
-    return response.progress(_lines(reporting(work, body)))
+    return response.progress(_told(_lines(reporting(work, body))))
+
+
+async def _told(lines: AsyncIterator[wire.Line]) -> AsyncIterator[wire.Line]:
+    """An error of load is always a line of a 200: clients look for it there."""
+    try:
+        async for line in lines:
+            yield line
+    except TiffinError as error:
+        yield wire.Line(error_detail=wire.ErrorDetail(str(error)), error=str(error))
 
 
 async def _lines(messages: AsyncIterator[Progress | Message | None]) -> AsyncIterator[wire.Line]:

@@ -94,7 +94,14 @@ class ProgressDetail(Struct, kw_only=True, omit_defaults=True):
     total: int = 0
 
 
-class Line(Struct, rename={"progress_detail": "progressDetail"}, kw_only=True, omit_defaults=True):
+class ErrorDetail(Struct):
+    message: str
+
+
+_CAMEL = {"progress_detail": "progressDetail", "error_detail": "errorDetail"}
+
+
+class Line(Struct, rename=_CAMEL, kw_only=True, omit_defaults=True):
     """One line of load, import and pull: either a text for the user, or the state of one layer."""
 
     stream: str = ""
@@ -102,3 +109,5 @@ class Line(Struct, rename={"progress_detail": "progressDetail"}, kw_only=True, o
     progress_detail: ProgressDetail | UnsetType = UNSET
     progress: str = ""
     id: str = ""
+    error_detail: ErrorDetail | UnsetType = UNSET
+    error: str = ""
