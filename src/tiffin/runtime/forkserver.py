@@ -16,7 +16,7 @@ import sys
 import time
 
 from tiffin.linux import credentials, fds, namespaces
-from tiffin.runtime import channel, compress, controls, streams
+from tiffin.runtime import channel, compress, controls, streams, title
 from tiffin.runtime import plan as plans
 from tiffin.runtime.exitfile import write_exit
 from tiffin.runtime.journal import Journal
@@ -138,7 +138,7 @@ class Forkserver:
                 keep = {0, 1, 2, theirs.fileno(), *charge.held.values(), *extra}
                 close_others(keep)
                 _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
-                credentials.prctl(credentials.PR_SET_NAME, _name(b"tiffin-monitor"), 0, 0, 0)
+                title.show(b"tiffin-monitor", str(charge.plan["id"]).encode())
                 monitor = Monitor(charge.plan, theirs, charge.held)
                 begin(monitor)  # type: ignore[operator]
                 monitor.loop.run()
@@ -257,17 +257,6 @@ def _readable(upstream: socket.socket) -> bool:
         return False
 
 
-def _name(text: bytes) -> int:
-    import ctypes
-
-    buffer = ctypes.create_string_buffer(text[:15])
-    _KEPT.append(buffer)
-    return ctypes.addressof(buffer)
-
-
-_KEPT: list[object] = []
-
-
 def close_others(keep: set[int]) -> None:
     """Close every descriptor but these."""
     start = 0
@@ -294,7 +283,8 @@ def main(directory: str, ready: int) -> None:
     """Serve; a byte on the descriptor `ready` says that the socket is there."""
     credentials.prctl(credentials.PR_SET_DUMPABLE, 0, 0, 0, 0)
     credentials.prctl(credentials.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    credentials.prctl(credentials.PR_SET_NAME, _name(b"tiffin-fork"), 0, 0, 0)
+    title.locate()
+    title.show(b"tiffin-forkserver", os.fsencode(directory))
     for number in range(1, 32):
         if number not in (_signal.SIGKILL, _signal.SIGSTOP) and _signal.getsignal(number) == _signal.SIG_IGN:
             _signal.signal(number, _signal.SIG_DFL)

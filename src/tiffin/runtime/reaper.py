@@ -8,6 +8,7 @@ import _signal  # type: ignore[import-not-found]  # signal itself loads enum
 import _socket as socket
 import os
 
+from tiffin.runtime import title
 from tiffin.runtime.process import Tail
 
 _KEPT = (
@@ -34,6 +35,7 @@ def run(tail: Tail, channel: socket.socket) -> None:
     # execve happens in the child: only its copies of these may keep the monitor waiting or a pipe open.
     channel.close()
     os.closerange(3, 65536)
+    title.show(b"/sbin/docker-init", b"--", *tail.argv)
     while True:
         number = _signal.sigwaitinfo(waited).si_signo
         if number == _signal.SIGCHLD:
