@@ -316,3 +316,37 @@ def test_a_container_in_the_hosts_pid_namespace_takes_its_children_along(tmp_pat
         assert not own.exists()
 
     with_forkserver(tmp_path, body)
+
+
+def test_a_process_begins_inside_its_control_groups(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        from tiffin.runtime import plan
+
+        tree = Path("/sys/fs/cgroup/pids") if Path("/sys/fs/cgroup/pids").is_dir() else Path("/sys/fs/cgroup")
+        own = tree / f"tiffin-test-{os.getpid()}-groups"
+        groups = {
+            "cgroup": (plan.mkdir(os.fsencode(own)), plan.write(os.fsencode(own / "pids.max"), b"50")),
+            "procs": (os.fsencode(own / "cgroup.procs"),),
+            "rmdir": (os.fsencode(own),),
+            "unshare": plans.NAMESPACES & ~ns.CLONE_NEWCGROUP,
+        }
+        text, _ = await rig.output("cat", "/proc/self/cgroup", **groups)
+        assert own.name in text
+        assert not own.exists()
+        with pytest.raises(StartFailed):
+            await rig.start("nope", **groups)
+        assert not own.exists()
+        running = await rig.start("sleep", "1000", **groups)
+        client, attachment = rig.client()
+        process = await running.exec(plans.process("cat", "/proc/self/cgroup"), {}, [attachment], "one")
+        assert await process.wait() == 0
+        assert own.name.encode() in await client.rest()
+        running.signal(9)
+        await running.wait()
+        assert not own.exists()
+        broken = {**groups, "procs": (os.fsencode(own / "no.such.file"),)}
+        with pytest.raises(StartFailed, match="cgroup"):
+            await rig.start("true", **broken)
+        assert not own.exists()
+
+    with_forkserver(tmp_path, body)

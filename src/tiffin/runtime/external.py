@@ -58,7 +58,7 @@ class External:
         os.unlink(self._place(b"console.sock"))
         connection = socket.socket(fileno=fd)
         try:
-            _, attached = fds.receive(connection)
+            attached = fds.receive(connection)[1]
         finally:
             connection.close()
         size: tuple[int, int] | None = self.plan["stdio"]["size"]  # type: ignore[index]

@@ -67,7 +67,7 @@ class Monitor:
                     path = operation[1]
                     controls.execute(operation)
                 step, path = "start", b""
-                birth = Birth(self.loop, self.plan, *spawn.first(self.plan, theirs))
+                birth = self._fork_stage(theirs)
         except OSError as error:
             number, text = error.errno or 0, str(error.strerror)
             path = error.filename if isinstance(error.filename, bytes) else path
@@ -85,6 +85,16 @@ class Monitor:
         birth.on_ready = self._ready
         birth.on_started = self._started
         birth.on_failed = self._failed
+
+    def _fork_stage(self, theirs: spawn.Stdio) -> Birth:
+        procs: tuple[bytes, ...] = self.plan["procs"]  # type: ignore[assignment]
+        # A cgroup namespace shows the groups its maker is in: those must be entered first, by the stage itself.
+        rooted = self.plan["unshare"] & (namespaces.CLONE_NEWCGROUP | namespaces.CLONE_NEWUSER)  # type: ignore[operator]
+        if rooted or not procs:
+            return Birth(self.loop, self.plan, *spawn.first(self.plan, theirs))
+        birth = Birth(self.loop, self.plan, *spawn.first({**self.plan, "procs": ()}, theirs))
+        birth.join(procs)
+        return birth
 
     def adopt(self, pid: int, started_at: int, status: int | None) -> None:
         """Take over a running container whose monitor died. status: its wait status if it has ended meanwhile."""
@@ -142,6 +152,7 @@ class Monitor:
 
     def _failed(self, step: str, number: int, path: bytes, text: str) -> None:
         """Nothing half done is left."""
+        self.birth = None
         controls.kill(self.plan["procs"])  # type: ignore[arg-type]
         self.session.finish("failed")
         self.session.close()
@@ -158,7 +169,7 @@ class Monitor:
     # -- exit --------------------------------------------------------------------------------------------------------
 
     def _child_ended(self, pid: int, status: int) -> None:
-        if isinstance(self.birth, External) and self.birth.child_ended(pid, status):
+        if self.birth is not None and self.birth.child_ended(pid, status):
             return
         if self.birth is not None and pid == self.birth.pid:
             if self.birth.started_at:
