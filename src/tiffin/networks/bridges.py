@@ -43,9 +43,9 @@ def forward() -> None:
 
 
 def forward_v6() -> None:
-    """The same for IPv6. Links that have their routes from router advertisements would lose them, so they are told
+    """The same for IPv6.
 
-    to listen on (accept_ra 2).
+    A host that forwards ignores router advertisements; links that live from them are told to listen on (accept_ra 2).
     """
     for path in (_SYSCTL / "ipv6/conf").glob("*/accept_ra"):
         if path.parent.name not in ("all", "default") and path.read_text().strip() == "1":

@@ -139,9 +139,10 @@ class Ports:
         return [one for place in range(len(wanted)) for one in found[place]]
 
     def retake(self, published: Sequence[Published]) -> None:
-        """Hold again what a running container has, after a restart. A port that another process took meanwhile is
+        """Hold again what a running container has, after a restart of the daemon.
 
-        only noted as ours: the firewall sends its packets to the container before that process sees them.
+        A port that another process took meanwhile is only noted as ours: the firewall sends its packets to the container
+        before that process sees them.
         """
         for one in published:
             key = (one.protocol, one.host_ip, one.host_port)

@@ -133,13 +133,14 @@ class Networks:
             network = definition.define(request, others=present, spaces=self._defaults.spaces, avoid=avoid)
             if definition.MTU not in network.options and self._defaults.mtu != 1500:
                 network = replace(network, options={**network.options, definition.MTU: str(self._defaults.mtu)})
+            self._places.open(network)
             self._registry.add(network)
             try:
                 await self._kernel.do(lambda: self._build(network))
             except OSError as error:
                 self._registry.discard(network.id)
+                self._places.close(network.id)
                 raise Internal(f"cannot create network {network.name}: {words(error)}") from error
-            self._places.open(network)
         self._tell("create", network, "")
         return network
 
