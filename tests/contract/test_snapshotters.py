@@ -172,6 +172,19 @@ def test_changes_are_told_as_docker_does(snapshots: Snapshotter) -> None:
     ]  # fmt: skip
 
 
+def test_directories_made_for_what_is_ignored_are_no_changes(snapshots: Snapshotter) -> None:
+    with mounted(snapshots.prepare("one", image(snapshots))) as root:
+        (root / "new/dir").mkdir(parents=True)
+        (root / "new/dir/engine").write_text("")
+        (root / "etc/engine").write_text("")
+    assert changes(snapshots, "one", b"/new/dir/engine", b"/etc/engine") == []
+    assert b"".join(snapshots.diff("one", [b"/new/dir/engine", b"/etc/engine"])) == END
+    with mounted(snapshots.mounts("one")) as root:
+        (root / "new/mine").write_text("")
+    found = changes(snapshots, "one", b"/new/dir/engine", b"/etc/engine")
+    assert found == [("/new", "A"), ("/new/mine", "A")]
+
+
 def test_a_directory_made_anew_hides_what_was_in_it(snapshots: Snapshotter) -> None:
     with mounted(snapshots.prepare("one", image(snapshots))) as root:
         for path in (root / "etc").iterdir():

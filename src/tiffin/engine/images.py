@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Protocol
 
+from tiffin.engine.container_export import OWN
 from tiffin.errors import Conflict, NotFound
 from tiffin.images import Commit, Images
 from tiffin.images.instructions import changed
@@ -41,7 +42,7 @@ async def commit(
     changes: Sequence[str] = (),
     config: Config | None = None,
     pause: bool = True,
-    ignore: Collection[bytes] = (),
+    ignore: Collection[bytes] = OWN,
 ) -> Image:
     """An image of a container as it is now, its configuration included (`config` lies over it).
 

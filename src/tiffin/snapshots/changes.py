@@ -1,6 +1,7 @@
 """What a container changed: an overlay's upper directory read against the layers below, or two whole trees compared."""
 
 import os
+import re
 import stat
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,26 @@ from tiffin.snapshots.pack import CHANGED, END, Packer
 from tiffin.snapshots.snapshotter import Change, ChangeKind
 
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+
+
+class Ignored:
+    """Paths that the engine made in a container. A directory that was made or written to for them is not changed."""
+
+    def __init__(self, paths_made: Collection[bytes]) -> None:
+        self._made = frozenset(path.lstrip(b"/") for path in paths_made)
+        self._above = {path[: match.start()] for path in self._made for match in re.finditer(rb"/", path)}
+
+    def __contains__(self, path: bytes) -> bool:
+        return path in self._made
+
+    def same_time(self, path: bytes, status: os.stat_result, below: os.stat_result) -> bool:
+        return path in self._above or status.st_mtime_ns == below.st_mtime_ns
+
+    def settle(self, path: bytes, found: dict[bytes, ChangeKind]) -> None:
+        """After a directory was walked: one that is new and holds nothing else is the engine's too."""
+        made = path in self._above and found.get(path) is ChangeKind.ADDED
+        if made and not any(other.startswith(path + b"/") for other in found):
+            del found[path]
 
 
 def is_whiteout(status: os.stat_result) -> bool:
@@ -94,17 +115,15 @@ def same(one: os.stat_result, other: os.stat_result) -> bool:
 def of_overlay(upper: int, lower: Lower, ignore: Collection[bytes]) -> list[Change]:
     """upper: an fd. Its container may change it meanwhile, so it is walked by fds and never by name."""
     found: dict[bytes, ChangeKind] = {}
-    _walk_upper(upper, b"", lower, frozenset(ignore), found)
+    _walk_upper(upper, b"", lower, Ignored(ignore), found)
     return _with_parents(found)
 
 
-def _walk_upper(
-    directory: int, path: bytes, lower: Lower, ignore: frozenset[bytes], found: dict[bytes, ChangeKind]
-) -> None:
+def _walk_upper(directory: int, path: bytes, lower: Lower, ignore: Ignored, found: dict[bytes, ChangeKind]) -> None:
     present = {os.fsencode(name) for name in os.listdir(directory)}
     for name in present:
         here = os.path.join(path, name)
-        if b"/" + here in ignore:
+        if here in ignore:
             continue
         try:
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -116,11 +135,12 @@ def _walk_upper(
                 continue
             if below is None:
                 found[here] = ChangeKind.ADDED
-            elif not (is_directory and same(status, below) and status.st_mtime_ns == below.st_mtime_ns):
+            elif not (is_directory and same(status, below) and ignore.same_time(here, status, below)):
                 found[here] = ChangeKind.MODIFIED
             if is_directory:
                 with trees.opened(name, directory) as fd:
                     _walk_upper(fd, here, lower, ignore, found)
+                ignore.settle(here, found)
         except (FileNotFoundError, NotADirectoryError):
             continue  # it changed under us
     if path and is_opaque(f"/proc/self/fd/{directory}/."):
@@ -131,16 +151,16 @@ def _walk_upper(
 def of_trees(current: int, parent: int, ignore: Collection[bytes]) -> list[Change]:
     """Both trees as fds; the parent's does not change."""
     found: dict[bytes, ChangeKind] = {}
-    _compare(current, parent, b"", frozenset(ignore), found)
+    _compare(current, parent, b"", Ignored(ignore), found)
     return _with_parents(found)
 
 
-def _compare(current: int, parent: int, path: bytes, ignore: frozenset[bytes], found: dict[bytes, ChangeKind]) -> None:
+def _compare(current: int, parent: int, path: bytes, ignore: Ignored, found: dict[bytes, ChangeKind]) -> None:
     mine = {os.fsencode(name) for name in os.listdir(current)}
     theirs = {os.fsencode(name) for name in os.listdir(parent)}
     for name in mine | theirs:
         here = os.path.join(path, name)
-        if b"/" + here in ignore:
+        if here in ignore:
             continue
         if name not in mine:
             found[here] = ChangeKind.DELETED
@@ -151,6 +171,7 @@ def _compare(current: int, parent: int, path: bytes, ignore: frozenset[bytes], f
             if stat.S_ISDIR(status.st_mode):
                 with trees.opened(name, current) as fd:
                     _added(fd, here, ignore, found)
+                ignore.settle(here, found)
             continue
         before = os.stat(name, dir_fd=parent, follow_symlinks=False)
         attributes = [trees.xattrs(trees.at(fd, name)) for fd in (current, parent)]
@@ -165,15 +186,16 @@ def _compare(current: int, parent: int, path: bytes, ignore: frozenset[bytes], f
                 _compare(mine_fd, theirs_fd, here, ignore, found)
 
 
-def _added(directory: int, path: bytes, ignore: frozenset[bytes], found: dict[bytes, ChangeKind]) -> None:
+def _added(directory: int, path: bytes, ignore: Ignored, found: dict[bytes, ChangeKind]) -> None:
     for name in map(os.fsencode, os.listdir(directory)):
         here = os.path.join(path, name)
-        if b"/" + here in ignore:
+        if here in ignore:
             continue
         found[here] = ChangeKind.ADDED
         if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
             with trees.opened(name, directory) as fd:
                 _added(fd, here, ignore, found)
+            ignore.settle(here, found)
 
 
 def _with_parents(found: dict[bytes, ChangeKind]) -> list[Change]:
