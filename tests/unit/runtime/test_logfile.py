@@ -45,8 +45,6 @@ def test_an_entry_is_docker_s(tmp_path: Path) -> None:
     log.write(1, b"text\n")
     line = (tmp_path / "log").read_text()
     pattern = r'\{"log":"text\\n","stream":"stderr","attrs":\{"a":"b"\},"time":"[-\d]{10}T[:\d]{8}(\.\d+)?Z"\}\n'
-        r'\{"log":"text\\n","stream":"stderr","attrs":\{"a":"b"\},"time":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"\}\n'
-    )
     assert re.fullmatch(pattern, line)
 
 
