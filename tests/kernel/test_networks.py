@@ -1,126 +1,28 @@
-"""What a container's network is like, between namespaces that play host, containers and neighbour."""
+"""What a container gets on a network, and what becomes of it."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rig.netns import Loop, Namespace
+from kernel.network_host import HERE, NEIGHBOUR, Containers, Host, published
+from rig.netns import Namespace
 from rig.waiting import eventually
-from tiffin.content.ledger import Ledger
 from tiffin.errors import Conflict, Forbidden, Internal, Invalid, NotFound, TiffinError
-from tiffin.model.container import Config, Container, ContainerId, EndpointIPAM, EndpointRequest
-from tiffin.model.container_host import HostConfig, PortBinding
-from tiffin.model.network import Endpoints, Network, NetworkRequest, PoolRequest
+from tiffin.model.container import Container, EndpointIPAM, EndpointRequest
+from tiffin.model.container_host import PortBinding
+from tiffin.model.network import PoolRequest
 from tiffin.networks.definition import Defaults
 from tiffin.networks.ports import PortTaken
-from tiffin.networks.records import LedgerRecords
-from tiffin.networks.service import Networks
 
 pytestmark = pytest.mark.root
 
-Ports = Mapping[str, tuple[PortBinding, ...] | None]
-HERE, NEIGHBOUR = "198.51.100.1", "198.51.100.9"
 
-
-class Host:
-    """A host on which networks live, with a neighbour on its cable."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.namespace = Namespace()
-        self.neighbour = Namespace()
-        self.namespace.join(self.neighbour, f"{HERE}/24", f"{NEIGHBOUR}/24")
-        self.loop = Loop(self.namespace)
-        self.sandboxes: dict[str, Namespace] = {}
-        self.told: list[tuple[str, str, str]] = []
-        self.start()
-
-    def start(self, running: tuple[str, ...] = (), defaults: Defaults = Defaults()) -> None:
-        self.ledger = Ledger(self.root / "ledger.db")
-
-        def tell(action: str, network: Network, container_id: str) -> None:
-            self.told.append((action, network.name, container_id))
-
-        self.networks = self.loop.call(lambda: Networks(LedgerRecords(self.ledger), defaults, tell=tell))
-        self.loop.do(self.networks.start(running))
-
-    def stop(self) -> None:
-        self.loop.do(self.networks.close())
-        self.ledger.close()
-
-    def reserve(self, container: Container) -> Endpoints:
-        return self.loop.do(self.networks.reserve(container))
-
-    def run(self, container: Container) -> Endpoints:
-        endpoints = self.reserve(container)
-        sandbox = self.sandboxes[container.id] = Namespace()
-        self.loop.do(self.networks.attach(endpoints, sandbox))
-        return endpoints
-
-    def end(self, container: Container) -> None:
-        self.sandboxes.pop(container.id).close()
-        self.loop.do(self.networks.release(container.id))
-
-    def create(self, name: str, **options: Any) -> Network:
-        return self.loop.do(self.networks.create(NetworkRequest(name, **options)))
-
-    def inside(self, container: Container) -> Namespace:
-        return self.sandboxes[container.id]
-
-    def rules(self) -> str:
-        return self.namespace.run("nft", "list", "ruleset")
-
-    def links(self) -> str:
-        return self.namespace.run("ip", "-o", "link")
-
-    def close(self) -> None:
-        self.stop()
-        self.loop.close()
-        for one in (*self.sandboxes.values(), self.neighbour, self.namespace):
-            one.close()
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    made = Host(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def container() -> Callable[..., Container]:
-    numbers = iter(range(1, 100))
-
-    def make(*networks: str, ports: Ports | None = None, exposed: tuple[str, ...] = (), **options: Any) -> Container:
-        number = next(numbers)
-        requests = {name: EndpointRequest() for name in networks or ("bridge",)}
-        return Container(
-            id=ContainerId(f"{number:064x}"),
-            name=f"c{number}",
-            created=0,
-            image_id="",
-            config=Config(hostname=f"host{number}", exposed_ports={port: {} for port in exposed}),
-            host=HostConfig(port_bindings=ports),
-            path="/bin/true",
-            args=(),
-            driver="overlay",
-            networks=options.pop("requests", requests),
-            **options,
-        )
-
-    return make
-
-
-def published(host_port: str, host_ip: str = "", port: str = "80/tcp") -> Ports:
-    return {port: (PortBinding(host_ip, host_port),)}
-
-
-def test_default_bridge_gives_address_gateway_and_mac(host: Host, container: Callable[..., Container]) -> None:
+def test_default_bridge_gives_address_gateway_and_mac(host: Host, container: Containers) -> None:
     one = container()
     (endpoint,) = host.run(one).endpoints
     assert (endpoint.ipv4, endpoint.ipv4_prefix, endpoint.ipv4_gateway) == ("172.17.0.2", 16, "172.17.0.1")
@@ -131,134 +33,14 @@ def test_default_bridge_gives_address_gateway_and_mac(host: Host, container: Cal
     assert endpoint.mac_address == "02:42:ac:11:00:02"
 
 
-def test_interface_has_no_ipv6_address_where_ipv6_is_off(host: Host, container: Callable[..., Container]) -> None:
+def test_interface_has_no_ipv6_address_where_ipv6_is_off(host: Host, container: Containers) -> None:
     one = container()
     endpoints = host.run(one)
     assert "inet6" not in host.inside(one).run("ip", "addr", "show", "eth0")
     assert endpoints.sysctls == {"net.ipv6.conf.eth0.disable_ipv6": "1"}
 
 
-def test_containers_on_one_network_reach_each_other_unmasked(host: Host, container: Callable[..., Container]) -> None:
-    server, client = container(), container()
-    host.run(server)
-    host.run(client)
-    with host.inside(server).listen(80) as listening:
-        assert host.inside(client).reaches("172.17.0.2", 80, listening) == "172.17.0.3"
-
-
-def test_networks_are_isolated_from_each_other(host: Host, container: Callable[..., Container]) -> None:
-    host.create("other")
-    server, client = container(), container("other")
-    host.run(server)
-    host.run(client)
-    with host.inside(server).listen(80) as listening:
-        assert host.inside(client).reaches("172.17.0.2", 80, listening) is None
-
-
-def test_container_goes_out_under_the_hosts_address(host: Host, container: Callable[..., Container]) -> None:
-    one = container()
-    host.run(one)
-    with host.neighbour.listen(80) as listening:
-        assert host.inside(one).reaches(NEIGHBOUR, 80, listening) == HERE
-
-
-def test_internal_network_leads_nowhere(host: Host, container: Callable[..., Container]) -> None:
-    host.create("inner", internal=True)
-    server, client = container("inner"), container("inner")
-    host.run(server)
-    host.run(client)
-    assert "default" not in host.inside(client).run("ip", "route")
-    host.inside(client).run("ip", "route", "add", "default", "via", "172.18.0.1")
-    with host.neighbour.listen(80) as outside, host.inside(server).listen(80) as listening:
-        assert host.inside(client).reaches(NEIGHBOUR, 80, outside) is None
-        assert host.inside(client).reaches("172.18.0.2", 80, listening) == "172.18.0.3"
-
-
-def test_published_port_is_reached_from_everywhere(host: Host, container: Callable[..., Container]) -> None:
-    host.create("other")
-    server, beside, elsewhere = container(ports=published("8000")), container(), container("other")
-    for one in (server, beside, elsewhere):
-        host.run(one)
-    with host.inside(server).listen(80) as listening:
-        assert host.neighbour.reaches(HERE, 8000, listening) == NEIGHBOUR, "from outside, under its own address"
-        assert host.namespace.reaches("127.0.0.1", 8000, listening), "from the host's loopback"
-        assert host.namespace.reaches("::1", 8000, listening), "over IPv6 to a container without"
-        assert host.namespace.reaches(HERE, 8000, listening), "from the host by its own address"
-        assert host.inside(beside).reaches("172.17.0.1", 8000, listening), "from the same network"
-        assert host.inside(elsewhere).reaches(HERE, 8000, listening), "from another network"
-        assert host.inside(server).reaches("172.17.0.1", 8000, listening), "from itself"
-
-
-def test_published_udp_port_answers_under_the_hosts_address(host: Host, container: Callable[..., Container]) -> None:
-    server = container(ports=published("5353", port="53/udp"))
-    host.run(server)
-    with (
-        host.inside(server).listen(53, kind=socket.SOCK_DGRAM) as listening,
-        host.neighbour.open(HERE, socket.SOCK_DGRAM) as client,
-    ):
-        client.connect((HERE, 5353))
-        client.send(b"question")
-        question, seen = listening.recvfrom(100)
-        listening.sendto(b"answer", seen)
-        assert (question, client.recv(100)) == (b"question", b"answer")
-
-
-def test_udp_client_that_goes_on_sending_reaches_the_next_container(
-    host: Host, container: Callable[..., Container]
-) -> None:
-    with host.neighbour.open(HERE, socket.SOCK_DGRAM) as client:
-        client.connect((HERE, 5353))
-        for address in ("172.17.0.2", "172.17.0.3"):
-            server = container(ports=published("5353", port="53/udp"))
-            host.run(server)
-            with host.inside(server).listen(53, kind=socket.SOCK_DGRAM) as listening:
-                client.send(address.encode())
-                assert listening.recv(100) == address.encode()
-            host.end(server)
-            host.run(container())  # so that the next one gets another address
-
-
-def test_unpublished_port_is_not_reached_from_outside(host: Host, container: Callable[..., Container]) -> None:
-    server = container(ports=published("8000"))
-    host.run(server)
-    host.neighbour.run("ip", "route", "add", "172.17.0.0/16", "via", HERE)
-    with host.inside(server).listen(80) as listening, host.inside(server).listen(81) as other:
-        assert host.neighbour.reaches("172.17.0.2", 80, listening) is None, "not even a published one directly"
-        assert host.neighbour.reaches("172.17.0.2", 81, other) is None
-        assert host.neighbour.reaches(HERE, 81, other) is None
-
-
-def test_port_on_loopback_is_for_the_host_alone(host: Host, container: Callable[..., Container]) -> None:
-    server, beside = container(ports=published("8000", "127.0.0.1")), container()
-    host.run(server)
-    host.run(beside)
-    pretend_loopback_is_there(host.neighbour, _cable(host.neighbour), HERE, NEIGHBOUR)
-    # as other software may have it; without, the kernel drops such packets by itself
-    host.namespace.run("sysctl", "-qw", f"net.ipv4.conf.{_cable(host.namespace)}.route_localnet=1")
-    with host.inside(server).listen(80) as listening:
-        assert host.namespace.reaches("127.0.0.1", 8000, listening)
-        assert host.neighbour.reaches(HERE, 8000, listening) is None
-        assert host.neighbour.reaches("127.0.0.1", 8000, listening) is None, "a packet made to look local"
-        assert host.inside(beside).reaches("172.17.0.1", 8000, listening) is None
-
-
-def pretend_loopback_is_there(attacker: Namespace, link: str, gateway: str, own: str) -> None:
-    """Send what goes to 127.0.0.1 over the wire."""
-    attacker.run("ip", "addr", "del", "127.0.0.1/8", "dev", "lo")
-    attacker.run("sysctl", "-qw", f"net.ipv4.conf.{link}.route_localnet=1")
-    attacker.run("ip", "route", "add", "127.0.0.1", "via", gateway, "src", own)
-
-
-def test_container_does_not_reach_the_hosts_loopback(host: Host, container: Callable[..., Container]) -> None:
-    one = container()
-    host.run(one)
-    inside = host.inside(one)
-    pretend_loopback_is_there(inside, "eth0", "172.17.0.1", "172.17.0.2")
-    with host.namespace.listen(631, "127.0.0.1") as service:
-        assert inside.reaches("127.0.0.1", 631, service) is None
-
-
-def test_taken_port_is_refused_with_dockers_words(host: Host, container: Callable[..., Container]) -> None:
+def test_taken_port_is_refused_with_dockers_words(host: Host, container: Containers) -> None:
     host.run(container(ports=published("8000")))
     with pytest.raises(PortTaken, match=r"Bind for 0\.0\.0\.0:8000 failed: port is already allocated"):
         host.reserve(container(ports=published("8000")))
@@ -266,7 +48,7 @@ def test_taken_port_is_refused_with_dockers_words(host: Host, container: Callabl
         host.reserve(container(ports=published("8000", "127.0.0.1")))
 
 
-def test_port_of_a_host_process_is_refused_and_nothing_stays(host: Host, container: Callable[..., Container]) -> None:
+def test_port_of_a_host_process_is_refused_and_nothing_stays(host: Host, container: Containers) -> None:
     one = container(ports={"80/tcp": (PortBinding("", "8001"), PortBinding("", "8000"))})
     with host.namespace.listen(8000):
         expected = r"failed to bind host port for 0\.0\.0\.0:8000:172\.17\.0\.2:80/tcp: address already in use"
@@ -275,7 +57,7 @@ def test_port_of_a_host_process_is_refused_and_nothing_stays(host: Host, contain
     host.reserve(one)
 
 
-def test_host_process_cannot_take_a_published_port(host: Host, container: Callable[..., Container]) -> None:
+def test_host_process_cannot_take_a_published_port(host: Host, container: Containers) -> None:
     host.run(container(ports=published("8000")))
     with host.namespace.open("0.0.0.0") as late:
         late.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -283,7 +65,7 @@ def test_host_process_cannot_take_a_published_port(host: Host, container: Callab
             late.bind(("0.0.0.0", 8000))
 
 
-def test_ephemeral_ports_and_exposed_ones_are_listed(host: Host, container: Callable[..., Container]) -> None:
+def test_ephemeral_ports_and_exposed_ones_are_listed(host: Host, container: Containers) -> None:
     endpoints = host.reserve(container(ports={"80/tcp": None}, exposed=("9/udp",)))
     shown = endpoints.ports()
     assert shown["9/udp"] is None
@@ -293,9 +75,7 @@ def test_ephemeral_ports_and_exposed_ones_are_listed(host: Host, container: Call
     assert 32768 <= int(four.host_port) <= 60999
 
 
-def test_released_address_and_port_serve_the_next_container_at_once(
-    host: Host, container: Callable[..., Container]
-) -> None:
+def test_released_address_and_port_serve_the_next_container_at_once(host: Host, container: Containers) -> None:
     for _ in range(5):
         one = container(ports=published("8000"))
         (endpoint,) = host.run(one).endpoints
@@ -306,7 +86,7 @@ def test_released_address_and_port_serve_the_next_container_at_once(
         host.end(one)
 
 
-def test_links_and_rules_go_with_the_container(host: Host, container: Callable[..., Container]) -> None:
+def test_links_and_rules_go_with_the_container(host: Host, container: Containers) -> None:
     before = host.rules()
     one = container(ports=published("8000"))
     host.run(one)
@@ -314,26 +94,6 @@ def test_links_and_rules_go_with_the_container(host: Host, container: Callable[.
     host.end(one)
     assert host.rules() == before
     eventually(lambda: "veth" not in host.links(), what="the veth is gone")
-
-
-def test_dual_stack_network_publishes_over_both_families(host: Host, container: Callable[..., Container]) -> None:
-    host.neighbour.run("ip", "addr", "add", "2001:db8::9/64", "dev", _cable(host.neighbour), "nodad")
-    host.namespace.run("ip", "addr", "add", "2001:db8::1/64", "dev", _cable(host.namespace), "nodad")
-    pools = (PoolRequest("10.60.0.0/24"), PoolRequest("fd00:60::/64"))
-    host.create("dual", ipv6=True, pools=pools)
-    one, two = container("dual", ports=published("8000")), container("dual")
-    (endpoint,) = host.run(one).endpoints
-    host.run(two)
-    assert (endpoint.ipv4, endpoint.ipv6) == ("10.60.0.2", "fd00:60::2")
-    with host.inside(one).listen(80, "::") as listening:
-        assert host.inside(two).reaches("fd00:60::2", 80, listening) == "fd00:60::3"
-        assert host.neighbour.reaches("2001:db8::1", 8000, listening) == "2001:db8::9"
-        assert host.namespace.reaches("::1", 8000, listening)
-        assert host.inside(two).reaches("10.60.0.2", 80, listening) == "::ffff:10.60.0.3"
-
-
-def _cable(namespace: Namespace) -> str:
-    return namespace.run("ip", "-o", "link", "show", "type", "veth").split(": ")[1].split("@")[0]
 
 
 def test_subnet_in_use_on_the_host_is_avoided(tmp_path: Path) -> None:
@@ -349,7 +109,7 @@ def test_subnet_in_use_on_the_host_is_avoided(tmp_path: Path) -> None:
         host.close()
 
 
-def test_daemons_options_shape_the_default_bridge(host: Host, container: Callable[..., Container]) -> None:
+def test_daemons_options_shape_the_default_bridge(host: Host, container: Containers) -> None:
     host.stop()
     host.start(defaults=Defaults(bip="10.40.0.1/24", fixed_cidr="10.40.0.64/26", mtu=1400, icc=False))
     assert "inet 10.40.0.1/24" in host.namespace.run("ip", "addr", "show", "tiffin0")
@@ -363,7 +123,7 @@ def test_daemons_options_shape_the_default_bridge(host: Host, container: Callabl
         assert host.namespace.reaches("10.40.0.64", 80, listening)
 
 
-def test_bridge_of_the_users_own_is_taken_as_it_is(host: Host, container: Callable[..., Container]) -> None:
+def test_bridge_of_the_users_own_is_taken_as_it_is(host: Host, container: Containers) -> None:
     host.stop()
     host.namespace.run("ip", "link", "add", "mine", "type", "bridge")
     host.namespace.run("ip", "addr", "add", "10.41.0.7/24", "dev", "mine")
@@ -374,7 +134,7 @@ def test_bridge_of_the_users_own_is_taken_as_it_is(host: Host, container: Callab
     assert "10.42.0.7/24" in host.namespace.run("ip", "addr", "show", "mine")
 
 
-def test_without_a_default_bridge_containers_have_no_network(host: Host, container: Callable[..., Container]) -> None:
+def test_without_a_default_bridge_containers_have_no_network(host: Host, container: Containers) -> None:
     host.stop()
     host.start(defaults=Defaults(bridge="none"))
     assert [network.name for network in host.networks.all()] == ["host", "none"]
@@ -382,7 +142,7 @@ def test_without_a_default_bridge_containers_have_no_network(host: Host, contain
     assert (endpoint.network, endpoint.interface) == ("none", "")
 
 
-def test_daemon_starts_where_bridges_are_impossible(host: Host, container: Callable[..., Container]) -> None:
+def test_daemon_starts_where_bridges_are_impossible(host: Host, container: Containers) -> None:
     host.stop()
     host.namespace.run("ip", "link", "del", "tiffin0")
     other = Namespace()
@@ -419,7 +179,7 @@ def test_network_requests_are_refused_in_dockers_words(host: Host) -> None:
     assert [network.name for network in host.networks.all()] == ["bridge", "host", "none", "one"]
 
 
-def test_network_with_containers_is_not_removed(host: Host, container: Callable[..., Container]) -> None:
+def test_network_with_containers_is_not_removed(host: Host, container: Containers) -> None:
     network = host.create("one")
     holder = container("one")
     host.run(holder)
@@ -435,7 +195,7 @@ def test_network_with_containers_is_not_removed(host: Host, container: Callable[
         host.networks.get("one")
 
 
-def test_fixed_address_and_mac_are_honoured_and_kept_apart(host: Host, container: Callable[..., Container]) -> None:
+def test_fixed_address_and_mac_are_honoured_and_kept_apart(host: Host, container: Containers) -> None:
     host.create("one", pools=(PoolRequest("10.50.0.0/24"),))
     request = EndpointRequest(EndpointIPAM(ipv4_address="10.50.0.77"), mac_address="02:42:00:11:22:33")
     first = container(requests={"one": request})
@@ -448,7 +208,7 @@ def test_fixed_address_and_mac_are_honoured_and_kept_apart(host: Host, container
         host.reserve(container(requests={"bridge": EndpointRequest(EndpointIPAM("172.17.0.9"))}))
 
 
-def test_running_container_is_connected_and_disconnected(host: Host, container: Callable[..., Container]) -> None:
+def test_running_container_is_connected_and_disconnected(host: Host, container: Containers) -> None:
     host.create("more")
     one, two = container(), container("more")
     host.run(one)
@@ -464,9 +224,7 @@ def test_running_container_is_connected_and_disconnected(host: Host, container: 
         assert host.inside(one).reaches("172.18.0.2", 80, listening) is None
 
 
-def test_container_on_two_networks_leaves_by_the_higher_priority(
-    host: Host, container: Callable[..., Container]
-) -> None:
+def test_container_on_two_networks_leaves_by_the_higher_priority(host: Host, container: Containers) -> None:
     host.create("a")
     host.create("b")
     one = container(requests={"a": EndpointRequest(), "b": EndpointRequest(gw_priority=10)})
@@ -474,7 +232,7 @@ def test_container_on_two_networks_leaves_by_the_higher_priority(
     assert "default via 172.19.0.1 dev eth1" in host.inside(one).run("ip", "route")
 
 
-def test_restart_keeps_running_containers_and_forgets_the_rest(host: Host, container: Callable[..., Container]) -> None:
+def test_restart_keeps_running_containers_and_forgets_the_rest(host: Host, container: Containers) -> None:
     network = host.create("kept")
     stays, leaves = container(ports=published("8000")), container("kept", ports=published("9000"))
     host.run(stays)
@@ -495,7 +253,7 @@ def test_restart_keeps_running_containers_and_forgets_the_rest(host: Host, conta
         host.reserve(container(ports=published("8000")))
 
 
-def test_flushed_rules_come_back_with_the_next_container(host: Host, container: Callable[..., Container]) -> None:
+def test_flushed_rules_come_back_with_the_next_container(host: Host, container: Containers) -> None:
     first, second = container(ports=published("8000")), container(ports=published("8001"))
     host.run(first)
     host.namespace.run("nft", "flush", "ruleset")
@@ -504,7 +262,7 @@ def test_flushed_rules_come_back_with_the_next_container(host: Host, container: 
         assert host.neighbour.reaches(HERE, 8000, listening)
 
 
-def test_rest_of_a_broken_start_is_replaced(host: Host, container: Callable[..., Container]) -> None:
+def test_rest_of_a_broken_start_is_replaced(host: Host, container: Containers) -> None:
     one = container()
     endpoints = host.reserve(one)
     name = endpoints.endpoints[0].host_interface
@@ -514,7 +272,7 @@ def test_rest_of_a_broken_start_is_replaced(host: Host, container: Callable[...,
     assert "eth0" in sandbox.run("ip", "link")
 
 
-def test_failed_attach_says_why_and_release_clears_up(host: Host, container: Callable[..., Container]) -> None:
+def test_failed_attach_says_why_and_release_clears_up(host: Host, container: Containers) -> None:
     one = container(ports=published("8000"))
     endpoints = host.reserve(one)
     sandbox = Namespace()
@@ -526,14 +284,14 @@ def test_failed_attach_says_why_and_release_clears_up(host: Host, container: Cal
     host.run(container(ports=published("8000")))
 
 
-def test_host_and_none_have_endpoints_without_interfaces(host: Host, container: Callable[..., Container]) -> None:
+def test_host_and_none_have_endpoints_without_interfaces(host: Host, container: Containers) -> None:
     for name in ("host", "none"):
         endpoints = host.run(container(name, ports=published("8000")))
         assert [one.interface for one in endpoints.endpoints] == [""]
         assert endpoints.published == ()
 
 
-def test_everything_that_happens_is_told(host: Host, container: Callable[..., Container]) -> None:
+def test_everything_that_happens_is_told(host: Host, container: Containers) -> None:
     host.create("net")
     one = container("net")
     host.run(one)
@@ -541,3 +299,35 @@ def test_everything_that_happens_is_told(host: Host, container: Callable[..., Co
     host.loop.do(host.networks.remove("net"))
     expected = [("create", ""), ("connect", one.id), ("disconnect", one.id), ("destroy", "")]
     assert host.told == [(action, "net", who) for action, who in expected]
+
+
+def test_many_containers_at_once_share_nothing_and_leave_nothing(host: Host, container: Containers) -> None:
+    before = host.rules()
+    for name in ("a", "b"):
+        host.create(name)
+    records = [container(("a", "b")[number % 2], ports={"80/tcp": None}) for number in range(40)]
+
+    async def live(one: Container) -> tuple[str, int]:
+        endpoints = await host.networks.reserve(one)
+        sandbox = await asyncio.to_thread(Namespace)
+        await host.networks.attach(endpoints, sandbox)
+        found = endpoints.endpoints[0].ipv4, endpoints.published[0].host_port
+        barrier.append(found)
+        while len(barrier) < len(records):  # all of them at one time
+            await asyncio.sleep(0.01)
+        sandbox.close()
+        await host.networks.release(one.id)
+        return found
+
+    async def all_of_them() -> list[tuple[str, int]]:
+        return await asyncio.gather(*(live(one) for one in records))
+
+    barrier: list[tuple[str, int]] = []
+    found = host.loop.do(all_of_them())
+    assert len({address for address, _ in found}) == len({port for _, port in found}) == len(records)
+    for name in ("a", "b"):
+        host.loop.do(host.networks.remove(name))
+    assert host.rules() == before
+    assert host.networks.containers(host.networks.get("bridge").id) == {}
+    eventually(lambda: "veth" not in host.links(), what="the veths are gone")
+    assert host.run(container()).endpoints[0].ipv4 == "172.17.0.2"

@@ -141,8 +141,8 @@ class Ports:
     def retake(self, published: Sequence[Published]) -> None:
         """Hold again what a running container has, after a restart of the daemon.
 
-        A port that another process took meanwhile is only noted as ours: the firewall sends its packets to the container
-        before that process sees them.
+        A port that another process took meanwhile is only noted as ours: the firewall sends its packets to the
+        container before that process sees them.
         """
         for one in published:
             key = (one.protocol, one.host_ip, one.host_port)
