@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import logging
@@ -22,6 +23,7 @@ from tiffin.engine import system
 from tiffin.engine.container_context import Context
 from tiffin.engine.containers import Containers
 from tiffin.engine.events import Events
+from tiffin.engine.images import reconcile
 from tiffin.http.router import Router
 from tiffin.http.services import Census, Services
 from tiffin.images.service import Images
@@ -127,6 +129,7 @@ async def _assemble(engine: Engine, roots: Roots) -> None:
     users = adapters.ImageUsers(records)
     images.users = users
     images.kept_chains.append(users.chains)
+    await asyncio.to_thread(reconcile, images, {one.id for one in records})
     services.volumes = Volumes(
         roots.data / "volumes", volume_records.LedgerRecords(ledger), tell=adapters.of_volumes(services.events)
     )

@@ -79,7 +79,7 @@ class Creation:
             context.records.add(container)
             undo.pop_all()
         context.publish(container, "create")
-        return Created(container_id, tuple(_warnings(host)))
+        return Created(container_id, (*image.warnings, *_warnings(host)))
 
     def _settle(self, host: HostConfig) -> HostConfig:
         settings = self._context.settings

@@ -1,6 +1,7 @@
-"""`commit`: where images and containers meet."""
+"""Where images and containers meet: `commit`, and what a crash has left of either."""
 
 import asyncio
+import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Protocol
@@ -13,6 +14,9 @@ from tiffin.model.container import Config, Container
 from tiffin.model.container_status import Paused, is_running
 from tiffin.model.image import Image
 from tiffin.model.reference import parse_reference
+
+
+_OWNER = re.compile(r"[0-9a-f]{64}", re.ASCII)  # a container's snapshots begin with its ID
 
 
 class Signals(Protocol):
@@ -28,6 +32,17 @@ class Containers(Protocol):
     @property
     def signals(self) -> Signals: ...
     def get(self, reference: str) -> Container: ...
+
+
+def reconcile(images: Images, containers: Collection[str]) -> int:
+    """At start, blocking: remove the snapshots of containers that have no record (a crash came between), then the
+    layers and blobs that nothing refers to. The bytes freed, without the snapshots'.
+    """
+    for key in images.snapshots.snapshots():
+        owner = _OWNER.match(key)
+        if owner and owner[0] not in containers:
+            images.snapshots.remove(key)
+    return images.collect()
 
 
 async def commit(

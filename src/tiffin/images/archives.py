@@ -29,7 +29,7 @@ from tiffin.model.platform import Platform, choose, host_platform, normalized
 from tiffin.model.reference import Reference, parse_reference
 from tiffin.snapshots.tar import Kind, Limits, TarReader
 
-_MEMBERS = Limits(entries=100_000)
+_MEMBERS = Limits(entries=20_000)  # each becomes a durable blob
 _MAX_NESTING = 4
 _NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 

@@ -34,8 +34,9 @@ def image(snapshots: Snapshotter, hidden: Collection[Path]) -> Image:
     created = datetime.fromtimestamp(int(os.stat(release).st_mtime), UTC).isoformat().replace("+00:00", "Z")
     # the same on every start of one machine: containers refer to the image by it
     diff = digest_of(f"root file system of {platform.node()} {os.stat('/').st_ino}".encode())
-    if not os.path.exists("/bin/sh"):
-        raise Unsupported("this machine's root file system has no /bin/sh: there is no host image")
+    if not os.path.exists("/bin/sh") or os.stat("/usr").st_dev != os.stat("/").st_dev:
+        # a lower layer is one file system: what is mounted on it does not show
+        raise Unsupported("this machine's root file system does not hold /usr and /bin/sh: there is no host image")
     snapshots.adopt(diff, Path("/"), hidden)
     shell = next(path for path in _SHELLS if os.path.exists(path))
     run = {"Env": [_PATH], "Cmd": [shell], "Labels": {"org.opencontainers.image.title": "host"}}
