@@ -15,7 +15,6 @@ from tiffin.model.container_status import Paused, is_running
 from tiffin.model.image import Image
 from tiffin.model.reference import parse_reference
 
-
 _OWNER = re.compile(r"[0-9a-f]{64}", re.ASCII)  # a container's snapshots begin with its ID
 
 
