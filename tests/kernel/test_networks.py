@@ -312,9 +312,10 @@ def test_many_containers_at_once_share_nothing_and_leave_nothing(host: Host, con
         sandbox = await asyncio.to_thread(Namespace)
         await host.networks.attach(endpoints, sandbox)
         found = endpoints.endpoints[0].ipv4, endpoints.published[0].host_port
-        barrier.append(found)
-        while len(barrier) < len(records):  # all of them at one time
-            await asyncio.sleep(0.01)
+        attached.append(found)
+        if len(attached) == len(records):
+            everybody.set()
+        await everybody.wait()
         sandbox.close()
         await host.networks.release(one.id)
         return found
@@ -322,7 +323,8 @@ def test_many_containers_at_once_share_nothing_and_leave_nothing(host: Host, con
     async def all_of_them() -> list[tuple[str, int]]:
         return await asyncio.gather(*(live(one) for one in records))
 
-    barrier: list[tuple[str, int]] = []
+    attached: list[tuple[str, int]] = []
+    everybody = asyncio.Event()
     found = host.loop.do(all_of_them())
     assert len({address for address, _ in found}) == len({port for _, port in found}) == len(records)
     for name in ("a", "b"):
