@@ -62,7 +62,7 @@ def _copy(source: bytes, target: bytes, ignore: tuple[int, ...]) -> None:
 def _device_filter(path: bytes, program: bytes) -> None:
     from tiffin.linux import bpf_program
 
-    bpf_program.replace_device_program(path, program)
+    bpf_program.attach_device_filter(path, program)
 
 
 _OPERATIONS: dict[str, Callable[..., None]] = {

@@ -8,8 +8,9 @@ import errno
 import os
 import stat
 
-from tiffin.linux import mounts, namespaces, paths
+from tiffin.linux import mounts, paths
 from tiffin.linux.trees import copy_tree
+from tiffin.runtime import idmaps
 
 Maps = tuple[bytes, bytes]
 # What may be mounted inside procfs: files that lxcfs and its like provide.
@@ -73,7 +74,7 @@ class Root:
     def _idmap(self, tree: int, maps: Maps, recursive: bool) -> None:
         if maps == (b"", b""):
             maps = self.user or maps
-        holder = user_namespace(*maps)
+        holder = idmaps.user_namespace(*maps)
         try:
             mounts.set_attributes(tree, mounts.MOUNT_ATTR_IDMAP, user_namespace=holder, recursive=recursive)
         finally:
@@ -359,33 +360,6 @@ def layered(options: tuple[bytes, ...]) -> tuple[bytes, ...]:
         else:
             out.append(option)
     return tuple(out)
-
-
-def user_namespace(uid_map: bytes, gid_map: bytes) -> int:
-    """The fd of a new user namespace with these maps, which nobody lives in."""
-    ready, go = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(go[1])
-            namespaces.unshare(namespaces.CLONE_NEWUSER)
-            os.write(ready[1], b"1")
-            os.read(go[0], 1)
-        finally:
-            os._exit(0)
-    os.close(ready[1])
-    try:
-        if os.read(ready[0], 1) != b"1":
-            raise OSError(errno.EPERM, "no user namespace for an idmapped mount")
-        for name, content in ((b"uid_map", uid_map), (b"gid_map", gid_map)):
-            fd = os.open(b"/proc/%d/%s" % (pid, name), os.O_WRONLY | os.O_CLOEXEC)
-            os.write(fd, content)
-            os.close(fd)
-        return namespaces.open_namespace(pid, namespaces.CLONE_NEWUSER)
-    finally:
-        for fd in (ready[0], *go):
-            os.close(fd)
-        os.waitpid(pid, 0)
 
 
 def _plain_directory(parent: int, name: bytes) -> tuple[int, bool]:
