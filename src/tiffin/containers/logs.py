@@ -12,7 +12,6 @@ _COMMON = frozenset(("mode", "max-buffer-size", "labels", "labels-regex", "env",
 _OPTIONS = {
     "json-file": _COMMON | {"max-size", "max-file", "compress"},
     "local": _COMMON | {"max-size", "max-file", "compress"},
-    "journald": _COMMON,
     "none": frozenset[str](),
 }
 

@@ -43,7 +43,8 @@ def new_id() -> str:
 def invent(taken: Callable[[str], bool]) -> str:
     """An adjective and a scientist; a digit is added once the plain ones seem used up."""
     for attempt in range(100):
-        name = f"{random.choice(_ADJECTIVES.split())}_{random.choice(_SURNAMES.split())}{attempt if attempt > 5 else ''}"
+        words = random.choice(_ADJECTIVES.split()), random.choice(_SURNAMES.split())
+        name = "_".join(words) + (str(attempt) if attempt > 5 else "")
         if not taken(name):
             return name
     return secrets.token_hex(8)

@@ -13,7 +13,7 @@ from tiffin.model.container_host import HostConfig, PortBinding
 LEAST_MEMORY = 6 << 20
 _MILLISECOND = 1_000_000
 _PORT = re.compile(r"\d{1,5}(-\d{1,5})?(/(tcp|udp|sctp))?")
-_LOG_DRIVERS = frozenset(("json-file", "local", "none", "journald"))
+_LOG_DRIVERS = frozenset(("json-file", "local", "none"))
 
 
 def check(config: Config, host: HostConfig, networks: dict[str, EndpointRequest]) -> None:

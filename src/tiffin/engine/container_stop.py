@@ -147,7 +147,10 @@ class Signals:
                 case Restarting():
                     raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
                 case Running(pid=pid, started_at=started, finished_at=finished):
-                    cgroups_live.freeze(self._context.cgroup(container))
+                    try:
+                        await asyncio.to_thread(cgroups_live.freeze, context.cgroup(container))
+                    except FileNotFoundError as error:
+                        raise Conflict(f"Container {container.id} is not running") from error
                     context.records.change(container.id, status=Paused(pid, started, finished))
                 case _:
                     raise Conflict(f"Container {container.id} is not running")
