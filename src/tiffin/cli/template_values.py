@@ -18,8 +18,8 @@ else:
 
 # fmt: off
 MAPS = frozenset((
-    "Annotations", "Args", "Containers", "Data", "DeviceInfo", "DriverOpts", "Endpoints", "Env", "ExposedPorts", "Labels",
-    "LogOpts", "Networks", "Options", "PortBindings", "Ports", "Runtimes", "Status", "StorageOpt", "Sysctls",
+    "Annotations", "Args", "Containers", "Data", "DeviceInfo", "DriverOpts", "Endpoints", "Env", "ExposedPorts",
+    "Labels", "LogOpts", "Networks", "Options", "PortBindings", "Ports", "Runtimes", "Status", "StorageOpt", "Sysctls",
     "TLSMaterial", "Tmpfs", "Volumes",
 ))
 LISTS = frozenset((
@@ -185,7 +185,7 @@ def plain(value: Any) -> Any:
 
 
 def go_json(value: Any, indent: str | None = None) -> str:
-    """JSON as Go's encoder writes it, maps sorted. Rows have `<`, `>`, `&` escaped, documents have not, as in docker."""
+    """JSON as Go's encoder writes it, maps sorted. Rows have `<`, `>`, `&` escaped, documents have not."""
     text = json.dumps(
         _sorted_maps(value),
         ensure_ascii=False,

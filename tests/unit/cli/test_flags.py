@@ -65,12 +65,14 @@ def test_values_are_understood(words: list[str], name: str, value: object) -> No
         (["-ie"], "flag needs an argument: 'e' in -e"),
         (["--=x"], "bad flag syntax: --=x"),
         (["-m", "x"], "invalid argument \"x\" for \"-m, --memory\" flag: invalid size: 'x'"),
-        (["--rm=maybe"], 'invalid argument "maybe" for "--rm" flag: strconv.ParseBool: parsing "maybe": invalid syntax'),
+        (["--rm=x"], 'invalid argument "x" for "--rm" flag: strconv.ParseBool: parsing "x": invalid syntax'),
         (["--cpus", "x"], 'invalid argument "x" for "--cpus" flag: failed to parse x as a rational number'),
         (["--cpus", "0.0000000001"], 'invalid argument "0.0000000001" for "--cpus" flag: value is too precise'),
         (["--health-interval", "x"], 'invalid argument "x" for "--health-interval" flag: time: invalid duration "x"'),
-        (["--stop-timeout", "x"], 'invalid argument "x" for "--stop-timeout" flag: strconv.ParseInt: parsing "x": invalid syntax'),
-        (["--blkio-weight", "99999"], 'invalid argument "99999" for "--blkio-weight" flag: strconv.ParseUint: parsing "99999": value out of range'),
+        (["--oom-score-adj", "x"], 'invalid argument "x" for "--oom-score-adj" flag: strconv.ParseInt: parsing "x": '
+         "invalid syntax"),
+        (["--blkio-weight", "99999"], 'invalid argument "99999" for "--blkio-weight" flag: strconv.ParseUint: '
+         'parsing "99999": value out of range'),
         (["-a", "x"], 'invalid argument "x" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR'),
         (["-e", "=x"], 'invalid argument "=x" for "-e, --env" flag: invalid environment variable: =x'),
         (["--ulimit", "x=1"], 'invalid argument "x=1" for "--ulimit" flag: invalid ulimit type: x'),

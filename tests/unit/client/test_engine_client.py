@@ -97,7 +97,8 @@ def test_chunked_answers_are_put_together(serve: Serve) -> None:
 
 def test_documents_come_one_at_a_time_however_they_are_cut(serve: Serve) -> None:
     engine = serve(
-        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{"a":1}\n\r\n3\r\n{"a\r\nb\r\n":2}{"a":3}\r\n0\r\n\r\n'
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b'8\r\n{"a":1}\n\r\n3\r\n{"a\r\nb\r\n":2}{"a":3}\r\n0\r\n\r\n'
     )
     assert [document["a"] for document in engine.documents("GET", "/events")] == [1, 2, 3]
 
