@@ -140,3 +140,22 @@ def test_tcp_serves_whoever_has_a_certificate_and_nobody_else(start_engine: Star
     assert plain.rc == 1
     assert ssl.HAS_TLSv1_2
     assert os.path.exists(engine.socket)
+
+
+def test_without_live_restore_containers_end_with_the_daemon_and_policies_hold(start_engine: Start) -> None:
+    engine = start_engine("--live-restore=false", "--shutdown-timeout=5")
+    cli = engine.cli()
+    cli("run", "-d", "--init", "--name", "plain", "busybox", "sleep", "1000")
+    cli("run", "-d", "--init", "--name", "always", "--restart", "always", "busybox", "sleep", "1000")
+    engine.restart()
+    eventually(lambda: cli("inspect", "-f", "{{.State.Running}}", "always").out.strip() == "true")
+    assert cli("inspect", "-f", "{{.State.Running}}", "plain").out.strip() == "false"
+    cli("rm", "-f", "plain", "always")
+
+
+def test_the_daemons_defaults_reach_its_containers(start_engine: Start) -> None:
+    engine = start_engine("--default-shm-size=32m", "--default-ulimit", "nofile=100:200", "--no-new-privileges")
+    script = "ulimit -n; ulimit -Hn; grep NoNewPrivs /proc/self/status; df -k /dev/shm | tail -1"
+    out = engine.cli()("run", "--rm", "busybox", "sh", "-c", script).out.split()
+    assert out[:4] == ["100", "200", "NoNewPrivs:", "1"]
+    assert "32768" in out

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tiffin.containers.records import Records
 from tiffin.daemon.config import Config
+from tiffin.daemon.host_defaults import host_defaults
 from tiffin.daemon.roots import Roots
 from tiffin.engine.container_context import Settings
 from tiffin.engine.events import Events
@@ -105,4 +106,5 @@ def container_settings(config: Config, roots: Roots) -> Settings:
         default_log=LogConfig(config.log_driver, given),
         cgroup_parent=config.cgroup_parent or "/tiffin",
         init=config.init,
+        host_defaults=host_defaults(config),
     )

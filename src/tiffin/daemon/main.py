@@ -53,6 +53,8 @@ def _log_to_stderr(config: Config) -> None:
 
 
 def _run(config: Config) -> int:
+    for name in options.without_effect(config):
+        log.warning("--%s has no effect in this version", name)
     os.umask(0o022)
     os.chdir("/")
     # stacks of all threads on stderr, for a daemon that seems to hang

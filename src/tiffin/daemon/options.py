@@ -16,6 +16,38 @@ from tiffin.errors import Invalid
 _LEVELS = ("trace", "debug", "info", "warn", "warning", "error", "fatal")
 _IGNORED_KEYS = frozenset(("builder", "containerd", "containerd-namespace", "raw-logs", "$schema"))
 
+# accepted silently they would promise something about networks or security that does not hold
+_UNSUPPORTED = frozenset(
+    (
+        "selinux_enabled",
+        "userns_remap",
+        "metrics_addr",
+        "storage_opts",
+        "bip6",
+        "fixed_cidr_v6",
+        "default_gateway",
+        "default_gateway_v6",
+        "default_network_opts",
+        "ip_forward",
+        "iptables",
+        "ip6tables",
+        "ipv6",
+        "host_gateway_ips",
+    )
+)
+
+IDLE = frozenset(
+    (
+        "max_concurrent_downloads",
+        "max_concurrent_uploads",
+        "max_download_attempts",
+        "init_path",
+        "userland_proxy",
+        "features",
+    )
+)
+"""Accepted, as they tune what works otherwise; the daemon says that they have no effect."""
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -49,9 +81,9 @@ def check(config: Config) -> None:
     """Raise Invalid when values can't work."""
     if config.log_level not in _LEVELS:
         raise Invalid(f"invalid log level {config.log_level!r}; choose one of {', '.join(_LEVELS)}")
-    for name in ("selinux_enabled", "userns_remap", "metrics_addr"):
-        if getattr(config, name):
-            raise Invalid(f"--{name.replace('_', '-')} is not supported; leave it out")
+    for item in fields(Config):
+        if item.name in _UNSUPPORTED and getattr(config, item.name) != _default(item):
+            raise Invalid(f"--{_flag(item)} is not supported by this version; leave it out")
     for host in config.hosts:
         if host.partition("://")[0] not in ("unix", "tcp", "fd") or "://" not in host:
             raise Invalid(f"invalid host {host!r}; give unix://PATH, tcp://ADDRESS:PORT or fd://")
@@ -67,6 +99,13 @@ def check(config: Config) -> None:
     for option in config.exec_opts:
         if option not in ("native.cgroupdriver=cgroupfs",):
             raise Invalid(f"invalid exec-opt {option!r}; the cgroup driver is always cgroupfs")
+
+
+def without_effect(config: Config) -> list[str]:
+    """The options given that change nothing."""
+    return [
+        _flag(item) for item in fields(Config) if item.name in IDLE and getattr(config, item.name) != _default(item)
+    ]
 
 
 def _flag(item: Field[Any]) -> str:

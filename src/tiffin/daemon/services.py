@@ -24,10 +24,12 @@ from tiffin.engine.container_context import Context
 from tiffin.engine.containers import Containers
 from tiffin.engine.events import Events
 from tiffin.engine.images import reconcile
+from tiffin.errors import TiffinError
 from tiffin.http.router import Router
 from tiffin.http.services import Census, Services
 from tiffin.images.service import Images
 from tiffin.linux import cgroups
+from tiffin.model.container_status import is_running
 from tiffin.networks import records as network_records
 from tiffin.networks.service import Networks
 from tiffin.runtime.launcher import Forkserver
@@ -156,8 +158,25 @@ async def _assemble(engine: Engine, roots: Roots) -> None:
     services.containers = containers
     services.census = lambda: _count(services)
     await networks.start(containers.running())
-    engine.ending.append(containers.close)
+    engine.ending += [containers.close, lambda: _stop_containers(engine)]
     await containers.restore()
+
+
+async def _stop_containers(engine: Engine) -> None:
+    """Without live restore containers end with the daemon. Restart policies see that nobody stopped them by hand."""
+    if engine.config.live_restore:
+        return
+    containers: Containers = engine.services.containers
+    records = containers.context.records
+    by_hand = {one.id for one in records if one.manually_stopped}
+
+    async def stop(container_id: str) -> None:
+        with contextlib.suppress(TiffinError):
+            await containers.signals.stop(container_id, timeout=engine.config.shutdown_timeout)
+        if container_id in records and container_id not in by_hand:
+            records.change(container_id, manually_stopped=False)
+
+    await asyncio.gather(*(stop(one.id) for one in list(records) if is_running(one.status)))
 
 
 def _count(services: Services) -> Census:

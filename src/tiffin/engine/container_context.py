@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tiffin.engine.hangups import Hangups
 from tiffin.engine.neighbours import Images, Launcher, Snapshots
 from tiffin.linux.cgroups import Cgroup, Hierarchies
 from tiffin.model.container import Config, Container
-from tiffin.model.container_host import LogConfig
+from tiffin.model.container_host import HostConfig, LogConfig
 from tiffin.networks.service import Networks
 from tiffin.runtime.launcher import Attachment, ExecProcess, Running
 from tiffin.volumes.service import Volumes
@@ -40,6 +40,8 @@ class Settings:
     cgroup_parent: str = "/tiffin"
     init: bool = False
     stop_timeout: int = 10
+    host_defaults: Callable[[HostConfig], HostConfig] = lambda host: host
+    """Fills in what the daemon's options say and the request does not."""
 
 
 @dataclass(slots=True)

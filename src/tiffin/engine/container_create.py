@@ -85,7 +85,10 @@ class Creation:
         settings = self._context.settings
         unified = self._context.hierarchies.version == 2
         settled = creation.settle(
-            host, runtime=settings.default_runtime, log=settings.default_log, unified_cgroups=unified
+            settings.host_defaults(host),
+            runtime=settings.default_runtime,
+            log=settings.default_log,
+            unified_cgroups=unified,
         )
         return replace(
             settled,

@@ -1,6 +1,7 @@
 """The command line and daemon.json: what is read, what is refused."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ def write(directory: Path, **content: Any) -> str:
 def test_flags_in_every_spelling_of_dockerd(tmp_path: Path) -> None:
     config = options.read(
         [
-            *"-H unix:///a --host=tcp://127.0.0.1:0 -D --icc=false --add-runtime crun=/usr/bin/crun -p /x "
-            "--log-opt max-size=1m --default-address-pool base=10.0.0.0/8,size=24 --config-file".split(),
+            *shlex.split(
+                "-H unix:///a --host=tcp://127.0.0.1:0 -D --icc=false --add-runtime crun=/usr/bin/crun -p /x "
+                "--log-opt max-size=1m --default-address-pool base=10.0.0.0/8,size=24 --config-file"
+            ),
             write(tmp_path),
         ]
     )
