@@ -17,7 +17,7 @@ TYPE_IPV4, TYPE_IPV6, TYPE_PROTOCOL, TYPE_PORT, TYPE_INTERFACE = 7, 8, 12, 13, 4
 
 _LENGTHS = {TYPE_IPV4: 4, TYPE_IPV6: 16, TYPE_PROTOCOL: 4, TYPE_PORT: 4, TYPE_INTERFACE: 16}
 _SUBSYSTEM = 10 << 8
-_NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _NEWSET, _NEWSETELEM, _DELSETELEM = 0, 2, 3, 6, 9, 12, 14
+_NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _DELRULE, _NEWSET, _NEWSETELEM, _DELSETELEM = 0, 2, 3, 6, 8, 9, 12, 14
 _GETTABLE = 1
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _SET_MAP = 8
@@ -94,6 +94,14 @@ class Batch:
     def add_rule(self, chain: str, *expressions: bytes) -> None:
         """Append a rule; see `expressions`."""
         self._add(_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, self._table, text(2, chain), nested(4, *expressions))
+
+    def clear_rules(self) -> None:
+        """Delete every rule of the table; chains and sets stay."""
+        self._add(_DELRULE, 0, self._table)
+
+    def clear_set(self, name: str) -> None:
+        """Delete every element of a set."""
+        self._add(_DELSETELEM, 0, self._table, text(2, name))
 
     def commit(self, socket: Socket | None = None) -> None:
         """Have it carried out. Raises OSError, and then nothing has changed."""

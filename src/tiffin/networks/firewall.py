@@ -74,12 +74,20 @@ class Firewall:
         self._bridges: tuple[Bridge, ...] = ()
         self._mappings: dict[Mapping, None] = {}
 
-    def replace(self, bridges: Iterable[Bridge], mappings: Iterable[Mapping] | None = None) -> None:
-        """Write the table; without `mappings` what is published stays published. Raises OSError."""
+    def replace(self, bridges: Iterable[Bridge], mappings: Iterable[Mapping]) -> None:
+        """Write the whole table. Raises OSError."""
         self._bridges = tuple(bridges)
-        if mappings is not None:
-            self._mappings = dict.fromkeys(mappings)
+        self._mappings = dict.fromkeys(mappings)
         ruleset(self._bridges, self._mappings).commit()
+
+    def rewire(self, bridges: Iterable[Bridge]) -> None:
+        """Write the rules of these bridges instead of those before; what is published stays. Raises OSError."""
+        self._bridges = tuple(bridges)
+        batch = Batch(TABLE)
+        batch.clear_rules()
+        batch.clear_set("bridges")
+        _rules(batch, self._bridges)
+        self._commit(batch)
 
     def publish(self, mappings: Sequence[Mapping]) -> None:
         """Add ports. Raises OSError."""
@@ -97,14 +105,17 @@ class Firewall:
             return
         batch = Batch(TABLE)
         how(batch, mappings)
+        self._commit(batch)
+        datagrams = {one.published.host_port for one in mappings if one.published.protocol == "udp"}
+        if datagrams:
+            conntrack.forget_udp(datagrams)
+
+    def _commit(self, batch: Batch) -> None:
         try:
             batch.commit()
         except OSError:
             # `nft flush ruleset`, or a leftover of a daemon that was killed
             ruleset(self._bridges, self._mappings).commit()
-        datagrams = {one.published.host_port for one in mappings if one.published.protocol == "udp"}
-        if datagrams:
-            conntrack.forget_udp(datagrams)
 
     def delete(self) -> None:
         """Remove the table."""
@@ -119,18 +130,27 @@ def ruleset(bridges: Sequence[Bridge], mappings: Iterable[Mapping]) -> Batch:
     batch = Batch(TABLE)
     batch.clear()
     batch.add_set("bridges", (TYPE_INTERFACE,))
-    batch.add_elements("bridges", [(ex.interface_name(bridge.name), None) for bridge in bridges])
     for family in (_V4, _V6):
         kind = _TYPE[family]
         batch.add_set(_map(family, everywhere=True), (TYPE_PROTOCOL, TYPE_PORT), (kind, TYPE_PORT))
         batch.add_set(_map(family, everywhere=False), (TYPE_PROTOCOL, TYPE_PORT, kind), (kind, TYPE_PORT))
+    batch.add_chain("publish")
+    batch.add_base_chain("prerouting", "nat", PREROUTING, _DSTNAT)
+    batch.add_base_chain("output", "nat", OUTPUT, _DSTNAT)
+    batch.add_base_chain("postrouting", "nat", POSTROUTING, _SRCNAT)
+    batch.add_base_chain("forward", "filter", FORWARD, _FILTER)
+    batch.add_base_chain("loopback", "filter", PREROUTING, _RAW)
+    _rules(batch, bridges)
+    add(batch, mappings)
+    return batch
+
+
+def _rules(batch: Batch, bridges: Sequence[Bridge]) -> None:
+    batch.add_elements("bridges", [(ex.interface_name(bridge.name), None) for bridge in bridges])
     _publish(batch)
     _leave(batch, bridges)
     _forward(batch, bridges)
-    batch.add_base_chain("loopback", "filter", PREROUTING, _RAW)
-    batch.add_rule("loopback", *_interface(ex.META_IIFNAME), ex.look_up("bridges"), *_local(_V4), *_drop())
-    add(batch, mappings)
-    return batch
+    batch.add_rule("loopback", ex.meta(ex.META_IIFNAME), ex.look_up("bridges"), *_local(_V4), *_drop())
 
 
 def add(batch: Batch, mappings: Iterable[Mapping]) -> None:
@@ -171,17 +191,14 @@ def _port(number: int) -> bytes:
 
 
 def _publish(batch: Batch) -> None:
-    batch.add_chain("publish")
     for family in (_V4, _V6):
         for everywhere in (False, True):
             batch.add_rule("publish", *_translate(family, everywhere=everywhere))
     mine = (ex.destination_type(), ex.compare(ex.RTN_LOCAL.to_bytes(4, "little")))
     jump = ex.verdict(ex.NFT_JUMP, "publish")
-    batch.add_base_chain("prerouting", "nat", PREROUTING, _DSTNAT)
     # a port on 127.0.0.1 is for this host alone, whatever a neighbour writes into its packets
     batch.add_rule("prerouting", *_local(_V4), ex.verdict(ex.NF_ACCEPT))
     batch.add_rule("prerouting", *mine, jump)
-    batch.add_base_chain("output", "nat", OUTPUT, _DSTNAT)
     # there is no route_localnet for IPv6: `relay` serves ::1
     loopback = ipaddress.IPv6Address("::1").packed
     to_loopback = ex.payload(ex.NETWORK_HEADER, _DESTINATION[_V6], _LENGTH[_V6]), ex.compare(loopback)
@@ -202,7 +219,6 @@ def _translate(family: int, *, everywhere: bool) -> tuple[bytes, ...]:
 
 
 def _leave(batch: Batch, bridges: Sequence[Bridge]) -> None:
-    batch.add_base_chain("postrouting", "nat", POSTROUTING, _SRCNAT)
     for bridge in bridges:
         # from the host's 127.0.0.1: the container could not answer that
         batch.add_rule("postrouting", *_out(bridge.name), *_local(_V4, _SOURCE), ex.masquerade())
@@ -214,8 +230,7 @@ def _leave(batch: Batch, bridges: Sequence[Bridge]) -> None:
 
 
 def _forward(batch: Batch, bridges: Sequence[Bridge]) -> None:
-    batch.add_base_chain("forward", "filter", FORWARD, _FILTER)
-    into = (*_interface(ex.META_OIFNAME), ex.look_up("bridges"))
+    into = ex.meta(ex.META_OIFNAME), ex.look_up("bridges")
     accept = ex.verdict(ex.NF_ACCEPT)
     for bridge in bridges:
         # with br_netfilter loaded, frames within a bridge come by here as well
@@ -235,10 +250,6 @@ def _forward(batch: Batch, bridges: Sequence[Bridge]) -> None:
 
 def _family(family: int) -> tuple[bytes, ...]:
     return ex.meta(ex.META_NFPROTO), ex.compare(bytes((family,)))
-
-
-def _interface(key: int) -> tuple[bytes, ...]:
-    return (ex.meta(key),)
 
 
 def _in(name: str) -> tuple[bytes, ...]:

@@ -153,7 +153,7 @@ class Networks:
                 bridges.forward_v6()
             bridges.ensure(network)
             undo.callback(bridges.remove, network)
-            self._firewall.replace(self._registry.rules())
+            self._firewall.rewire(self._registry.rules())
             undo.pop_all()
 
     async def remove(self, reference: str) -> Network:
@@ -180,7 +180,7 @@ class Networks:
 
     def _demolish(self, network: Network) -> None:
         bridges.remove(network)
-        self._firewall.replace(self._registry.rules())
+        self._firewall.rewire(self._registry.rules())
         self._records.drop(network.id)
 
     async def prune(self, wanted: Callable[[Network], bool]) -> list[Network]:
