@@ -1,38 +1,11 @@
-"""A sealed copy of the Python interpreter, and starting the forkserver from it.
+"""Starting the forkserver from a sealed copy of the interpreter."""
 
-A container that gets hold of /proc/PID/exe of something the engine runs finds a memfd that nobody can write to, in
-place of the machine's python (CVE-2019-5736).
-"""
-
-import fcntl
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import tiffin
-
-_SEALS = 0xF  # F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
-
-
-def executable() -> str:
-    """The interpreter's own path, outside of any virtual environment."""
-    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
-
-
-def sealed_copy() -> int:
-    """A memfd with the interpreter, sealed."""
-    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-    try:
-        fd = os.memfd_create("python", flags | 0x10)  # MFD_EXEC: from 6.3 on, whatever vm.memfd_noexec says
-    except OSError:
-        fd = os.memfd_create("python", flags)
-    with open(executable(), "rb") as source:
-        size = os.fstat(source.fileno()).st_size
-        while size > 0:
-            size -= os.sendfile(fd, source.fileno(), None, size)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-    return fd
+from tiffin.runtime.sealed import executable, sealed_copy
 
 
 def start_forkserver(directory: Path) -> int:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -66,6 +65,8 @@ def _print_table(rows: list[list[str]]) -> None:
 
 
 def ps(root: str, options: Parsed) -> int:
+    import subprocess  # slow to import, and only this command needs it
+
     container = oci_state.load(root, options.arguments[0])
     pids = cgroups_live.pids(container.cgroup)
     match options.text("format"):
