@@ -350,3 +350,42 @@ def test_a_process_begins_inside_its_control_groups(tmp_path: Path) -> None:
         assert not own.exists()
 
     with_forkserver(tmp_path, body)
+
+
+def test_a_second_run_does_not_see_how_the_first_ended(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        assert (await rig.output("sh", "-c", "exit 5"))[1].code == 5
+        running = await rig.start("sleep", "1000")
+        assert recorded(rig.place / "box") is None
+        found = await rig.forkserver.adopt("box", rig.place / "box")
+        assert isinstance(found, Running)
+        assert found.pid == running.pid
+        found.close()
+        running.signal(9)
+        assert (await running.wait()).code == 137
+
+    with_forkserver(tmp_path, body)
+
+
+def test_a_client_that_reads_nothing_does_not_make_the_engine_grow(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        client, attachment = rig.client()
+        script = "i=0; while [ $i -lt 60 ]; do i=$((i+1)); cat /bin/busybox; done"
+        running = await rig.start("sh", "-c", script, attachments=[attachment])
+        size = (rig.place / "root/bin/busybox").stat().st_size
+        monitor = rig.monitor_of()
+        await eventually(lambda: queued(monitor) > 1500)
+        assert queued(monitor) < 16 * 1024
+        total = 0
+        while data := await client.read():
+            client.seen = b""
+            total += len(data)
+        assert total == 60 * size
+        assert (await running.wait()).code == 0
+
+    def queued(pid: int) -> int:
+        """KiB of private memory."""
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        return int(next(line for line in text.splitlines() if line.startswith("Private_Dirty")).split()[1])
+
+    with_forkserver(tmp_path, body)

@@ -55,14 +55,13 @@ def listen(directory: str, name: str) -> socket.socket:
     place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     try:
-        try:
-            os.unlink(name, dir_fd=place)
-        except FileNotFoundError:
-            pass
+        # Under a name of its own first: whoever looks for a monitor that is being replaced never finds none.
+        fresh = f"{name}.{os.getpid()}"
         before = os.umask(0o177)
-        server.bind(f"/proc/self/fd/{place}/{name}")
+        server.bind(f"/proc/self/fd/{place}/{fresh}")
         os.umask(before)
         server.listen(64)
+        os.rename(fresh, name, src_dir_fd=place, dst_dir_fd=place)
     finally:
         os.close(place)
     return server

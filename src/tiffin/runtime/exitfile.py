@@ -32,3 +32,11 @@ def write_exit(state: str, code: int, oom: bool, error: str = "") -> dict[str, o
     except OSError:
         pass  # a full disk: the daemon, if there is one, hears it over the channel
     return {"code": code, "oom_killed": oom, "finished_at": finished, "error": error}
+
+
+def remove_exit(state: str) -> None:
+    """Forget how an earlier run ended."""
+    try:
+        os.unlink(os.path.join(state, "exit"))
+    except FileNotFoundError:
+        pass

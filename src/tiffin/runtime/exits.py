@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import select
 import socket
 import time
@@ -37,7 +36,8 @@ async def find(state: Path, pidfd: int) -> socket.socket | Ended:
             raw = channel.connect(str(state), "monitor.sock")
             return socket.socket(fileno=raw.detach())
         except FileNotFoundError:
-            return await find_exit(state, pidfd)
+            if pidfd < 0 or _ended(pidfd):
+                return await find_exit(state, pidfd)
         except OSError:
             pass  # nobody listens at the moment
         if time.monotonic() > deadline:
@@ -58,9 +58,7 @@ async def find_exit(state: Path, pidfd: int) -> Ended:
         namespaces.pidfd_send_signal(pidfd, 9)
     except OSError:
         pass
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    while not poll.poll(0):  # noqa: ASYNC110  (no event: the loop may be about to end)
+    while not _ended(pidfd):  # noqa: ASYNC110  (no event: the loop may be about to end)
         await asyncio.sleep(0.01)
     status = namespaces.exit_status(pidfd)
     if status is None:
@@ -68,9 +66,7 @@ async def find_exit(state: Path, pidfd: int) -> Ended:
     return code_of(status), False, now, "the container's monitor was killed"
 
 
-def forget(state: Path) -> None:
-    """Remove the exit file, before a new start."""
-    try:
-        os.unlink(state / "exit")
-    except FileNotFoundError:
-        pass
+def _ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))

@@ -14,7 +14,7 @@ from tiffin.linux import credentials, namespaces
 from tiffin.runtime import channel, controls, external, hooks, spawn, streams
 from tiffin.runtime.birth import Birth
 from tiffin.runtime.execs import Execs
-from tiffin.runtime.exitfile import code_of, write_exit
+from tiffin.runtime.exitfile import code_of, remove_exit, write_exit
 from tiffin.runtime.external import External
 from tiffin.runtime.journal import Journal
 from tiffin.runtime.logfile import LogFile
@@ -55,6 +55,7 @@ class Monitor:
 
     def start(self, control: socket.socket, attachments: list[tuple[int, Want]], theirs: spawn.Stdio) -> None:
         """Begin: control is the daemon's, theirs the process's ends of the pipes."""
+        remove_exit(self.state)
         self._serve(control)
         self._attach_log(adopting=False)
         step, path = "cgroup", b""
