@@ -123,6 +123,15 @@ def test_daemons_options_shape_the_default_bridge(host: Host, container: Contain
         assert host.namespace.reaches("10.40.0.64", 80, listening)
 
 
+def test_default_bridge_has_ipv6_where_it_is_switched_on(host: Host, container: Containers) -> None:
+    host.stop()
+    host.start(defaults=Defaults(ipv6=True, fixed_cidr_v6="fd00:17::/64"))
+    one = container()
+    (endpoint,) = host.run(one).endpoints
+    assert (endpoint.ipv4, endpoint.ipv6, endpoint.ipv6_gateway) == ("172.17.0.2", "fd00:17::2", "fd00:17::1")
+    assert "default via fd00:17::1" in host.inside(one).run("ip", "-6", "route")
+
+
 def test_bridge_of_the_users_own_is_taken_as_it_is(host: Host, container: Containers) -> None:
     host.stop()
     host.namespace.run("ip", "link", "add", "mine", "type", "bridge")

@@ -92,6 +92,9 @@ def network_defaults(config: Config) -> Defaults:
         icc=config.icc,
         masquerade=config.ip_masq,
         host_ip="" if config.ip == "0.0.0.0" else config.ip,
+        ipv6=config.ipv6,
+        bip6=config.bip6,
+        fixed_cidr_v6=config.fixed_cidr_v6,
     )
 
 

@@ -23,15 +23,12 @@ _UNSUPPORTED = frozenset(
         "userns_remap",
         "metrics_addr",
         "storage_opts",
-        "bip6",
-        "fixed_cidr_v6",
         "default_gateway",
         "default_gateway_v6",
         "default_network_opts",
         "ip_forward",
         "iptables",
         "ip6tables",
-        "ipv6",
         "host_gateway_ips",
     )
 )

@@ -34,7 +34,7 @@ _TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What the daemon's options say. `bip` is address and prefix length of the default bridge, "" to choose."""
+    """What the daemon's options say. `bip`, `bip6`: address and prefix length of the default bridge, "" to choose."""
 
     bridge: str = "tiffin0"
     bip: str = ""
@@ -44,6 +44,9 @@ class Defaults:
     icc: bool = True
     masquerade: bool = True
     host_ip: str = ""
+    ipv6: bool = False
+    bip6: str = ""
+    fixed_cidr_v6: str = ""
 
 
 def flag(options: Mapping[str, str], key: str, default: bool) -> bool:
@@ -195,7 +198,9 @@ def default_bridge(
     Raises Invalid for options that make no sense.
     """
     taken = [ipaddress.ip_network(pool.subnet) for other in others for pool in other.pools]
-    pool = _default_pool(defaults, known, [*taken, *avoid])
+    pools = [_default_pool(defaults, known, [*taken, *avoid])]
+    if defaults.ipv6:
+        pools.append(_default_pool_v6(defaults, known, [*taken, *avoid]))
     options = {
         DEFAULT_BRIDGE: "true",
         ICC: str(defaults.icc).lower(),
@@ -209,7 +214,8 @@ def default_bridge(
         name="bridge",
         driver="bridge",
         created=known.created if known else time.time_ns(),
-        pools=(pool,),
+        pools=tuple(pools),
+        ipv6=defaults.ipv6,
         options=options,
         predefined=True,
     )
@@ -226,6 +232,20 @@ def _default_pool(defaults: Defaults, known: Network | None, taken: Collection[I
     if kept and not any(overlaps(ipaddress.ip_network(kept.subnet), other) for other in taken):
         return replace(kept, range=defaults.fixed_cidr)
     return with_gateway(Pool(str(choose_subnet(4, defaults.spaces, taken)), "", defaults.fixed_cidr))
+
+
+def _default_pool_v6(defaults: Defaults, known: Network | None, taken: Collection[IPNetwork]) -> Pool:
+    try:
+        if defaults.bip6:
+            interface = ipaddress.ip_interface(defaults.bip6)
+            return Pool(str(interface.network), str(interface.ip), defaults.fixed_cidr_v6)
+        if defaults.fixed_cidr_v6:
+            return with_gateway(Pool(str(ipaddress.ip_network(defaults.fixed_cidr_v6))))
+    except ValueError as error:
+        raise Invalid(f"invalid --bip6 or --fixed-cidr-v6: {error}") from error
+    if known is not None and len(known.pools) > 1:
+        return known.pools[1]
+    return with_gateway(Pool(str(choose_subnet(6, defaults.spaces, taken))))
 
 
 def predefined(name: str, driver: str) -> Network:

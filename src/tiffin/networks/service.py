@@ -44,7 +44,10 @@ class Networks:
     ) -> None:
         self._records = records
         self._tell = tell
-        self._defaults = defaults if defaults.spaces else replace(defaults, spaces=DEFAULT_SPACES)
+        # pools that are configured for one family leave the other's as they are
+        given = {space.base.version for space in defaults.spaces}
+        rest = tuple(space for space in DEFAULT_SPACES if space.base.version not in given)
+        self._defaults = replace(defaults, spaces=(*defaults.spaces, *rest))
         self._registry = Registry()
         self._places = Places()
         self._firewall = Firewall()
