@@ -111,7 +111,7 @@ def test_the_terminal_has_the_clients_size_and_follows_it(cli: Cli, debian: str)
         eventually(lambda: "30 100" in say(terminal, "stty size"))
         say(terminal, "trap 'echo new size: $(stty size)' WINCH")
         terminal.resize(41, 133)
-        eventually(lambda: "new size: 41 133" in say(terminal, "true"))
+        eventually(lambda: say(terminal, "true") and "new size: 41 133" in terminal.seen)
         terminal.send("exit\n")
         terminal.wait()
 
