@@ -73,6 +73,8 @@ def _execute(root: str, options: Parsed) -> int:
         oci_log.debug(f"process {launched.pid} joined container {container.id}")
         if pid_file:
             oci_run.write_pid(pid_file, launched.pid)
+        if not detach:
+            oci_run.hold_signals()
         launched.go()
     except TiffinError:
         if relay is not None:

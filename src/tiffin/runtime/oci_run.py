@@ -26,6 +26,8 @@ def run(root: str, options: Parsed) -> int:
     """create and start; without --detach also wait and delete. The process's exit status."""
     detach = options.on("detach")
     container, launched, relay = _bring_up(root, options, detach=detach, gate=False)
+    if not detach:
+        hold_signals()
     try:
         launched.go()
         _hooks(container, launched.plan, "poststart", b"running")
@@ -171,6 +173,15 @@ def write_pid(path: str, pid: int) -> None:
     os.rename(temporary, path)
 
 
+def _held() -> set[signal.Signals]:
+    return oci_terminal.forwarded_signals() | {signal.SIGCHLD, signal.SIGWINCH}
+
+
+def hold_signals() -> None:
+    """Before the process goes: what arrives from then on is for it, and waits until `supervise` can pass it on."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _held())
+
+
 def supervise(pid: int, relay: oci_terminal.Relay | None) -> int:
     """Forward signals and, with a relay, bytes, until the process ends: its exit status, 128 + n for signal n."""
     reading, writing = os.pipe()
@@ -180,6 +191,7 @@ def supervise(pid: int, relay: oci_terminal.Relay | None) -> int:
         signal.signal(number, lambda number, _: _pass_on(pid, number))
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGWINCH, lambda *_: relay.resize() if relay else None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _held())
     exited: list[int] = []
 
     def ended() -> bool:
