@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
@@ -11,7 +12,9 @@ from tiffin.daemon.config import Config
 from tiffin.daemon.host_defaults import host_defaults
 from tiffin.daemon.roots import Roots
 from tiffin.engine.container_context import Settings
+from tiffin.engine.container_external import BUILT_IN, KNOWN
 from tiffin.engine.events import Events
+from tiffin.errors import Invalid
 from tiffin.images.events import User
 from tiffin.model.container_host import LogConfig
 from tiffin.model.container_status import is_running
@@ -98,6 +101,26 @@ def network_defaults(config: Config) -> Defaults:
     )
 
 
+def runtimes(config: Config) -> dict[str, str]:
+    """Name → executable: the one built in, those installed that docker's users name, those configured.
+
+    Raises Invalid when the default runtime is none of them.
+    """
+    found = {BUILT_IN: "tiffin-runtime"}
+    found |= {name: path for name in sorted(KNOWN) if (path := shutil.which(name))}
+    for name, given in config.runtimes.items():
+        if name == BUILT_IN:
+            raise Invalid(f"runtime name '{BUILT_IN}' is reserved")
+        if not isinstance(given, Mapping) or not given.get("path"):
+            raise Invalid(f"runtime {name}: give its path")
+        if given.get("runtimeArgs") or given.get("options"):
+            raise Invalid(f"runtime {name}: runtimeArgs and options are not supported; name a script that adds them")
+        found[name] = str(given["path"])
+    if config.default_runtime not in found:
+        raise Invalid(f"specified default runtime '{config.default_runtime}' does not exist")
+    return found
+
+
 def container_settings(config: Config, roots: Roots) -> Settings:
     """The options that are about containers."""
     given = {name: str(value) for name, value in config.log_opts.items()}
@@ -105,7 +128,7 @@ def container_settings(config: Config, roots: Roots) -> Settings:
         data_root=roots.data,
         exec_root=roots.state,
         default_runtime=config.default_runtime,
-        runtimes={name: str(runtime.get("path", "")) for name, runtime in config.runtimes.items()},
+        runtimes={name: path for name, path in runtimes(config).items() if name != BUILT_IN},
         default_log=LogConfig(config.log_driver, given),
         cgroup_parent=config.cgroup_parent or "/tiffin",
         init=config.init,

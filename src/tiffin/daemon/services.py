@@ -192,9 +192,7 @@ def _raise_descriptor_limit() -> None:
 
 def settings(config: Config, roots: Roots) -> system.Settings:
     """What `docker info` may know of the configuration."""
-    runtimes: dict[str, tuple[str, tuple[str, ...]]] = {"tiffin": ("tiffin-runtime", ())}
-    for name, given in config.runtimes.items():
-        runtimes[name] = (str(given.get("path", "")), tuple(given.get("runtimeArgs", ())))
+    runtimes = {name: (path, ()) for name, path in adapters.runtimes(config).items()}
     return system.Settings(
         root=str(roots.data),
         debug=config.level == "debug",

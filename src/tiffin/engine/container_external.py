@@ -17,7 +17,7 @@ from tiffin.model.container import Container
 from tiffin.model.mount import Mount
 
 BUILT_IN = "tiffin"
-_KNOWN = frozenset(("runc", "crun", "runsc", "youki", "kata-runtime"))
+KNOWN = frozenset(("runc", "crun", "runsc", "youki", "kata-runtime"))
 _MNT_DETACH = 2
 
 
@@ -26,7 +26,7 @@ def program(context: Context, name: str) -> str | None:
     configured = context.settings.runtimes.get(name)
     if configured:
         return shutil.which(configured)
-    return shutil.which(name) if name in _KNOWN else None
+    return shutil.which(name) if name in KNOWN else None
 
 
 def prepare(
