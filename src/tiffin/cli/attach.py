@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def check_state(container: dict[str, Any]) -> None:
     state = container["State"]
     if not state["Running"]:
-        raise Failed("cannot attach to a stopped container, start it first")
+        raise Failed("You cannot attach to a stopped container, start it first")
     if state["Paused"]:
-        raise Failed("cannot attach to a paused container, unpause it first")
+        raise Failed("You cannot attach to a paused container, unpause it first")
     if state["Restarting"]:
-        raise Failed("cannot attach to a restarting container, wait until it is running")
+        raise Failed("You cannot attach to a restarting container, wait until it is running")
 
 
 def attach(call: Call) -> int:

@@ -67,6 +67,14 @@ class Typed(Object):
     """A JSON object that is a map (any key may be asked for) rather than a struct."""
 
 
+class NilList(list):  # type: ignore[type-arg]
+    """A slice that is nil: empty to templates, null in JSON."""
+
+
+class NilMap(Typed):
+    """A map that is nil."""
+
+
 class Struct(Object):
     """A JSON object that was a struct whose empty fields JSON leaves out: `known` are all its fields, in order."""
 
@@ -123,9 +131,9 @@ def mark(value: Any, key: str = "", parent: str = "") -> Any:
     if isinstance(value, list):
         return [mark(item, key, parent) for item in value]
     if value is None and key in LISTS:
-        return []
+        return NilList()
     if value is None and key in MAPS:
-        return Typed()
+        return NilMap()
     return value
 
 
@@ -200,6 +208,8 @@ def go_json(value: Any, indent: str | None = None) -> str:
 def _sorted_maps(value: Any) -> Any:
     if isinstance(value, Record | Missing):
         return plain(value)
+    if isinstance(value, NilList | NilMap):
+        return None
     if isinstance(value, Typed):
         return {key: _sorted_maps(value[key]) for key in sorted(value)}
     if isinstance(value, dict):

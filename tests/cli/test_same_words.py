@@ -1,0 +1,273 @@
+"""`tiffin` and the stock docker command line, on one daemon: same output, same exit status, same errors.
+
+What differs by purpose: the program's name, and help texts (the flags' names and kinds are compared instead).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import pytest
+
+from rig import Cli, Engine
+from rig.commands import Result
+from tiffin.cli import registry
+from tiffin.cli.main import load
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def both(engine: Engine) -> tuple[Cli, Cli]:
+    return engine.cli("docker"), engine.cli("tiffin")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def subjects(engine: Engine) -> Iterator[None]:
+    """A running container `same` and a stopped one `ended`, a network and a volume."""
+    docker = engine.cli("docker")
+    docker("run", "-d", "--name", "same", "-l", "a=b", "-l", "foo=bar", "busybox", "sleep", "10000")
+    docker("run", "--name", "ended", "busybox", "sh", "-c", "echo out; echo err >&2; exit 3", check=False)
+    docker("network", "create", "--driver", "bridge", "samenet", check=False)
+    docker("volume", "create", "--label", "x=y", "samevol")
+    yield
+    docker("rm", "-f", "-v", "same", "ended")
+    docker("network", "rm", "samenet", check=False)
+    docker("volume", "rm", "samevol")
+
+
+def named_alike(result: Result) -> tuple[int, str, str]:
+    """With the program's name replaced, and what time does to a line."""
+    texts = []
+    for text in (result.out, result.err):
+        text = re.sub(r"\btiffin\b", "docker", text).replace("the Docker daemon", "the docker daemon")
+        texts.append(
+            re.sub(r"(Up |)(\d+ seconds?|Less than a second|About a minute|\d+ minutes?)( ago|)", "TIME", text)
+        )
+    return result.rc, texts[0], texts[1]
+
+
+def same(both: tuple[Cli, Cli], line: str) -> None:
+    docker, tiffin = (cli(*shlex.split(line), check=False) for cli in both)
+    assert named_alike(tiffin) == named_alike(docker)
+
+
+LISTS = """
+ps -a
+ps -aq
+ps -a --no-trunc
+ps -a --format json
+ps -a --format '{{json .}}'
+ps -a --format 'table {{.ID}}\\t{{upper .Names}}\\t{{.Label "a"}}'
+ps -a --format '{{.Names}}: {{.Labels}} {{.Image}} {{.Networks}}'
+ps -a --filter name=same
+ps -a --filter status=exited
+ps --last 1
+images
+images -q
+images --no-trunc
+images --digests
+images --format json
+images busybox
+history busybox
+history --no-trunc busybox
+network ls
+network ls --no-trunc
+network ls --format json
+volume ls
+volume ls --format json
+inspect same
+inspect same ended
+inspect -f '{{.Config.Labels}} {{.State.Status}} {{.HostConfig.NetworkMode}}' same
+inspect -f '{{json .Config}}' same
+inspect --type container same
+image inspect busybox
+network inspect samenet
+volume inspect samevol
+logs ended
+logs --tail 1 ended
+diff same
+port same
+system df
+info
+version --format '{{.Server.Version}}'
+"""
+
+
+@pytest.mark.parametrize("line", LISTS.strip().splitlines())
+def test_what_is_shown_is_the_same(both: tuple[Cli, Cli], line: str) -> None:
+    if line == "info":
+        # the client's own version differs by purpose
+        docker, tiffin = (cli("info", check=False) for cli in both)
+        assert re.sub(r" Version: .*", "", tiffin.out) == re.sub(r" Version: .*", "", docker.out)
+        return
+    same(both, line)
+
+
+REFUSALS = """
+ps --foo
+ps x
+ps --filter zz
+ps --format '{{.Foo}}'
+ps --format '{{.ID'
+inspect
+inspect nosuch
+inspect same nosuch
+inspect -f '{{.Foo}}' same
+inspect -f '{{' same
+inspect --type image same
+inspect --type zz same
+container inspect nosuch
+image inspect nosuch
+network inspect nosuch
+volume inspect nosuch
+foo
+container foo
+--foo
+rm
+rm nosuch
+rm -f nosuch
+rm same
+start nosuch
+stop nosuch
+kill nosuch
+kill ended
+restart nosuch
+pause ended
+unpause same
+wait nosuch
+rename same
+rename nosuch x
+logs nosuch
+logs --since x same
+attach nosuch
+attach ended
+exec
+exec same
+exec nosuch true
+exec ended true
+exec -it same sh
+top nosuch
+top ended
+port nosuch
+port same 81
+update same
+update --cpus x same
+diff nosuch
+export nosuch
+commit nosuch
+cp a b
+cp same:/x same:/y
+cp same:/nope /tmp
+cp same:/etc /nonexist/x
+tag nosuch a
+tag busybox
+rmi nosuch
+rmi -f nosuch
+save nosuch
+load -i /nonexist
+network rm nosuch
+network create
+network create --gateway 1.2.3.4 a
+network create --subnet x a
+network connect nosuch same
+volume rm nosuch
+volume rm -f nosuch
+run
+run --pull foo busybox
+run --foo busybox
+run -m x busybox
+run -p 99999 busybox
+run -p x:80 busybox
+run --mount foo busybox
+run --mount type=bind busybox
+run --restart always --rm busybox
+run -e =x busybox
+run --ulimit foo busybox
+run --memory-swappiness 101 busybox
+run --device foo busybox
+run --security-opt foo busybox
+run --security-opt seccomp=/nonexist busybox
+run --env-file /nonexist busybox
+run --pid foo busybox
+run --gpus foo busybox
+run --network a --network host busybox
+run --no-healthcheck --health-cmd x busybox
+run --log-driver none --log-opt a=b busybox
+run -d -a stdout busybox
+run --name same busybox
+run --expose 1:2 busybox
+run --mac-address foo busybox
+run -it busybox
+run Busybox
+run --rm busybox nosuch-command
+run --rm busybox /etc/passwd
+create
+create --name same busybox
+pull Foo
+--context nosuch ps
+-H foo:// ps
+-H unix:///nonexist.sock ps
+-H unix:///nonexist.sock run busybox
+--context x -H y ps
+context use nosuch
+context rm nosuch
+context create default
+"""
+
+
+@pytest.mark.parametrize("line", REFUSALS.strip().splitlines())
+def test_what_is_refused_is_refused_in_the_same_words(both: tuple[Cli, Cli], line: str) -> None:
+    same(both, line)
+
+
+RUNS = """
+run --rm busybox echo hi
+run --rm busybox sh -c 'echo out; echo err >&2; exit 7'
+run --rm -e A=b -w /tmp busybox sh -c 'echo $A; pwd'
+run --rm --entrypoint echo busybox a b
+run --rm -u 1000:1000 busybox id -u
+run --rm -h foo busybox hostname
+run --rm --read-only busybox touch /x
+run --rm --tmpfs /t busybox touch /t/x
+run --rm -a stdout busybox sh -c 'echo out; echo err >&2'
+run --rm -a stderr busybox sh -c 'echo out; echo err >&2'
+run --rm --network none busybox ls /sys/class/net
+run --rm --cap-drop ALL busybox grep CapEff /proc/self/status
+exec same echo hi
+exec same sh -c 'echo out; echo err >&2; exit 4'
+exec -e A=b -w /tmp same sh -c 'echo $A; pwd'
+exec same nosuch-command
+exec -d same true
+"""
+
+
+@pytest.mark.parametrize("line", RUNS.strip().splitlines())
+def test_what_runs_gives_the_same_output_and_status(both: tuple[Cli, Cli], line: str) -> None:
+    same(both, line)
+
+
+def docker_flags(docker: Cli, path: str) -> dict[str, tuple[str, str]]:
+    """`name: (short, kind)` from docker's help, asked without a daemon: an old one would hide some."""
+    found = {}
+    for line in docker(*path.split(), "--help", env={"DOCKER_HOST": "unix:///nonexistent"}).out.splitlines():
+        if match := re.match(r"^  (?:-(\w), |    )--([a-z0-9-]+)(?: (\S+))?(?:   .*)?$", line):
+            found[match[2]] = (match[1] or "", match[3] or "")
+    found.pop("help", None)
+    return found
+
+
+COMPARED = [
+    path
+    for path in registry.COMMANDS
+    if path not in registry.HIDDEN and not path.startswith(("builder", "completion", "image build"))
+]
+
+
+@pytest.mark.parametrize("path", COMPARED)
+def test_the_flags_are_dockers(docker: Cli, path: str) -> None:
+    flags = {flag.name: (flag.short, flag.kind.name) for flag in load(path).flags if not flag.hidden}
+    flags.pop("help", None)
+    assert flags == docker_flags(docker, path)
