@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from tiffin.content.blobs import BlobStore
 from tiffin.content.ledger import Ledger
-from tiffin.errors import Invalid, NotFound
+from tiffin.errors import Internal, Invalid, NotFound
 from tiffin.model.descriptor import Manifest, parse_manifest
 from tiffin.model.digest import Digest
 from tiffin.model.image import Image, ImageConfig, parse_config
@@ -159,7 +159,7 @@ class Catalog:
         for row in rows:
             try:
                 found.append(self._image(Digest(row["id"]), row, names.get(row["id"], [])))
-            except (NotFound, Invalid):
+            except (NotFound, Invalid, Internal):
                 continue
         return found
 
@@ -184,6 +184,9 @@ class Catalog:
                     self._documents.clear()
                 self._documents[image] = documents
         return documents
+
+    def is_reserved(self, image: Digest) -> bool:
+        return image in self._reserved
 
     def names(self, image: Digest) -> list[Reference]:
         """Tags and digests, in docker's order: by text."""

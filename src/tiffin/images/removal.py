@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tiffin.errors import Conflict, Forbidden, NotFound
+from tiffin.errors import Conflict, Forbidden, NotFound, TiffinError
 from tiffin.images.catalog import Catalog
 from tiffin.images.events import Publish, Users
 from tiffin.model.digest import Digest, chain_ids
+from tiffin.model.image import Image
 from tiffin.model.reference import Reference, parse_reference
 from tiffin.snapshots import Snapshotter
 
@@ -42,7 +43,7 @@ class Removal:
         NotFound, or Conflict for an image that something needs.
         """
         image = self._catalog.resolve(text)
-        if self._catalog.image(image).reserved:
+        if self._catalog.is_reserved(image):
             raise Forbidden(f"{text}: the reserved image of this machine can't be removed")
         removed: list[Removed] = []
         names = self._catalog.names(image)
@@ -108,17 +109,26 @@ class Removal:
             if conflict and quiet and (self._catalog.names(image) or conflict[2] or conflict[1]):
                 return
             self._check(image, force=force, named=True)
-            before = self._catalog.image(image)
+            before = self._readable(image)
             self._untag(image, self._catalog.names(image), removed)
             self._catalog.remove(image)
             removed.append(Deleted(image))
             self._publish("delete", image, {"name": image})
             needed = {chain for other in self._catalog.images() for chain in chain_ids(other.config.diff_ids)}
+            if before is None:
+                return
             removed += [Deleted(chain) for chain in reversed(chain_ids(before.config.diff_ids)) if chain not in needed]
             if not prune or before.parent is None or self._catalog_lacks(before.parent):
                 return
             # a parent goes only where nothing else wants it
             image, force, quiet = before.parent, False, True
+
+    def _readable(self, image: Digest) -> Image | None:
+        """None for one whose documents are damaged: that must not keep it from being removed."""
+        try:
+            return self._catalog.image(image)
+        except TiffinError:
+            return None
 
     def _catalog_lacks(self, image: Digest) -> bool:
         return all(other.id != image for other in self._catalog.images())

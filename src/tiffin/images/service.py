@@ -206,6 +206,9 @@ class Images:
         finally:
             self.collect()
         self._written()
+        self.publish("create", digest, {"name": digest})
+        if commit.name:
+            self.publish("tag", digest, {"name": commit.name.familiar})
         return self._catalog.image(digest)
 
     def remove(self, reference: str, *, force: bool = False, prune: bool = True) -> list[Removed]:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.errors import Conflict, Forbidden, Invalid, NotFound
+from tiffin.errors import Conflict, Forbidden, Internal, Invalid, NotFound
 from tiffin.images import Commit, Deleted, Query, Untagged, User
 from tiffin.images.instructions import changed
+from tiffin.model.digest import digest_of
 from tiffin.model.image import Image
 from tiffin.model.reference import parse_reference
 
-from .conftest import Store, docker_archive, tar
+from .conftest import Store, docker_archive, open_store, tar
 
 pytestmark = pytest.mark.root
 LAYER = tar({"etc/a": b"a"})
@@ -200,8 +201,6 @@ def test_a_commit_of_nothing_adds_no_layer(store: Store) -> None:
 
 
 def test_images_survive_a_restart(store: Store, tmp_path: Path) -> None:
-    from .conftest import open_store
-
     image = loaded(store, "x:1")
     again = open_store(tmp_path)
     assert again.images.get("x:1") == image
@@ -292,3 +291,17 @@ def test_instructions_change_a_configuration() -> None:
 def test_a_wrong_instruction_is_refused(change: str) -> None:
     with pytest.raises(Invalid):
         changed({}, [change])
+
+
+@pytest.mark.parametrize("which", ["configuration", "manifest"])
+def test_an_image_with_damaged_documents_is_set_aside_removed_and_loaded_again(store: Store, which: str) -> None:
+    image, other = loaded(store, "x:1"), loaded(store, "y:1", layers=(ABOVE,))
+    damaged = image.id if which == "configuration" else digest_of(image.manifest.raw)
+    store.images.blobs.path(damaged).write_bytes(b"{}")
+    again = open_store(store.root)
+    assert [one.id for one in again.images.select()] == [other.id]
+    with pytest.raises((Internal, NotFound)):
+        again.images.get("x:1")
+    assert Deleted(image.id) in again.images.remove("x:1")
+    assert loaded(again, "x:1") == again.images.get("x:1")
+    assert again.images.get("x:1").id == image.id
