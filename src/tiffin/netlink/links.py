@@ -74,12 +74,6 @@ def create_bridge(name: str, *, address: str = "", mtu: int = 0) -> Message:
     return Message(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _header(up=True) + b"".join(parts))
 
 
-def create_dummy(name: str) -> Message:
-    """A dummy link that is up."""
-    info = nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "dummy"))
-    return Message(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _header(up=True) + text(_IFLA_IFNAME, name) + info)
-
-
 def create_veth(name: str, *, bridge: int, mtu: int, peer: str, peer_address: str, namespace: int) -> Message:
     """A veth pair in one message: our end up and a port of `bridge`, the peer born in the namespace (an fd).
 

@@ -117,13 +117,6 @@ class Firewall:
             # `nft flush ruleset`, or a leftover of a daemon that was killed
             ruleset(self._bridges, self._mappings).commit()
 
-    def delete(self) -> None:
-        """Remove the table."""
-        batch = Batch(TABLE)
-        batch.add_table()
-        batch.delete_table()
-        batch.commit()
-
 
 def ruleset(bridges: Sequence[Bridge], mappings: Iterable[Mapping]) -> Batch:
     """The whole table, replacing what is there."""
