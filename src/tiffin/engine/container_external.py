@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from contextlib import AsyncExitStack
 from typing import Any
@@ -19,6 +20,7 @@ from tiffin.model.mount import Mount
 BUILT_IN = "tiffin"
 KNOWN = frozenset(("runc", "crun", "runsc", "youki", "kata-runtime"))
 _MNT_DETACH = 2
+_INTERFACE = re.compile(r"^(net\.ipv[46]\.conf\.)(?!all\.|default\.|lo\.)[^.]+(\.)")
 
 
 def program(context: Context, name: str) -> str | None:
@@ -50,8 +52,16 @@ def prepare(
         finally:
             os.close(tree)
             os.close(target)
-    (bundle / "config.json").write_bytes(msgspec.json.encode(document))
+    (bundle / "config.json").write_bytes(msgspec.json.encode(_portable(document)))
     return {"runtime": path, "args": (), "root": str(bundle / "runtime"), "bundle": str(bundle)}
+
+
+def _portable(document: dict[str, Any]) -> dict[str, Any]:
+    """As other runtimes take it: crun before 1.9 knows no later version, and all of them set sysctls before the network
+    is there, so that what is meant for its interfaces has to be their default."""
+    linux = document["linux"]
+    sysctls = {_INTERFACE.sub(r"\1default\2", key): value for key, value in linux.get("sysctl", {}).items()}
+    return {**document, "ociVersion": "1.0.2", "linux": {**linux, "sysctl": sysctls}}
 
 
 def drop(context: Context, container_id: str) -> None:
