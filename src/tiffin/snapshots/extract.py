@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from tiffin.content.blobs import require_free_space
 from tiffin.content.compression import Readable
-from tiffin.errors import Conflict, Invalid, Unavailable
+from tiffin.errors import Conflict, Internal, Invalid, Unavailable
 from tiffin.linux import paths
 from tiffin.snapshots import trees
 from tiffin.snapshots.parents import Parents
@@ -24,6 +24,7 @@ _CHECK_BYTES = 32 << 20
 _CHECK_ENTRIES = 4096
 _DEVICES = {Kind.CHARACTER: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK, Kind.FIFO: stat.S_IFIFO}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_OURS = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS)  # the machine's fault, not the archive's
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ def _translated(error: OSError, name: bytes) -> Exception:
     shown = name[:200].decode("utf-8", "backslashreplace")
     if error.errno in _FULL:
         return Unavailable(f"no space left on device: extracting {shown!r}; remove images or containers first")
+    if error.errno in _OURS:
+        return Internal(f"failed to extract {shown!r}: {error.strerror}")
     return Invalid(f"failed to extract {shown!r} from the archive: {error.strerror}")
 
 
