@@ -81,6 +81,7 @@ def _set_oom_score(config: Config) -> None:
 
 
 async def _serve(config: Config, roots: Roots, bound: list[Listener]) -> None:
+    gc.disable()  # until all is there: collecting while importing finds nothing
     # imported late, so that --help and --validate answer at once
     from tiffin.daemon import services
     from tiffin.engine.system import VERSION
@@ -96,6 +97,7 @@ async def _serve(config: Config, roots: Roots, bound: list[Listener]) -> None:
     # nothing made so far will ever be garbage
     gc.collect()
     gc.freeze()
+    gc.enable()
     for listener in bound:
         await server.listen(listener.socket, listener.tls)
         log.info("API listen on %s", listener.address)
