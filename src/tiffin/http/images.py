@@ -21,7 +21,7 @@ from tiffin.images.sources import opened
 from tiffin.model.container import Config
 from tiffin.model.image import Image
 from tiffin.model.platform import Platform, parse_platform
-from tiffin.model.reference import Reference, parse_reference
+from tiffin.model.reference import Reference, parse_reference, parse_tag
 from tiffin.wire import containers as containers_wire
 from tiffin.wire import images as wire
 
@@ -197,7 +197,7 @@ async def _import(request: Request) -> Response:
 async def tagged(request: Request) -> Response:
     """Another name."""
     repository, tag = request.query.text("repo"), request.query.text("tag")
-    target = f"{repository}:{tag}" if tag else repository
+    target = f"{repository}:{parse_tag(tag)}" if tag else repository
     await asyncio.to_thread(_images(request).tag, request["name"], target)
     return response.empty(201)
 

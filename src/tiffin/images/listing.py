@@ -3,7 +3,7 @@
 import fnmatch
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from tiffin.errors import Invalid, NotFound
@@ -134,17 +134,7 @@ def _matching(image: Image, patterns: Sequence[str]) -> Image | None:
     digests = tuple(name for name in image.repo_digests if any(_matches(pattern, name) for pattern in patterns))
     if not tags and not digests:
         return None
-    return Image(
-        image.config,
-        image.manifest,
-        tags,
-        digests,
-        image.size,
-        image.parent,
-        image.tagged,
-        image.reserved,
-        image.warnings,
-    )
+    return replace(image, repo_tags=tags, repo_digests=digests)
 
 
 def _matches(pattern: str, name: str) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -157,6 +157,3 @@ class Image:
     @property
     def created(self) -> str | None:
         return self.config.created
-
-    def without_names(self) -> "Image":
-        return replace(self, repo_tags=(), repo_digests=())

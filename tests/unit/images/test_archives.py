@@ -68,9 +68,9 @@ def test_an_image_without_names_is_told_by_its_id(store: Store) -> None:
     "wrap", [gzip.compress, zstandard.compress, bz2.compress, bytes], ids=["gzip", "zstd", "bz2", "plain"]
 )
 def test_layers_and_archives_may_be_compressed(store: Store, pack: Any, wrap: Any) -> None:
-    members = docker_archive(["x:1"], LAYER, stored=(pack(LAYER),))
-    store.images.load(io.BytesIO(wrap(tar(members))))
-    assert store.images.get("x:1").manifest.layers[0].digest == sha256(pack(LAYER))
+    packed = pack(LAYER)
+    store.images.load(io.BytesIO(wrap(tar(docker_archive(["x:1"], LAYER, stored=(packed,))))))
+    assert store.images.get("x:1").manifest.layers[0].digest == sha256(packed)
 
 
 def test_links_between_members_are_followed(store: Store) -> None:
