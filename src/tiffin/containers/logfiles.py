@@ -46,53 +46,73 @@ def nanoseconds(text: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """Where reading goes on: which file (by inode), and how far."""
+class Part:
+    """One file of a log, open at its beginning."""
 
+    file: BinaryIO
     inode: int
-    offset: int
+
+    def close(self) -> None:
+        self.file.close()
 
 
-def files(path: str) -> list[str]:
-    """The log's files that exist, oldest first."""
-    found = [path] if os.path.exists(path) else []
-    number = 1
-    while True:
-        for name in (f"{path}.{number}", f"{path}.{number}.gz"):
-            if os.path.exists(name):
-                found.append(name)
-                break
-        else:
-            return found[::-1]
-        number += 1
+def opened(path: str) -> Part:
+    raw = open(path, "rb", buffering=0)
+    inode = os.fstat(raw.fileno()).st_ino
+    return Part(cast(BinaryIO, gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw), inode)
 
 
-def opened(path: str) -> BinaryIO:
-    if path.endswith(".gz"):
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    return open(path, "rb", buffering=0)
+def parts(path: str, after: int = 0) -> list[Part]:
+    """The log's files, oldest first; only those newer than the one with the inode `after`.
 
-
-def tail_start(path: str, count: int) -> list[tuple[str, int]]:
-    """The files and offsets at which the last `count` entries begin, oldest first."""
-    found: list[tuple[str, int]] = []
-    for name in reversed(files(path)):
-        if count <= 0:
-            break
+    They are opened from the newest on: a rotation meanwhile then shows a file twice, which is noticed, and hides none.
+    """
+    found: dict[int, Part] = {}
+    number, missing = 0, 0
+    while missing < 2:  # the newest may be between its rename and its successor
         try:
-            with opened(name) as file:
-                offset, entries = _backwards(file, count)
+            part = _numbered(path, number)
         except FileNotFoundError:
-            continue  # rotated away at this moment
-        found.append((name, offset))
+            missing += 1
+        else:
+            if part.inode == after:
+                part.close()
+                break
+            if found.setdefault(part.inode, part) is not part:
+                part.close()
+        number += 1
+    return list(found.values())[::-1]
+
+
+def _numbered(path: str, number: int) -> Part:
+    if number == 0:
+        return opened(path)
+    try:
+        return opened(f"{path}.{number}")
+    except FileNotFoundError:
+        return opened(f"{path}.{number}.gz")
+
+
+def seek_tail(log: list[Part], count: int) -> list[Part]:
+    """The parts that hold the last `count` entries, oldest first, each at the first of them. The others are closed."""
+    kept: list[Part] = []
+    for part in reversed(log):
+        if count <= 0 and kept:
+            part.close()
+            continue
+        offset, entries = _backwards(part.file, count)
+        part.file.seek(offset)
+        kept.append(part)
         count -= entries
-    return found[::-1]
+    return kept[::-1]
 
 
 def _backwards(file: BinaryIO, count: int) -> tuple[int, int]:
     """The offset of the last `count` lines of a file, and how many lines there are from there on."""
-    end = file.seek(0, os.SEEK_END)
-    position, seen = end, 0
+    end = position = file.seek(0, os.SEEK_END) if not isinstance(file, gzip.GzipFile) else _length(file)
+    seen = 0
+    if count <= 0:
+        return end, 0
     while position > 0:
         size = min(_BACK, position)
         position -= size
@@ -106,6 +126,12 @@ def _backwards(file: BinaryIO, count: int) -> tuple[int, int]:
             if seen == count:
                 return position + index + 1, count
     return 0, seen + (1 if end else 0)
+
+
+def _length(file: gzip.GzipFile) -> int:
+    while file.read(1 << 20):
+        pass
+    return file.tell()
 
 
 def blocks(file: BinaryIO) -> Iterator[list[bytes]]:

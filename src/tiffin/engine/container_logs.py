@@ -6,11 +6,11 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import quote_plus
 
 from tiffin.containers import logfiles
-from tiffin.containers.logfiles import Entry
+from tiffin.containers.logfiles import Entry, Part
 from tiffin.engine.container_context import Context
 from tiffin.engine.container_start import log_file
 from tiffin.errors import Invalid, Unsupported
@@ -55,40 +55,32 @@ class Logs:
         render = Renderer(asked, framed)
         runs = self._context.live(container.id).process is not None
         follower = _Follower(self._context, container, path) if asked.follow and runs else None
+        log = logfiles.parts(path)
         try:
-            current: BinaryIO | None = None
-            for name, offset in _plan(path, asked):
-                try:
-                    file = logfiles.opened(name)
-                except FileNotFoundError:
-                    continue
-                file.seek(offset)
-                if follower is not None and name == path:
-                    current = file
-                    break
-                with file:
-                    for lines in logfiles.blocks(file):
-                        if piece := render(lines):
-                            yield piece
-                        if render.done:
-                            return
-            if follower is not None:
-                async for lines in follower.lines(current):
+            if asked.tail >= 0:
+                log = logfiles.seek_tail(log, asked.tail)
+            while log:
+                part = log[0]
+                for lines in logfiles.blocks(part.file):
                     if piece := render(lines):
                         yield piece
                     if render.done:
                         return
+                if len(log) == 1:
+                    break
+                log.pop(0).close()
+            if follower is None:
+                return
+            async for lines in follower.lines(log.pop() if log else None):
+                if piece := render(lines):
+                    yield piece
+                if render.done:
+                    return
         finally:
+            for part in log:
+                part.close()
             if follower is not None:
                 follower.close()
-
-
-def _plan(path: str, asked: Asked) -> list[tuple[str, int]]:
-    if asked.tail < 0:
-        return [(name, 0) for name in logfiles.files(path)]
-    if asked.tail == 0:
-        return [(path, os.path.getsize(path))] if asked.follow and os.path.exists(path) else []
-    return logfiles.tail_start(path, asked.tail)
 
 
 class Renderer:
@@ -172,34 +164,36 @@ class _Follower:
         self._loop.remove_reader(self._watch.fileno())
         self._watch.close()
 
-    async def lines(self, file: BinaryIO | None) -> AsyncIterator[list[bytes]]:
+    async def lines(self, part: Part | None) -> AsyncIterator[list[bytes]]:
+        """From where the part stands; it is closed here."""
+        waiting: list[Part] = []
         try:
             while True:
                 self._changed.clear()
                 ended = self._ended()
-                if file is None:
-                    file = self._open()
-                if file is not None:
-                    for lines in logfiles.blocks(file):
+                if part is None:
+                    part = self._open()
+                if part is not None:
+                    replaced = _is_replaced(part, self._path)
+                    for lines in logfiles.blocks(part.file):
                         yield lines
-                    if _is_replaced(file, self._path):
-                        # what was written to the old file before it was renamed is read; the new one comes next
-                        for lines in logfiles.blocks(file):
-                            yield lines
-                        file.close()
-                        file = self._open()
+                    if replaced:
+                        # renamed before it was read to its end: nothing more comes here, but maybe several after it
+                        waiting = waiting or logfiles.parts(self._path, after=part.inode)
+                        part.close()
+                        part = waiting.pop(0) if waiting else None
                         continue
-                    if os.fstat(file.fileno()).st_size < file.tell():
-                        file.seek(0)  # truncated: a log of a single file begins anew
+                    if os.fstat(part.file.fileno()).st_size < part.file.tell():
+                        part.file.seek(0)  # truncated: a log of a single file begins anew
                         continue
                 if ended:
                     return
                 await self._wait()
         finally:
-            if file is not None:
-                file.close()
+            for one in (*waiting, *([part] if part else ())):
+                one.close()
 
-    def _open(self) -> BinaryIO | None:
+    def _open(self) -> Part | None:
         try:
             return logfiles.opened(self._path)
         except FileNotFoundError:
@@ -220,8 +214,8 @@ class _Follower:
             ended.cancel()
 
 
-def _is_replaced(file: BinaryIO, path: str) -> bool:
+def _is_replaced(part: Part, path: str) -> bool:
     try:
-        return os.fstat(file.fileno()).st_ino != os.stat(path).st_ino
+        return part.inode != os.stat(path).st_ino
     except FileNotFoundError:
         return False

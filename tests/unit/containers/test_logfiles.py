@@ -14,13 +14,12 @@ def line(number: int, stream: str = "stdout") -> bytes:
     return msgspec.json.encode({"log": f"{number}\n", "stream": stream, "time": time}) + b"\n"
 
 
-def read_from(places: list[tuple[str, int]]) -> list[str]:
+def read(parts: list[logfiles.Part]) -> list[str]:
     found = []
-    for name, offset in places:
-        with logfiles.opened(name) as file:
-            file.seek(offset)
-            for lines in logfiles.blocks(file):
-                found += [entry.log.strip() for one in lines if (entry := logfiles.decode(one))]
+    for part in parts:
+        for lines in logfiles.blocks(part.file):
+            found += [entry.log.strip() for one in lines if (entry := logfiles.decode(one))]
+        part.close()
     return found
 
 
@@ -29,31 +28,33 @@ def test_the_last_lines_reach_back_into_rotated_files(tmp_path: Path) -> None:
     log.write_bytes(b"".join(map(line, range(20, 23))))
     (tmp_path / "log.1").write_bytes(b"".join(map(line, range(10, 20))))
     (tmp_path / "log.2.gz").write_bytes(gzip.compress(b"".join(map(line, range(10)))))
-    assert read_from([(name, 0) for name in logfiles.files(str(log))]) == [str(n) for n in range(23)]
-    for count in (1, 3, 5, 13, 14, 23, 99):
-        assert read_from(logfiles.tail_start(str(log), count)) == [str(n) for n in range(max(0, 23 - count), 23)]
-    assert logfiles.tail_start(str(log), 0) == []
+    assert read(logfiles.parts(str(log))) == [str(n) for n in range(23)]
+    assert read(logfiles.parts(str(log), after=(tmp_path / "log.1").stat().st_ino)) == ["20", "21", "22"]
+    for count in (0, 1, 3, 5, 13, 14, 23, 99):
+        tail = logfiles.seek_tail(logfiles.parts(str(log)), count)
+        assert read(tail) == [str(n) for n in range(max(0, 23 - count), 23)]
 
 
 def test_the_last_lines_of_a_file_larger_than_a_block(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"".join(map(line, range(5000))))
-    assert read_from(logfiles.tail_start(str(log), 3000)) == [str(n) for n in range(2000, 5000)]
+    assert read(logfiles.seek_tail(logfiles.parts(str(log)), 3000)) == [str(n) for n in range(2000, 5000)]
 
 
 def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
     log = tmp_path / "log"
     whole = line(1)
     log.write_bytes(whole + whole[:10])
-    with logfiles.opened(str(log)) as file:
-        assert [one for lines in logfiles.blocks(file) for one in lines] == [whole.rstrip(b"\n")]
-        with log.open("ab") as end:
-            end.write(whole[10:])
-        assert [one for lines in logfiles.blocks(file) for one in lines] == [whole.rstrip(b"\n")]
+    part = logfiles.opened(str(log))
+    assert [one for lines in logfiles.blocks(part.file) for one in lines] == [whole.rstrip(b"\n")]
+    with log.open("ab") as end:
+        end.write(whole[10:])
+    assert [one for lines in logfiles.blocks(part.file) for one in lines] == [whole.rstrip(b"\n")]
+    part.close()
 
 
 def test_there_is_no_log_before_the_first_start(tmp_path: Path) -> None:
-    assert logfiles.files(str(tmp_path / "log")) == logfiles.tail_start(str(tmp_path / "log"), 5) == []
+    assert logfiles.parts(str(tmp_path / "log")) == []
 
 
 def test_frames_carry_their_stream_and_length() -> None:

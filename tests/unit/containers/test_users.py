@@ -6,7 +6,8 @@ from tiffin.containers.users import User, resolve
 from tiffin.errors import Invalid
 
 FILES = {
-    "/etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001::/srv/web:/bin/sh\n# no one\nbroken\nnohome:x:7:8\n",
+    "/etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001::/srv/web:/bin/sh\n# no one\nbroken\n"
+    b"nohome:x:7:8\n",
     "/etc/group": b"root:x:0:\nwheel:x:10:root,web\nweb:x:1001:\naudio:x:29:web\n",
 }
 
@@ -47,7 +48,7 @@ def test_unknown_names_are_refused_in_dockers_words(user: str) -> None:
 
 @pytest.mark.parametrize("user", ["2147483648", "4294967296", "-1", "99999999999999999999999", "0:4294967296"])
 def test_a_number_that_would_wrap_around_to_root_is_refused(user: str) -> None:
-    with pytest.raises(Invalid, match="uids and gids must be in range 0-2147483647|no matching entries"):
+    with pytest.raises(Invalid, match=r"uids and gids must be in range 0-2147483647|no matching entries"):
         resolve(user, (), read)
 
 
