@@ -7,7 +7,7 @@ from rig import Engine, archives, eventually
 
 
 def test_a_daemon_killed_while_it_loads_has_whole_images_afterwards(start_engine: Callable[..., Engine]) -> None:
-    engine = start_engine()
+    engine = start_engine(kind="tiffin")  # dockerd's own containerd outlives it and holds its root
     docker = engine.cli("docker")
     before = docker("images", "--no-trunc", "-q").out
     data = archives.busybox().read_bytes()
@@ -29,7 +29,7 @@ def test_a_daemon_killed_while_it_loads_has_whole_images_afterwards(start_engine
 
 
 def test_images_and_their_layers_survive_a_killed_daemon(start_engine: Callable[..., Engine]) -> None:
-    engine = start_engine()
+    engine = start_engine(kind="tiffin")  # dockerd's own containerd outlives it and holds its root
     docker = engine.cli("docker")
     docker("run", "--name", "made", "busybox", "sh", "-c", "echo kept > /file")
     image = docker("commit", "made", "made:1").line
