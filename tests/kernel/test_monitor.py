@@ -389,3 +389,42 @@ def test_a_client_that_reads_nothing_does_not_make_the_engine_grow(tmp_path: Pat
         return int(next(line for line in text.splitlines() if line.startswith("Private_Dirty")).split()[1])
 
     with_forkserver(tmp_path, body)
+
+
+def test_a_new_forkserver_takes_charge_of_the_monitors_it_finds(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        log = plans.json_log(rig.place)
+        script = "read x; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done; exit $x"
+        running = await rig.start("sh", "-c", script, stdio={"stdin": True}, log=log)
+        for _ in range(3):
+            before = rig.forkserver.pid
+            os.kill(before, signal.SIGKILL)
+            await eventually(lambda before=before: rig.forkserver.pid != before)  # type: ignore[misc]
+            monitor = rig.monitor_of()
+            await eventually(lambda: holds(rig.forkserver.pid))
+            os.kill(monitor, signal.SIGKILL)
+            await eventually(lambda monitor=monitor: found(rig) not in (0, monitor))  # type: ignore[misc]
+        while True:
+            client, attachment = rig.client(stdin=True)
+            try:
+                await running.attach(attachment)
+                break
+            except StartFailed:
+                await asyncio.sleep(0.01)
+        await client.send(b"11\n")
+        how = await running.wait()
+        assert (how.code, how.error) == (11, "")
+        assert [line["log"] for line in rig.lines()] == [f"line {n}\n" for n in range(1, 20001)]
+
+    def holds(pid: int) -> bool:
+        """Whether a forkserver keeps a journal."""
+        links = (os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
+        return any("memfd:header" in link for link in links)
+
+    def found(rig: Rig) -> int:
+        try:
+            return rig.monitor_of()
+        except OSError:
+            return 0
+
+    with_forkserver(tmp_path, body)

@@ -56,7 +56,7 @@ def pidfd_send_signal(pidfd: int, number: int) -> None:
 
 
 def exit_status(pidfd: int) -> int | None:
-    """The wait status of a process that someone else reaped; None while it runs, or where the kernel (< 6.15) can't tell."""
+    """The wait status of a process that someone else reaped; None before, or where the kernel (< 6.15) can't tell."""
     info = bytearray(struct.pack("QQ48x", _PIDFD_INFO_EXIT, 0))
     try:
         ioctl(pidfd, _PIDFD_GET_INFO, info)
@@ -64,6 +64,21 @@ def exit_status(pidfd: int) -> int | None:
         return None
     mask, exit_code = struct.unpack_from("Q", info)[0], struct.unpack_from("i", info, 60)[0]
     return int(exit_code) if mask & _PIDFD_INFO_EXIT else None
+
+
+def zombie_status(pid: int) -> int | None:
+    """The wait status of a process that has ended and that nobody has reaped yet, from proc(5); None for any other."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fields = os.read(fd, 4096).rpartition(b")")[2].split()
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return int(fields[-1]) if fields and fields[0] == b"Z" else None
 
 
 def sethostname(name: bytes) -> None:

@@ -142,6 +142,18 @@ class Birth:
         self.kill()
 
 
+def begin(loop: Loop, plan: dict[str, object], theirs: spawn.Stdio) -> Birth:
+    """Fork a container's stage, and see to it that it gets into its control groups."""
+    procs: tuple[bytes, ...] = plan["procs"]  # type: ignore[assignment]
+    # A cgroup namespace shows the groups its maker is in: those must be entered first, by the stage itself.
+    rooted = plan["unshare"] & (namespaces.CLONE_NEWCGROUP | namespaces.CLONE_NEWUSER)  # type: ignore[operator]
+    if rooted or not procs:
+        return Birth(loop, plan, *spawn.first(plan, theirs))
+    birth = Birth(loop, plan, *spawn.first({**plan, "procs": ()}, theirs))
+    birth.join(procs)
+    return birth
+
+
 def _enter(path: bytes, pid: int) -> int:
     """Write a pid to a cgroup.procs file: 0, or errno."""
     try:

@@ -42,7 +42,13 @@ def receive(channel: socket.socket, flags: int = 0) -> tuple[Message, list[int]]
         memory = attached.pop(0)
         data = os.pread(memory, os.fstat(memory).st_size, 0)
         os.close(memory)
-    return marshal.loads(data), attached
+    try:
+        serial, what, payload = marshal.loads(data)
+        return (serial, what, dict(payload)), attached
+    except (ValueError, EOFError, TypeError):
+        for fd in attached:
+            os.close(fd)
+        raise Closed(74, "not a message") from None  # EBADMSG
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

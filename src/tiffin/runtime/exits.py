@@ -60,7 +60,11 @@ async def find_exit(state: Path, pidfd: int) -> Ended:
         pass
     while not _ended(pidfd):  # noqa: ASYNC110  (no event: the loop may be about to end)
         await asyncio.sleep(0.01)
-    status = namespaces.exit_status(pidfd)
+    for _ in range(100):
+        status = namespaces.exit_status(pidfd)  # known once someone has reaped it
+        if status is not None:
+            break
+        await asyncio.sleep(0.01)
     if status is None:
         return 137, False, now, "the container's monitor was killed and its exit status is lost"
     return code_of(status), False, now, "the container's monitor was killed"

@@ -40,6 +40,7 @@ class Charge:
         self.status: int | None = None
         self.exited = False
         self.replaced: list[float] = []  # when
+        self.foreign = False  # the monitor is the child of a forkserver that was killed
 
     def close(self) -> None:
         """Release everything kept."""
@@ -83,6 +84,8 @@ class Forkserver:
             return self._hang_up(connection)
         if verb == "start":
             self._start(payload, attached)
+        elif verb == "register":
+            self._take_charge(connection, payload, attached)
         elif verb == "leave":
             # the daemon ends in good order: nobody has to wait for the idle time
             self._hang_up(connection)
@@ -95,6 +98,17 @@ class Forkserver:
         self.connections.remove(connection)
         self.loop.forget(connection.fileno())
         connection.close()
+
+    def _take_charge(self, connection: socket.socket, payload: Payload, attached: list[int]) -> None:
+        """A monitor whose forkserver was killed; it is not our child, so the end of its connection is its end."""
+        charge = Charge(payload["plan"])  # type: ignore[arg-type]
+        names: tuple[str, ...] = payload["names"]  # type: ignore[assignment]
+        charge.held = dict(zip(names, attached, strict=True))
+        charge.pid, charge.started_at = int(payload["pid"]), int(payload["at"])  # type: ignore[call-overload]
+        charge.monitor, charge.upstream, charge.foreign = fds.peer(connection)[0], connection, True
+        self.connections.remove(connection)
+        self.charges[charge.monitor] = charge
+        self.loop.watch(connection.fileno(), READ, lambda _: self._from_monitor(charge))
 
     def _start(self, payload: Payload, attached: list[int]) -> None:
         """Fork a monitor. What goes wrong here closes the control socket, which the daemon sees."""
@@ -139,7 +153,7 @@ class Forkserver:
                 close_others(keep)
                 _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
                 title.show(b"tiffin-monitor", str(charge.plan["id"]).encode())
-                monitor = Monitor(charge.plan, theirs, charge.held)
+                monitor = Monitor(charge.plan, theirs, charge.held, self.directory)
                 begin(monitor)  # type: ignore[operator]
                 monitor.loop.run()
             except BaseException as error:
@@ -149,7 +163,7 @@ class Forkserver:
                 os._exit(0)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
         theirs.close()
-        charge.monitor, charge.upstream = pid, ours
+        charge.monitor, charge.upstream, charge.foreign = pid, ours, False
         self.charges[pid] = charge
         self.loop.watch(ours.fileno(), READ, lambda _: self._from_monitor(charge))
 
@@ -162,6 +176,9 @@ class Forkserver:
             (_, event, payload), attached = channel.receive(upstream)
         except OSError:
             self.loop.forget(upstream.fileno())
+            if charge.foreign and charge.monitor in self.charges:
+                del self.charges[charge.monitor]
+                self._monitor_ended(charge)
             return
         if event == "keep":
             charge.held[str(payload["name"])] = attached.pop()

@@ -216,10 +216,28 @@ class Forkserver:
         """exec_root: an existing directory, mode 0700 or 0711, owned by us."""
         self.directory = exec_root
         self._sock: _socket.socket | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._watched = -1
 
     async def open(self) -> None:
         """Connect to the one that runs, or start one."""
-        await asyncio.get_running_loop().run_in_executor(None, self._open)
+        self._loop = asyncio.get_running_loop()
+        await self._loop.run_in_executor(None, self._open)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Start another one when it is killed: monitors look for it, to be in someone's charge again."""
+        if self._loop is not None and self._sock is not None:
+            self._watched = self._sock.fileno()
+            self._loop.add_reader(self._watched, self._replace)
+
+    def _replace(self) -> None:
+        self.close()
+        try:
+            self._open()
+            self._watch()
+        except OSError:
+            pass  # the next start tries again, and says why it can't
 
     def _open(self) -> None:
         try:
@@ -231,6 +249,9 @@ class Forkserver:
 
     def close(self) -> None:
         """Hang up."""
+        if self._watched >= 0 and self._loop is not None:
+            self._loop.remove_reader(self._watched)
+            self._watched = -1
         if self._sock is not None:
             self._sock.close()
             self._sock = None
@@ -239,6 +260,9 @@ class Forkserver:
         """Hang up for good: the forkserver stays only while it has containers."""
         if self._sock is not None:
             try:
+                if self._watched >= 0:
+                    asyncio.get_running_loop().remove_reader(self._watched)
+                    self._watched = -1
                 channel.send(self._sock, (0, "leave", {}), ())
                 await asyncio.wait_for(self._hung_up(self._sock), 1.0)
             except (OSError, TimeoutError):
@@ -270,13 +294,14 @@ class Forkserver:
                 running._network = network
                 wants = tuple(running._register(attachment) for attachment in attachments)
                 running.connect(self._send_plan(plan, wants, descriptors))
+                asked = self._sock
                 try:
                     await running._begun
                     return running
                 except BaseException as error:
                     running.close()
                     if isinstance(error, Refused):
-                        if error.problem["step"] == "monitor" and not attempt and self._lost():
+                        if error.problem["step"] == "monitor" and not attempt and self._lost(asked):
                             continue  # the request reached a forkserver that was being killed
                         raise _failed(error.problem, start_failure) from None
                     raise
@@ -301,10 +326,12 @@ class Forkserver:
             theirs.close()
         return ours
 
-    def _lost(self) -> bool:
-        """Whether the forkserver hung up."""
+    def _lost(self, asked: "_socket.socket | None") -> bool:
+        """Whether the forkserver that was asked hung up."""
+        if asked is None or asked is not self._sock:
+            return True  # another one runs already
         try:
-            if self._sock is not None and self._sock.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK):
+            if asked.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK):
                 return False
         except BlockingIOError:
             return False
@@ -318,6 +345,7 @@ class Forkserver:
             try:
                 if self._sock is None:
                     self._open()
+                    self._watch()
                 assert self._sock is not None
                 return channel.send(self._sock, message, attach)
             except OSError:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from tiffin.linux import credentials, namespaces
 from tiffin.runtime import channel, controls, external, hooks, spawn, streams
-from tiffin.runtime.birth import Birth
+from tiffin.runtime.birth import Birth, begin
 from tiffin.runtime.execs import Execs
 from tiffin.runtime.exitfile import code_of, remove_exit, write_exit
 from tiffin.runtime.external import External
@@ -22,16 +22,17 @@ from tiffin.runtime.loop import READ, Loop
 
 Payload = dict[str, object]
 Want = dict[str, object]
+_PATIENCE = 1.0  # s, for the forkserver to say how a container ended that it reaps; then it counts as killed
 _LINGER = 0.5  # s, for the daemon to take note of an exit before clients see the end of their streams
 
 
 class Monitor:
     """One container."""
 
-    def __init__(self, plan: Payload, upstream: socket.socket, held: dict[str, int]) -> None:
+    def __init__(self, plan: Payload, upstream: socket.socket, held: dict[str, int], directory: str) -> None:
         """held: what the forkserver keeps too: our ends of stdio, header and data of the journal."""
         credentials.prctl(credentials.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self.plan, self.held = plan, held
+        self.plan, self.held, self.directory = plan, held, directory
         self.id: str = plan["id"]  # type: ignore[assignment]
         self.state: str = plan["state"]  # type: ignore[assignment]
         self.loop = Loop(self._child_ended)
@@ -68,7 +69,7 @@ class Monitor:
                     path = operation[1]
                     controls.execute(operation)
                 step, path = "start", b""
-                birth = self._fork_stage(theirs)
+                birth = begin(self.loop, self.plan, theirs)
         except OSError as error:
             number, text = error.errno or 0, str(error.strerror)
             path = error.filename if isinstance(error.filename, bytes) else path
@@ -86,16 +87,6 @@ class Monitor:
         birth.on_ready = self._ready
         birth.on_started = self._started
         birth.on_failed = self._failed
-
-    def _fork_stage(self, theirs: spawn.Stdio) -> Birth:
-        procs: tuple[bytes, ...] = self.plan["procs"]  # type: ignore[assignment]
-        # A cgroup namespace shows the groups its maker is in: those must be entered first, by the stage itself.
-        rooted = self.plan["unshare"] & (namespaces.CLONE_NEWCGROUP | namespaces.CLONE_NEWUSER)  # type: ignore[operator]
-        if rooted or not procs:
-            return Birth(self.loop, self.plan, *spawn.first(self.plan, theirs))
-        birth = Birth(self.loop, self.plan, *spawn.first({**self.plan, "procs": ()}, theirs))
-        birth.join(procs)
-        return birth
 
     def adopt(self, pid: int, started_at: int, status: int | None) -> None:
         """Take over a running container whose monitor died. status: its wait status if it has ended meanwhile."""
@@ -183,9 +174,21 @@ class Monitor:
     def _gone(self, _: int) -> None:
         """An adopted container ended; its parent reaps it, and the kernel or the forkserver knows the status."""
         self.loop.forget(self.pidfd)
-        status = namespaces.exit_status(self.pidfd)
+        self._find_status(_PATIENCE)
+
+    def _find_status(self, patience: float) -> None:
+        if self.exited is not None:
+            return
+        # Unreaped it is in /proc, reaped the kernel (6.15) remembers; in between only asking again helps.
+        status = namespaces.zombie_status(self.pid)
+        if status is None:
+            status = namespaces.exit_status(self.pidfd)
         if status is not None:
             self._ended(status)
+        elif patience > 0:
+            self.loop.after("status", 0.01, lambda: self._find_status(patience - 0.01))
+        else:
+            self._ended(9)
 
     def _ended(self, status: int) -> None:
         if self.exited is not None:
@@ -254,10 +257,34 @@ class Monitor:
             (_, event, payload), attached = channel.receive(self.upstream)
         except OSError:
             self.loop.forget(self.upstream.fileno())
+            self._register_soon(0.05)
             return
         streams.close_all(*attached)
         if event == "reaped":
             self._ended(payload["status"])  # type: ignore[arg-type]
+
+    def _register_soon(self, seconds: float) -> None:
+        self.loop.after("register", seconds, lambda: self._register(min(seconds * 2, 2.0)))
+
+    def _register(self, pause: float) -> None:
+        """The forkserver was killed: put the container into the charge of its successor."""
+        if self.exited is not None or not self.pid:
+            return
+        try:
+            upstream = channel.connect(self.directory, "forkserver.sock")
+        except OSError:
+            return self._register_soon(pause)
+        self.upstream.close()
+        self.upstream = upstream
+        self.loop.watch(upstream.fileno(), READ, self._from_forkserver)
+        held = {**self.held, "pidfd": self.pidfd}
+        if "stdin" in held and self.session.input < 0:
+            del held["stdin"]
+        self._tell(
+            "register",
+            {"plan": self.plan, "pid": self.pid, "at": self.started_at, "names": tuple(held)},
+            tuple(held.values()),
+        )
 
     # -- daemon ------------------------------------------------------------------------------------------------------
 
