@@ -35,7 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(config)
     except TiffinError as error:
         print(f"failed to start daemon: {error}" if _configured() else str(error), file=sys.stderr)
-        return 1
+    except OSError as error:
+        if os.geteuid() == 0:
+            log.critical("the daemon ends", exc_info=error)
+        hint = "" if os.geteuid() == 0 else "; it has to be run by root"
+        print(f"failed to start daemon: {error}{hint}", file=sys.stderr)
+    return 1
 
 
 def _configured() -> bool:
