@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from tiffin.engine.container_context import Context
@@ -69,12 +69,7 @@ class Attaching:
             self._keep(container.id, attachment)
             return
         ended = await live.process.attach(attachment)
-        context.task(self._note_end(container.id, ended), f"attachment to {container.id}")
-
-    async def _note_end(self, container_id: str, ended: Awaitable[object]) -> None:
-        reason = await ended
-        if reason == "keys" and container_id in self._context.records:
-            self._context.publish(self._context.records.get(container_id), "detach")
+        context.watch_stream(container.id, ended)
 
     async def _send_logs(self, container: Container, wanted: Wanted, fd: int, framed: bool) -> int:
         """What was said so far, before what is said from now on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ class Live:
     supervisor: asyncio.Task[None] | None = None
     health: asyncio.Task[None] | None = None
     execs: dict[str, Exec] = field(default_factory=dict)
+    streams: set[asyncio.Task[None]] = field(default_factory=set)  # that wait for attachments to end
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: bool = False
 
@@ -127,6 +128,17 @@ class Context:
         for attachment in pending:
             self.hangups.forget(attachment.fd)
         return pending
+
+    def watch_stream(self, container_id: str, ended: Awaitable[str]) -> None:
+        """Tell when a client leaves a container by its detach keys."""
+        live = self.live(container_id)
+        task = self.task(self._note_end(container_id, ended), f"attachment to {container_id}")
+        live.streams.add(task)
+        task.add_done_callback(live.streams.discard)
+
+    async def _note_end(self, container_id: str, ended: Awaitable[str]) -> None:
+        if await ended == "keys" and container_id in self.records:
+            self.publish(self.records.get(container_id), "detach")
 
     def forget(self, container_id: str) -> None:
         live = self._live.pop(container_id, None)

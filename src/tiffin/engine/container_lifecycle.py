@@ -126,7 +126,11 @@ class Lifecycle:
         live = context.live(container_id)
         container = context.records.get(container_id)
         self._health.end(container_id)
+        if live.process is not None:
+            live.process.close()
         live.process = None
+        for task in live.streams:
+            task.cancel()
         for execution in live.execs.values():
             execution.can_remove = True
         await self._starter.clean(container_id)

@@ -53,6 +53,9 @@ class Starter:
                 plan, network = await self._prepare(container, undo)
                 attachments = self._context.take_pending(container.id)
                 process = await self._context.launcher.start(plan, attachments=attachments, network=network)
+                for one in attachments:
+                    if one.ended is not None:
+                        self._context.watch_stream(container.id, one.ended)
             except StartFailed as failure:
                 raise of_runtime(failure) from failure
             except TiffinError as failure:

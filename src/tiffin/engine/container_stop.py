@@ -72,7 +72,7 @@ class Signals:
         self._send(container, first)
         if isinstance(container.status, Paused):
             # a frozen process takes no signal: docker kills it, we let it see the stop signal first
-            self._thaw(container)
+            await self._thaw(container)
         try:
             await asyncio.wait_for(live.ended.wait(), None if timeout < 0 else timeout or 0.001)
             return
@@ -128,7 +128,7 @@ class Signals:
                 context.records.change(container.id, manually_stopped=True)
             self._send(container, number)
             if number == signal.SIGKILL and isinstance(container.status, Paused):
-                self._thaw(container)
+                await self._thaw(container)
         if number == signal.SIGKILL:
             try:
                 await asyncio.wait_for(live.ended.wait(), 10)
@@ -163,11 +163,16 @@ class Signals:
             container = context.records.get(container.id)
             if not isinstance(container.status, Paused):
                 raise Conflict(f"Container {container.id} is not paused")
-            self._thaw(container)
+            await self._thaw(container)
         context.publish(container, "unpause")
 
-    def _thaw(self, container: Container) -> None:
-        cgroups_live.thaw(self._context.cgroup(container))
+    async def _thaw(self, container: Container) -> None:
+        try:
+            await asyncio.to_thread(cgroups_live.thaw, self._context.cgroup(container))
+        except FileNotFoundError:
+            return  # it ended meanwhile
+        if container.id not in self._context.records:
+            return
         status = self._context.records.get(container.id).status
         if isinstance(status, Paused):
             self._context.records.change(
