@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiffin.cli import flags, run, terminal
+from tiffin.cli import flags, run, signals, terminal
 from tiffin.cli.command import Call, Command, Failed
 from tiffin.cli.streams import Attachment, Detached
 from tiffin.client.engine import quote
@@ -50,7 +50,8 @@ def attach(call: Call) -> int:
         on_resize=(lambda: run.resize(engine, path)) if on_terminal else None,
     )
     try:
-        session.run()
+        with signals.Caught(signals.wanted(forward=values.on("sig-proxy"), resize=on_terminal)) as bell:
+            session.run(bell)
     except Detached as detached:
         raise Failed("read escape sequence") from detached
     return waiting.status(call)

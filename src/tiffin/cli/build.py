@@ -14,7 +14,7 @@ def run(call: Call) -> int:
 
 
 def _command(path: str, operands: str) -> Command:
-    return Command(path, run, operands, most=None, interspersed=False)
+    return Command(path, run, operands, most=None, raw=True)
 
 
 COMMANDS = {

@@ -35,10 +35,13 @@ class Command:
         interspersed: bool = True,
         second_usage: str = "",
         details: str = "",
+        raw: bool = False,
     ) -> None:
         self.path, self.run, self.operands, self.flags = path, run, operands, flags
         self.least, self.most, self.interspersed = least, most, interspersed
         self.second_usage, self.details = second_usage, details
+        # the arguments are not read as flags
+        self.raw = raw
 
     def refuse(self, count: int) -> str:
         """Why `count` operands can't be, or nothing."""

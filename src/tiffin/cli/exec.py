@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.cli import flags, flags_process, run, terminal
+from tiffin.cli import flags, flags_process, run, signals, terminal
 from tiffin.cli.command import Call, Command, Failed
 from tiffin.cli.streams import Attachment, Detached
 from tiffin.client.engine import quote
@@ -76,7 +76,8 @@ def _attached(call: Call, identifier: str, config: dict[str, Any], start: dict[s
     )
     call.session.flush()
     try:
-        session.run()
+        with signals.Caught(signals.wanted(forward=False, resize=on_terminal)) as bell:
+            session.run(bell)
     except Detached as detached:
         raise Failed("read escape sequence") from detached
     return int(engine.get(f"{path}/json")["ExitCode"] or 0)

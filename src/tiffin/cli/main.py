@@ -123,7 +123,8 @@ def _invoke(command: Command, typed: str, arguments: list[str], session: Session
         return f"Usage:  {help.usage_line(typed, command)}"
 
     try:
-        values, operands = flags.parse(command.flags, arguments, interspersed=command.interspersed)
+        given = ["--", *arguments] if command.raw and "--help" not in arguments else arguments
+        values, operands = flags.parse(command.flags, given, interspersed=command.interspersed)
     except flags.HelpWanted:
         from tiffin.cli import help
 

@@ -121,15 +121,8 @@ def _attached(call: Call, made: dict[str, Any], container: str) -> int:
     }
     hijacked = engine.hijack(f"/containers/{container}/attach", query)
     waiting = Waiting(engine, container, "removed" if call.values.on("rm") else "next-exit")
-    # from here on a signal is the container's, not ours
     proxy = call.values.on("sig-proxy")
-    with signals.Caught(signals.FORWARDED if proxy else ()) as early:
-        _start(call, container, waiting)
-        for number in early.take():
-            forward(engine, container, number)
     on_terminal = made["Tty"] and terminal.is_terminal(terminal.STDOUT)
-    if on_terminal:
-        resize(engine, f"/containers/{container}")
     session = Attachment(
         hijacked,
         tty=made["Tty"],
@@ -140,10 +133,15 @@ def _attached(call: Call, made: dict[str, Any], container: str) -> int:
         on_resize=(lambda: resize(engine, f"/containers/{container}")) if on_terminal else None,
         until=waiting.fileno(),
     )
-    try:
-        session.run()
-    except Detached:
-        return 0
+    # from here on a signal is the container's, not ours: one that comes during the start waits for the loop
+    with signals.Caught(signals.wanted(forward=proxy, resize=on_terminal)) as bell:
+        _start(call, container, waiting)
+        if on_terminal:
+            resize(engine, f"/containers/{container}")
+        try:
+            session.run(bell)
+        except Detached:
+            return 0
     return waiting.status(call)
 
 

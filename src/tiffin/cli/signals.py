@@ -30,6 +30,11 @@ _OWN = frozenset(
 FORWARDED = tuple(number for number in range(1, 32) if number not in _OWN)
 
 
+def wanted(*, forward: bool, resize: bool) -> tuple[int, ...]:
+    """The signals that a session catches."""
+    return (*(FORWARDED if forward else ()), *((signal.SIGWINCH,) if resize else ()))
+
+
 def _note(_number: int, _frame: FrameType | None) -> None:
     """The wake-up pipe has it already."""
 

@@ -48,13 +48,7 @@ def _start_attached(call: Call, name: str) -> int:
     waiting = run.Waiting(engine, identifier, "removed" if removed else "next-exit")
     # a terminal sends its signals as bytes
     proxy = not tty
-    with signals.Caught(signals.FORWARDED if proxy else ()) as early:
-        post(call, identifier, "start")
-        for number in early.take():
-            run.forward(engine, identifier, number)
     on_terminal = tty and terminal.is_terminal(terminal.STDOUT)
-    if on_terminal:
-        run.resize(engine, f"/containers/{identifier}")
     session = Attachment(
         hijacked,
         tty=tty,
@@ -63,10 +57,14 @@ def _start_attached(call: Call, name: str) -> int:
         on_signal=(lambda number: run.forward(engine, identifier, number)) if proxy else None,
         on_resize=(lambda: run.resize(engine, f"/containers/{identifier}")) if on_terminal else None,
     )
-    try:
-        session.run()
-    except Detached:
-        return 0
+    with signals.Caught(signals.wanted(forward=proxy, resize=on_terminal)) as bell:
+        post(call, identifier, "start")
+        if on_terminal:
+            run.resize(engine, f"/containers/{identifier}")
+        try:
+            session.run(bell)
+        except Detached:
+            return 0
     return waiting.status(call)
 
 

@@ -51,12 +51,9 @@ class Attachment:
         self._splitter = frames.Splitter()
         self._plain = not hasattr(self._socket, "pending")
 
-    def run(self) -> None:
-        """Until the stream ends. Raises Detached, OSError."""
-        caught = signals.FORWARDED if self._on_signal else ()
-        if self._on_resize:
-            caught = (*caught, signal.SIGWINCH)
-        with signals.Caught(caught) as bell, terminal.Raw(self._tty and self._stdin):
+    def run(self, bell: signals.Caught) -> None:
+        """Until the stream ends, with the signals that `bell` catches. Raises Detached, OSError."""
+        with terminal.Raw(self._tty and self._stdin):
             self._socket.setblocking(False)
             if self._first:
                 self._show(self._first)
