@@ -1,0 +1,70 @@
+"""Everything an engine could leave behind on its machine, as one countable thing."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import struct
+from collections import Counter
+from pathlib import Path
+
+from rig import Engine, eventually
+from rig.leaks import Census, descriptors
+
+# what grows and shrinks by itself, or is rewritten at each start of the daemon
+_PASSING = re.compile(r"ledger\.db-(wal|shm)$|/tmp/|\.log$|monitor\.sock\.\d+$")
+
+
+def holder(path: Path) -> int:
+    """The process that listens on a SEQPACKET socket. OSError where nobody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.settimeout(10)
+        client.connect(str(path))
+        peer = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", peer)[0])
+
+
+def forkserver_of(engine: Engine) -> int:
+    """Its pid."""
+    return holder(engine.exec_root / "forkserver.sock")
+
+
+def monitor_of(engine: Engine, container: str) -> int:
+    """The pid of a container's monitor."""
+    return holder(engine.exec_root / "containers" / container / "monitor.sock")
+
+
+def inventory(engine: Engine) -> Counter[str]:
+    """Processes, mounts, cgroups, links, rules, descriptors of daemon and forkserver, files in both roots."""
+    found = Counter(Census.of(engine).found)
+    for name in [one for one in found if one.startswith("process ") and "forkserver" in one]:
+        found[name] = 1  # a compressor is forked from it for a moment
+    rules = engine.run("nft", "list", "ruleset")
+    found += Counter(f"rule {line.strip()}" for line in rules.splitlines() if "{" not in line and "}" not in line)
+    found += Counter(
+        f"element {one.strip()}" for block in re.findall(r"elements = \{([^}]*)\}", rules) for one in block.split(",")
+    )
+    found += Counter(f"forkserver's {one}" for one in descriptors(forkserver_of(engine)))
+    for root in (engine.data_root, engine.exec_root):
+        for directory, names, files in os.walk(root):
+            found += Counter(
+                f"file {path}"
+                for name in (*names, *files)
+                if not _PASSING.search(path := os.path.join(directory, name))
+            )
+    return found
+
+
+def nothing_more(engine: Engine, before: Counter[str], *, within: float = 30) -> None:
+    """AssertionError with the list when anything stays that was not there before."""
+    left: list[str] = []
+
+    def same() -> bool:
+        left[:] = sorted((inventory(engine) - before).elements())
+        return not left
+
+    try:
+        eventually(same, within=within, every=0.2)
+    except AssertionError:
+        raise AssertionError("left behind:\n" + "\n".join(left)) from None
