@@ -91,6 +91,9 @@ def test_a_paused_container_can_be_deleted_by_force(bundle):
 
 def test_exec_shares_the_containers_namespaces_and_groups(bundle):
     bundle.spec["process"]["args"] = ["sleep", "100"]
+    # without a cgroup namespace, which would hide the path
+    spaces = bundle.spec["linux"]["namespaces"]
+    bundle.spec["linux"]["namespaces"] = [one for one in spaces if one["type"] != "cgroup"]
     pid = bundle.start()
     names = ("ipc", "mnt", "net", "pid", "uts")
     done = bundle.call("exec", bundle.id, "ls", "-l", *(f"/proc/self/ns/{name}" for name in names))
