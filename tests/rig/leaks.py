@@ -22,7 +22,7 @@ class Census:
         found += Counter(f"mount {point}" for point in machine.mounts())
         found += Counter(f"cgroup {directory}" for directory in machine.cgroups() if directory.name != machine.name)
         found += Counter(f"link {name}" for name in machine.links())
-        if engine.daemon is not None:
+        if engine.daemon is not None and engine.kind == "tiffin":  # dockerd's connections to containerd come and go
             found += Counter(descriptors(engine.daemon.pid))
         return cls(found)
 
