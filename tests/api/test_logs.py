@@ -53,7 +53,9 @@ def test_bytes_that_are_no_text_and_long_lines_come_back(client: docker_py.APICl
     assert client.logs(made) == b"x" * 100000 + b"\nno newline"
 
 
-def test_a_follower_gets_every_line_across_rotations(client: docker_py.APIClient) -> None:
+def test_a_follower_gets_every_line_across_rotations(engine: Engine, client: docker_py.APIClient) -> None:
+    if engine.kind != "tiffin":
+        pytest.skip("dockerd loses lines when files are rotated faster than they are read")
     log = docker_py.types.LogConfig(type="json-file", config={"max-size": "20k", "max-file": "50"})
     config = client.create_host_config(log_config=log)
     script = "read go; i=0; while [ $i -lt 2000 ]; do i=$((i+1)); echo line $i; done"
