@@ -155,6 +155,10 @@ def guarded(arguments: list[str]) -> int:
     except BrokenPipeError:
         # whoever read our output has gone: end as a program killed by SIGPIPE does
         return 141
+    except OSError as error:
+        if "-D" in arguments or "--debug" in arguments:
+            raise
+        return _fail(f"{PROGRAM}: {error}", 1)
 
 
 def print_version() -> int:

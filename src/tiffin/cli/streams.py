@@ -71,7 +71,10 @@ class Attachment:
             poll.register(sock, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
             if self._stdin and not self._outgoing:
                 poll.register(terminal.STDIN, select.POLLIN)
-            ready = dict(poll.poll())
+            held = self._held()
+            ready = dict(poll.poll(0 if held else None))
+            if held:
+                ready[sock] = ready.get(sock, 0) | select.POLLIN
             if self._stdin and not self._outgoing:
                 poll.unregister(terminal.STDIN)
             if bell.descriptor in ready:
@@ -84,6 +87,10 @@ class Attachment:
                 return
             if self._until in ready or (not self._output and not self._stdin and not self._outgoing):
                 return
+
+    def _held(self) -> bool:
+        """Whether TLS has decrypted more than was taken: poll can't tell."""
+        return not self._plain and bool(self._socket.pending())  # type: ignore[union-attr]
 
     def _signals(self, numbers: list[int]) -> None:
         for number in numbers:
@@ -120,19 +127,14 @@ class Attachment:
         except (BrokenPipeError, ConnectionResetError):
             # the container takes no more input; its output may still come
             self._outgoing, self._stdin = b"", False
-        except OSError as error:
-            if not _want_again(error):
-                raise
         if not self._stdin and not self._outgoing:
             self._half_close()
 
     def _half_close(self) -> None:
-        # TLS knows no half-close: there the daemon learns of the end when the session ends
-        if self._plain:
-            try:
-                self._socket.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
 
     def _receive(self) -> bool:
         """False at the end of the stream."""
@@ -143,10 +145,6 @@ class Attachment:
                 return True
             except ConnectionResetError:
                 return False
-            except OSError as error:
-                if _want_again(error):
-                    return True
-                raise
             if not data:
                 return False
             self._show(data)
@@ -159,10 +157,6 @@ class Attachment:
             return
         for stream, part in self._splitter.feed(data):
             _write(terminal.STDERR if stream in (frames.STDERR, frames.SYSTEM_ERROR) else terminal.STDOUT, part)
-
-
-def _want_again(error: OSError) -> bool:
-    return type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError")
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
 
+    from tiffin.client.tls import TlsSocket
+
 DEFAULT_SOCKET = "/run/tiffin/tiffin.sock"
 
 
@@ -51,7 +53,7 @@ class Endpoint:
         """What goes into `Host:`; dockerd wants any valid name for sockets without one."""
         return self.address if self.scheme in ("tcp", "http", "https") else "api.moby.localhost"
 
-    def open(self) -> socket.socket:
+    def open(self) -> socket.socket | TlsSocket:
         """A connected socket. Raises Unavailable, worded as clients know it."""
         try:
             if self.scheme == "unix":
@@ -62,7 +64,7 @@ class Endpoint:
         except OSError as error:
             raise Unavailable(self._failure(error)) from error
 
-    def _open_tcp(self) -> socket.socket:
+    def _open_tcp(self) -> socket.socket | TlsSocket:
         name, _, port = self.address.rpartition(":")
         if not port.isdigit():
             name, port = self.address, "2376" if self.tls else "2375"
@@ -71,7 +73,9 @@ class Endpoint:
         sock.settimeout(None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.tls or self.scheme == "https":
-            return (self.tls or Tls()).context().wrap_socket(sock, server_hostname=name)
+            from tiffin.client.tls import TlsSocket
+
+            return TlsSocket(sock, (self.tls or Tls()).context(), name)
         return sock
 
     def _failure(self, error: OSError) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tiffin.client.endpoint import Endpoint
+    from tiffin.client.tls import TlsSocket
 
 NEWEST_API = (1, 51)
 OLDEST_API = (1, 24)
@@ -43,7 +44,7 @@ class Hijacked:
     `first` are bytes that came with the answer's head; `framed` says whether stdout and stderr are multiplexed.
     """
 
-    def __init__(self, sock: socket.socket, first: bytes, framed: bool) -> None:
+    def __init__(self, sock: socket.socket | TlsSocket, first: bytes, framed: bool) -> None:
         self.socket, self.first, self.framed = sock, first, framed
 
 

@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from tiffin.client.tls import TlsSocket
+
 _READ = 65536
 _HEAD_LIMIT = 1 << 20
 
@@ -98,7 +100,7 @@ class Response:
 class Connection:
     """One socket to the daemon. Not thread safe; a hijacked one belongs to whoever took it."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket | TlsSocket) -> None:
         self.socket = sock
         self._buffer = b""
         self.closed = False
