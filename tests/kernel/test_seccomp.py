@@ -4,12 +4,14 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import struct
 from importlib import resources
 
 import pytest
 
 from kernel.oci import Bundle
+from rig import eventually
 from tiffin.linux import seccomp, seccomp_numbers, seccomp_profile
 from tiffin.linux.capabilities import DEFAULT, NAMES
 
@@ -145,3 +147,24 @@ def test_a_profile_without_close_range_still_starts_a_container(bundle):
     bundle.spec["process"]["noNewPrivileges"] = True
     bundle.spec["linux"]["seccomp"] = filter_
     assert status(bundle.start())["Seccomp"] == "2"
+
+
+def test_an_agent_gets_the_listener_of_a_notifying_filter(bundle):
+    bundle.shell("mkdir /dev/shm/new || echo refused; sleep 100")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(bundle.place / "agent"))
+    listener.listen()
+    bundle.spec["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "listenerPath": str(bundle.place / "agent"),
+        "listenerMetadata": "for the agent",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}],
+    }
+    pid = bundle.start()
+    connection, _ = listener.accept()
+    data, (descriptor,), _, _ = socket.recv_fds(connection, 65536, 1)
+    state = json.loads(data)
+    assert (state["fds"], state["pid"], state["metadata"]) == (["seccompFd"], pid, "for the agent")
+    assert os.readlink(f"/proc/self/fd/{descriptor}") == "anon_inode:seccomp notify"
+    os.close(descriptor)  # nobody answers any more: the call gives ENOSYS
+    eventually(lambda: "refused" in (bundle.place / "out").read_text())

@@ -6,6 +6,7 @@ must stay outside to run the host's hooks. It is child subreaper, so the contain
 
 import _socket as socket
 import errno
+import json
 import marshal
 import os
 from collections.abc import Callable
@@ -55,8 +56,33 @@ class Launched:
 
     def finish(self) -> None:
         """Wait for execve: the channel closes. Raises StartFailed where a last step fails."""
-        while receive(self.channel)[0]:
-            pass
+        while True:
+            message, attached = receive(self.channel)
+            if not message:
+                return
+            if message[0] == "notify":
+                self._offer_listener(attached[0])
+
+    def _offer_listener(self, listener: int) -> None:
+        """Hand the filter's notify fd to the agent at OCI's listenerPath, with a ContainerProcessState."""
+        path, metadata = self.plan["process"]["seccomp_notify"]  # type: ignore[index]
+        state = json.loads(self.plan["hook_state"] % (b"creating", self.pid))  # type: ignore[operator]
+        document = {
+            "ociVersion": state["ociVersion"],
+            "fds": ["seccompFd"],
+            "pid": self.pid,
+            "metadata": metadata.decode(),
+            "state": state,
+        }
+        agent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            agent.connect(path)
+            fds.send(agent, json.dumps(document).encode(), (listener,))
+        except OSError as error:
+            raise StartFailed(f"error sending seccomp listener to {os.fsdecode(path)}: {error.strerror}") from error
+        finally:
+            agent.close()
+            os.close(listener)
 
     def _hook(self, name: str) -> None:
         try:
