@@ -197,7 +197,9 @@ def _operations(
         yield from now
         after += later
     if compile_mounts.own_dev(entries):
-        yield from compile_mounts.devices(linux.get("devices") or (), kcore=machine.kcore)
+        yield from compile_mounts.devices(
+            linux.get("devices") or (), kcore=machine.kcore, bind=machine.in_user_namespace
+        )
     if (spec.get("process") or {}).get("terminal"):
         yield plan.console()
     hooks = spec.get("hooks") or {}

@@ -128,8 +128,11 @@ def _check_proc(target: str, kind: str, source: str, options: Options) -> None:
         raise Invalid(f'"{target}" cannot be mounted because it is inside /proc')
 
 
-def devices(entries: Iterable[Mapping[str, Any]], *, kcore: bool) -> list[plan.Operation]:
-    """Nodes and links in the container's own /dev. Raises Invalid for a type that mknod(2) lacks."""
+def devices(entries: Iterable[Mapping[str, Any]], *, kcore: bool, bind: bool = False) -> list[plan.Operation]:
+    """Nodes and links in the container's own /dev. Raises Invalid for a type that mknod(2) lacks.
+
+    bind: this process may not make nodes (it lives in a user namespace), so the machine's own are bound.
+    """
     found: dict[str, plan.Operation] = {
         path: plan.device(path.encode(), b"c", major, minor, 0o666) for path, major, minor in DEFAULT_DEVICES
     }
@@ -154,6 +157,9 @@ def devices(entries: Iterable[Mapping[str, Any]], *, kcore: bool) -> list[plan.O
     links = list(DEVICE_LINKS)
     if kcore:
         links.append((b"/dev/core", b"/proc/kcore"))
+    if bind:
+        for path in found:
+            found[path] = plan.mount(path.encode(), b"bind", path.encode(), bind=1, create=b"file")
     return list(found.values()) + [plan.symlink(target, content) for target, content in links]
 
 

@@ -197,6 +197,12 @@ def test_a_dev_bound_from_the_host_is_left_alone():
     assert all(one[1].startswith(b"/sys/") for one in operations(compiled(change), "symlink"))
 
 
+def test_where_nodes_cannot_be_made_the_machines_are_bound():
+    plan = compiled(machine=Machine(V1, EVERYTHING, in_user_namespace=True))
+    assert operations(plan, "device") == []
+    assert (mount(plan, b"/dev/null")["source"], mount(plan, b"/dev/null")["create"]) == (b"/dev/null", b"file")
+
+
 def test_capabilities_that_cannot_be_granted_are_left_out():
     def change(spec):
         spec["process"]["capabilities"] = {
