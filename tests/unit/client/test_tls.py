@@ -96,6 +96,6 @@ def test_a_certificate_of_somebody_elses_is_refused(certificate: Path) -> None:
 
     threading.Thread(target=accept, daemon=True).start()
     endpoint = Endpoint(f"tcp://127.0.0.1:{server.getsockname()[1]}", Tls())
-    with pytest.raises(Exception, match="error during connect: .*CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(Exception, match=r"error during connect: .*CERTIFICATE_VERIFY_FAILED"):
         endpoint.open()
     server.close()
