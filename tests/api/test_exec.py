@@ -81,7 +81,7 @@ def test_an_exec_runs_once_and_in_a_running_container_only(client: docker_py.API
     made = client.exec_create(container, "true")
     client.exec_start(made)
     with pytest.raises(APIError, match="has already run") as refused:
-        client.exec_start(made)
+        client.exec_start(made, detach=True)
     assert refused.value.status_code == 409
     with pytest.raises(APIError, match="No such exec instance"):
         client.exec_inspect("nope")

@@ -101,7 +101,9 @@ def test_output_survives_half_closed_stdin(docker: Cli) -> None:
     )
 
 
-def test_an_attach_with_logs_replays_what_was_said(client: docker_py.APIClient) -> None:
+def test_an_attach_with_logs_replays_what_was_said(engine: Engine, client: docker_py.APIClient) -> None:
+    if engine.kind != "tiffin":
+        pytest.skip("dockerd may send the first output along with the header, where docker-py drops it")
     made = run(client, "echo said; echo wrong >&2")
     assert client.attach(made, stdout=True, stderr=True, logs=True, stream=False, demux=True) == (b"said\n", b"wrong\n")
 

@@ -91,10 +91,6 @@ class Execs:
     def check_startable(self, exec_id: str) -> Exec:
         """Before the connection is given away. Raises NotFound, Conflict."""
         execution = self.get(exec_id)
-        if execution.exit_code is not None:
-            raise Conflict(f"Error: Exec command {execution.id} has already run")
-        if execution.started:
-            raise Conflict(f"Error: Exec command {execution.id} is already running")
         self._running(execution.container_id)
         return execution
 
@@ -109,7 +105,9 @@ class Execs:
     ) -> None:
         """Run it. `fd` is the client's socket, ours from now on; None: nobody listens. Raises ExecFailed, Conflict."""
         if execution.started:
-            raise Conflict(f"Error: Exec command {execution.id} is already running")
+            _close(fd)
+            doing = "has already run" if execution.exit_code is not None else "is already running"
+            raise Conflict(f"Error: Exec command {execution.id} {doing}")
         execution.started = True
         context, config = self._context, execution.config
         container = context.records.get(execution.container_id)
@@ -139,10 +137,15 @@ class Execs:
     ) -> ExecProcess:
         config: ExecConfig = execution.config
         process = self._context.live(container.id).process
-        if process is None:
-            raise ExecFailed(f"container {container.id} is not running", 126)
         try:
+            if process is None:
+                raise Conflict(f"container {container.id} is not running")
             plan = self._plan(container, config, process.pid, size)
+        except (TiffinError, OSError) as failure:
+            for one in attachments:
+                os.close(one.fd)
+            raise ExecFailed(str(failure), NOT_EXECUTABLE) from failure
+        try:
             stdio = {
                 "terminal": config.tty,
                 "stdin": config.attach_stdin,
@@ -234,6 +237,11 @@ class Execs:
                 reading.cancel()
         context.publish(container, "exec_die", execID=execution.id, exitCode=str(code))
         return code, output
+
+
+def _close(fd: int | None) -> None:
+    if fd is not None:
+        os.close(fd)
 
 
 async def _read_head(stream: socket.socket) -> bytes:
