@@ -15,7 +15,7 @@ MANY = int(os.environ.get("TIFFIN_TEST_CYCLES", "200"))
 
 _SCRIPT = (
     "i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo out $i; echo err $i >&2;"
-    " [ $((i % {pause})) = 0 ] && usleep 5000; done; exit {code}"
+    " [ $((i % {pause})) = 0 ] && usleep 25000; done; exit {code}"
 )
 
 

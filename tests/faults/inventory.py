@@ -9,6 +9,7 @@ import struct
 from collections import Counter
 from pathlib import Path
 
+from faults.api import Api
 from rig import Engine, eventually
 from rig.leaks import Census, descriptors
 
@@ -33,6 +34,16 @@ def forkserver_of(engine: Engine) -> int:
 def monitor_of(engine: Engine, container: str) -> int:
     """The pid of a container's monitor."""
     return holder(engine.exec_root / "containers" / container / "monitor.sock")
+
+
+def settled(engine: Engine) -> Api:
+    """The API of an engine that has had a first container, so that all it makes once is there."""
+    api = Api(engine)
+    container = api.run("true")
+    api.wait(container)
+    api.remove(container)
+    eventually(lambda: not list((engine.exec_root / "containers").iterdir()))
+    return api
 
 
 def inventory(engine: Engine) -> Counter[str]:

@@ -13,20 +13,10 @@ import pytest
 
 from faults.api import Api
 from faults.counting import Counting, cycles
-from faults.inventory import forkserver_of, inventory, monitor_of, nothing_more
-from rig import Engine, eventually
+from faults.inventory import forkserver_of, inventory, monitor_of, nothing_more, settled
+from rig import Engine
 
 pytestmark = pytest.mark.root
-
-
-def settled(engine: Engine) -> Api:
-    """The API of an engine that has had a first container, so that all it makes once is there."""
-    api = Api(engine)
-    container = api.run("true")
-    api.wait(container)
-    api.remove(container)
-    eventually(lambda: not list((engine.exec_root / "containers").iterdir()))
-    return api
 
 
 def some_time(random_source: random.Random) -> None:

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from tiffin.containers import creation, logs, modes, mounts, names, spec_devices, spec_mounts, validation
+from tiffin.content import crash
 from tiffin.engine import container_external, container_links
 from tiffin.engine.container_context import Context, now
 from tiffin.errors import Invalid, NotFound
@@ -59,7 +60,9 @@ class Creation:
             bare = context.records.reserve_name(name, container_id)
             undo.callback(context.records.release_name, bare)
             points = tuple([await self._volume(point, container_id, undo) for point in points])
+            crash.point("container-volumes-made")
             await self._prepare_layer(container_id, image.chain)
+            crash.point("container-layer-made")
             undo.push_async_callback(self._drop_layer, container_id)
             container = Container(
                 id=container_id,
@@ -124,6 +127,7 @@ class Creation:
             options=dict((driver.options if driver else None) or {}),
             labels=dict((options.labels if options else None) or {}),
             anonymous=point.anonymous,
+            holder=container_id,
         )
         volumes.reference(point.name, container_id)
         undo.callback(volumes.release, container_id)

@@ -13,6 +13,7 @@ from typing import Any
 from tiffin.containers import restart
 from tiffin.containers.restart import Backoff
 from tiffin.containers.waits import Outcome
+from tiffin.content import crash
 from tiffin.engine.container_context import Context, log, now
 from tiffin.engine.container_failures import StartError
 from tiffin.engine.container_health import HealthChecks
@@ -28,7 +29,6 @@ from tiffin.model.container_status import (
     Removing,
     Restarting,
     Running,
-    exit_code_of,
 )
 from tiffin.runtime.launcher import Exit
 from tiffin.runtime.launcher import Running as Process
@@ -73,6 +73,7 @@ class Lifecycle:
         except StartError as failure:
             await self._failed(container, failure)
             raise failure.error from failure
+        crash.point("container-started")
         live.process = process
         live.ended.clear()
         finished = getattr(container.status, "finished_at", 0)
@@ -134,6 +135,7 @@ class Lifecycle:
         for execution in live.execs.values():
             execution.can_remove = True
         await self._starter.clean(container_id)
+        crash.point("container-ended")
         started = getattr(container.status, "started_at", 0)
         uptime = max(0.0, (ended.finished_at - started) / 1e9)
         again = restart.restarts(
@@ -193,51 +195,9 @@ class Lifecycle:
         """At the daemon's end: containers run on."""
         self._starter.close()
 
-    async def restore(self) -> None:
-        """At the daemon's start: adopt what still runs, settle what ended meanwhile, start what its policy wants."""
-        containers = list(self._context.records)
-        await asyncio.gather(*(self._adopt(container) for container in containers))
-        order = sorted(self._context.records, key=lambda item: item.created)
-        await asyncio.gather(*(self._resume(container) for container in order))
-
-    async def _adopt(self, container: Container) -> None:
-        context = self._context
-        if not isinstance(container.status, Running | Paused):
-            return
-        try:
-            found = await context.launcher.adopt(container.id, context.state(container.id))
-        except Exception as error:
-            log.warning("container %s is lost: %s", container.id[:12], error)
-            found = Exit(137, False, now(), f"the container was lost while the daemon was away: {error}")
-        if isinstance(found, Process):
-            self.watch(container, found)
-            return
-        async with context.records.lock(container.id):
-            await self._starter.clean(container.id)
-            ended = Exited(found.code, container.status.started_at, found.finished_at, found.error, found.oom_killed)
-            context.records.change(container.id, status=ended)
-
-    async def _resume(self, container: Container) -> None:
-        context = self._context
-        if container.id not in context.records or isinstance(container.status, Running | Paused):
-            return
-        policy = container.host.restart_policy
-        if isinstance(container.status, Removing | Dead) or (
-            container.host.auto_remove and isinstance(container.status, Exited)
-        ):
-            await self.remove_ended(container.id)
-            return
-        if isinstance(container.status, Created):
-            return
-        by_hand = container.manually_stopped
-        if isinstance(container.status, Restarting) or restart.restarts_with_daemon(
-            policy, exit_code_of(container.status), by_hand
-        ):
-            async with context.records.lock(container.id):
-                try:
-                    await self.launch(container.id)
-                except TiffinError as failure:
-                    log.warning("restart of %s failed: %s", container.id[:12], failure)
+    async def clean(self, container_id: str) -> None:
+        """Give back what its last run held."""
+        await self._starter.clean(container_id)
 
 
 async def _cannot_remove(container_id: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from tiffin.containers.filters import Filters, label_matches
 from tiffin.containers.waits import Outcome
+from tiffin.content import crash
 from tiffin.engine import container_links
 from tiffin.engine.container_context import Context
 from tiffin.engine.container_lifecycle import Lifecycle
@@ -108,23 +109,24 @@ class Removal:
     async def _remove_ephemeral(self, container_id: str) -> None:
         """The lock is held."""
         container = self._context.records.get(container_id)
-        await self._remove(container, volumes=True)
+        status = container.status
+        volumes = status.volumes if isinstance(status, Removing) else container.host.auto_remove
+        await self._remove(container, volumes)
 
     async def _remove(self, container: Container, volumes: bool) -> None:
         context = self._context
-        code = exit_code_of(container.status)
-        context.records.note(
-            container.id,
-            status=Removing(
-                code, getattr(container.status, "started_at", 0), getattr(container.status, "finished_at", 0)
-            ),
-        )
+        status = container.status
+        code = exit_code_of(status)
+        started, finished = getattr(status, "started_at", 0), getattr(status, "finished_at", 0)
+        # written down: a removal that was broken off is finished at the next start, its layer may be gone already
+        context.records.change(container.id, status=Removing(code, started, finished, volumes))
         self._lifecycle.close_pending(container.id)
         try:
             await asyncio.to_thread(self._discard, container)
-            for name in context.volumes.release(container.id) or ():
-                if volumes and any(point.name == name and point.anonymous for point in container.mounts):
-                    await self._remove_volume(name)
+            context.volumes.release(container.id)
+            for point in container.mounts if volumes else ():
+                if point.anonymous:
+                    await self._remove_volume(point.name)
             context.records.remove(container.id)
         except Exception as error:
             text = f"failed to remove container {container.id}: {error}"
@@ -139,8 +141,10 @@ class Removal:
         """Everything on disk that is the container's own."""
         context = self._context
         context.snapshots.remove(container.id)
+        crash.point("container-layer-removed")
         for directory in (context.directory(container.id), context.state(container.id)):
             shutil.rmtree(directory, ignore_errors=False, onerror=_unless_missing)
+        crash.point("container-files-removed")
 
     async def _remove_volume(self, name: str) -> None:
         try:

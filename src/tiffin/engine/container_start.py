@@ -16,6 +16,7 @@ import msgspec
 
 from tiffin.containers import logs, modes, spec, spec_devices, spec_mounts
 from tiffin.containers.users import User, resolve
+from tiffin.content import crash
 from tiffin.engine import container_external, container_files, container_links, container_root, container_volumes
 from tiffin.engine.container_context import Context
 from tiffin.engine.container_failures import OTHER, StartError, of_runtime
@@ -51,6 +52,7 @@ class Starter:
         async with AsyncExitStack() as undo:
             try:
                 plan, network = await self._prepare(container, undo)
+                crash.point("container-prepared")
                 attachments = self._context.take_pending(container.id)
                 process = await self._context.launcher.start(plan, attachments=attachments, network=network)
                 for one in attachments:

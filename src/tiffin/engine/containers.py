@@ -27,6 +27,7 @@ from tiffin.engine.container_lifecycle import Lifecycle
 from tiffin.engine.container_list import Listing
 from tiffin.engine.container_logs import Logs
 from tiffin.engine.container_remove import Removal
+from tiffin.engine.container_restore import Restore, alive
 from tiffin.engine.container_stats import Statistics
 from tiffin.engine.container_stop import Signals
 from tiffin.errors import Conflict, Invalid
@@ -60,12 +61,12 @@ class Containers:
         return self.context.records.find(reference)
 
     def running(self) -> frozenset[str]:
-        """The ids of those whose record says that they run, before `restore` has looked."""
-        return frozenset(one.id for one in self.context.records if is_running(one.status))
+        """The ids of those that may run, before `restore` has looked."""
+        return alive(self.context)
 
     async def restore(self) -> None:
         """At the daemon's start."""
-        await self.lifecycle.restore()
+        await Restore(self.context, self.lifecycle).run()
 
     async def close(self) -> None:
         """At the daemon's end: containers run on."""

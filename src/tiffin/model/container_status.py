@@ -60,6 +60,7 @@ class Removing:
     exit_code: int = 0
     started_at: int = 0
     finished_at: int = 0
+    volumes: bool = False  # its anonymous volumes go as well
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from tiffin.content import crash
 from tiffin.errors import Conflict, Forbidden, Internal
 from tiffin.model.container import Container, EndpointRequest
 from tiffin.model.network import Endpoint, Endpoints, Network, Published
@@ -168,10 +169,13 @@ class Attachments:
 
         def work() -> None:
             self._records.keep_endpoints(endpoints)
+            crash.point("endpoints-recorded")
             for network, one in wired:
                 hairpin = one.gateway and bool(endpoints.published)
                 bridges.attach(network, one, netlink=sandbox.netlink, namespace=sandbox.namespace, hairpin=hairpin)
+            crash.point("endpoints-linked")
             self._firewall.publish(_mappings(endpoints))
+            crash.point("ports-published")
 
         if wired:
             try:
@@ -209,6 +213,7 @@ class Attachments:
         def work() -> None:
             # rules before ports and addresses: else the next holder's packets would still come here
             self._firewall.withdraw(_mappings(endpoints))
+            crash.point("ports-withdrawn")
             self._records.drop_endpoints(container_id)
 
         try:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 
+from tiffin.content import crash
 from tiffin.errors import Forbidden, Internal, NotFound
 from tiffin.model.network import Network, NetworkRequest
 from tiffin.networks import bridges, definition
@@ -155,6 +156,7 @@ class Networks:
             if network.ipv6:
                 bridges.forward_v6()
             bridges.ensure(network)
+            crash.point("bridge-made")
             undo.callback(bridges.remove, network)
             self._firewall.rewire(self._registry.rules())
             undo.pop_all()
@@ -183,6 +185,7 @@ class Networks:
 
     def _demolish(self, network: Network) -> None:
         bridges.remove(network)
+        crash.point("bridge-removed")
         self._firewall.rewire(self._registry.rules())
         self._records.drop(network.id)
 

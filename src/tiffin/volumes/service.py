@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from tiffin.content import crash
 from tiffin.errors import Conflict, Internal, Invalid, NotFound
 from tiffin.model.volume import ANONYMOUS, Volume, VolumeUsage
 from tiffin.volumes import mounting
@@ -67,9 +68,12 @@ class Volumes:
         options: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
         anonymous: bool = False,
+        holder: str = "",
     ) -> Volume:
         """Make a volume, or find the one of that name: it then keeps its own labels.
 
+        holder: the container that it is made for; were it not written down first, a crash would leave a volume behind
+        that nobody knows the purpose of.
         Without a name it gets one of 64 hexadecimal digits, and as with `anonymous` the label that says so.
         Raises Invalid for names and options, NotFound for drivers, Conflict where driver or options differ.
         """
@@ -94,7 +98,10 @@ class Volumes:
                 labels={**(labels or {}), **({ANONYMOUS: ""} if anonymous else {})},
                 options=dict(options or {}),
             )
+            if holder:
+                self._records.refer(name, holder)
             self._records.keep(volume)
+            crash.point("volume-recorded")
             try:
                 self._make(name)
             except OSError as error:
@@ -143,6 +150,7 @@ class Volumes:
                 pass
             except OSError as error:
                 raise Internal(f"remove {name}: {error}; unmount what is mounted there") from error
+            crash.point("volume-aside")
             self._records.drop(name)
             del self._volumes[name]
             self._holders.pop(name, None)
@@ -188,16 +196,18 @@ class Volumes:
                 self._holders[name].discard(container_id)
                 if not self._holders[name]:
                     del self._holders[name]
-                    if self._volumes[name].options:
+                    if name in self._volumes and self._volumes[name].options:
                         mounting.unmount(self._volumes[name].mountpoint)
             return names
 
     def restore(self, containers: Collection[str]) -> None:
-        """Forget references of containers that don't exist."""
+        """Forget references of containers that don't exist, and the volumes that were made for those alone."""
         with self._lock:
             gone = {one for holders in self._holders.values() for one in holders if one not in containers}
-        for container_id in gone:
-            self.release(container_id)
+            for container_id in gone:
+                for name in self.release(container_id):
+                    if name in self._volumes and ANONYMOUS in self._volumes[name].labels and not self.holders(name):
+                        self.remove(name)
 
     def holders(self, name: str) -> frozenset[str]:
         """The ids of the containers that have a volume."""
