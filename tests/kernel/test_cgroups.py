@@ -155,7 +155,7 @@ def test_statistics_count_what_a_process_used(group):
     assert stats["cpu"]["total"] > 0
     assert 0 < stats["memory"]["usage"] <= stats["memory"]["max_usage"]
     assert stats["memory"]["limit"] == 64 << 20
-    assert stats["pids"] == {"current": 2, "limit": 0}
+    assert stats["pids"]["current"] >= 1 and stats["pids"]["limit"] == 0
 
 
 def test_statistics_of_a_group_that_is_gone_are_an_error(group):
