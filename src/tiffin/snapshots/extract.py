@@ -253,7 +253,7 @@ class _Extraction:
             return  # _write did, on the file's own fd
         os.chown(name, *self._options.owner(entry.uid, entry.gid), dir_fd=directory, follow_symlinks=False)
         if entry.kind is not Kind.SYMLINK:
-            os.chmod(name, entry.mode, dir_fd=directory)
+            trees.set_mode(directory, name, entry.mode)
         if entry.xattrs:
             self._set_xattrs(entry, trees.at(directory, name))
         if entry.kind is not Kind.DIRECTORY:

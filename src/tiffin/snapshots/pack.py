@@ -21,8 +21,7 @@ _SECOND = 1_000_000_000
 # what an entry answers that went away or became something else after it was listed
 CHANGED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: a FIFO that took a file's place must not hold us
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS = {
     stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.SYMLINK,
     stat.S_IFCHR: Kind.CHARACTER, stat.S_IFBLK: Kind.BLOCK, stat.S_IFIFO: Kind.FIFO,
@@ -107,7 +106,7 @@ class Packer:
         if self._linked(entry, status):
             yield entry_header(entry)
             return
-        fd = os.open(name, _FILE, dir_fd=directory)
+        fd = _regular(directory, name)
         try:
             entry.xattrs = _kept(trees.xattrs(fd))
             entry.size = status.st_size
@@ -137,6 +136,17 @@ class Packer:
         return Entry(
             archived, kind, stat.S_IMODE(status.st_mode), *self._owner(status.st_uid, status.st_gid), mtime=mtime
         )
+
+
+def _regular(directory: int, name: bytes) -> int:
+    """Open a file for reading; ENXIO for what has taken its place: opening a device may do things, a FIFO may wait."""
+    found = os.open(name, _LOOK, dir_fd=directory)
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            raise OSError(errno.ENXIO, "not a regular file any more", name)
+        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.close(found)
 
 
 def _sorted(directory: int) -> list[bytes]:

@@ -6,6 +6,8 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tiffin.linux import paths
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEEPEST = 64
 _CHUNK = 1 << 30
@@ -87,9 +89,26 @@ def at(directory: int, name: bytes) -> str:
 def copy_times_and_owner(source: os.stat_result, directory: int, name: bytes) -> None:
     os.chown(name, source.st_uid, source.st_gid, dir_fd=directory, follow_symlinks=False)
     if not stat.S_ISLNK(source.st_mode):
-        # after chown, which clears set-id bits; the entry is ours and no link
-        os.chmod(name, stat.S_IMODE(source.st_mode), dir_fd=directory)
+        set_mode(directory, name, stat.S_IMODE(source.st_mode))  # after chown, which clears set-id bits
     os.utime(name, ns=(source.st_atime_ns, source.st_mtime_ns), dir_fd=directory, follow_symlinks=False)
+
+
+def set_mode(directory: int, name: bytes, mode: int) -> None:
+    """chmod(2) of an entry itself: a link that a container put in its place meanwhile is ENOTSUP, never followed."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)
+
+
+def _link(root: int, path: bytes, directory: int, name: bytes) -> None:
+    """Hard link a file at a path below a directory that others may write to: no link on the way is followed."""
+    fd = paths.open_beneath(root, path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory)
+    finally:
+        os.close(fd)
 
 
 def copy(source: int, target: int) -> None:
@@ -105,7 +124,7 @@ def _copy_directory(source: int, target: int, root: int, path: bytes, links: dic
         key = (status.st_dev, status.st_ino)
         if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
             if key in links:
-                os.link(links[key], name, src_dir_fd=root, dst_dir_fd=target, follow_symlinks=False)
+                _link(root, links[key], target, name)
                 continue
             links[key] = here
         _copy_entry(source, target, name, status, root, here, links)
