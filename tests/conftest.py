@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rig import Cli, Engine, eventually
+from rig.commands import docker_binary, docker_version
 from rig.engine import KINDS, Peer
 from rig.leaks import Census
 
@@ -21,6 +22,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--cli", action="append", choices=("docker", "tiffin"), help="the command lines to test; both without"
     )
+
+
+def pytest_report_header() -> str:
+    try:
+        return f"docker command line: {docker_binary()}"
+    except RuntimeError as error:
+        return str(error)
+
+
+# these compare with, or use, words and flags that docker's command line has had since 28
+SINCE_28 = (
+    "cli/test_same_words.py",
+    "test_a_command_that_cannot_run_has_a_shells_exit_code",
+    "test_events_by_the_command_line",
+    "test_info_has_every_field_that_the_command_line_prints",
+    "test_unknown_and_malformed_names_are_told",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    affected = [item for item in items if any(part in item.nodeid for part in SINCE_28)]
+    if affected and (version := docker_version(docker_binary())) < 28:
+        for item in affected:
+            item.add_marker(
+                pytest.mark.skip(reason=f"compares with docker's command line 28; this machine has {version}")
+            )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

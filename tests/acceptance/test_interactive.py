@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from acceptance.conftest import inspect
@@ -22,6 +23,7 @@ def say(terminal: Terminal, line: str) -> str:
     """Type a line; what was printed until the next prompt."""
     start = len(terminal.seen)
     terminal.send(line + "\n")
+    terminal.expect(re.escape(line))  # a resize may draw the prompt again before the line is echoed
     terminal.expect("<prompt>")
     return terminal.seen[start:]
 

@@ -91,7 +91,7 @@ def test_a_process_over_its_memory_is_killed_and_the_container_says_so(cli: Cli,
 
 def test_stats_accounts_for_cpu_memory_network_block_io_and_processes(cli: Cli, name: str) -> None:
     cli("run", "-d", "--name", name, "--memory", "64m", "busybox", "sh", "-c", "while :; do :; done")
-    sample = json.loads(cli("stats", "--no-stream", "--format", "json", name).out)
+    sample = json.loads(cli("stats", "--no-stream", "--format", "{{json .}}", name).out)
     assert sample["Name"] == name
     assert sample["PIDs"] == "1"
     assert sample["MemUsage"].endswith("/ 64MiB")
