@@ -6,7 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tiffin.snapshots import Layer, Snapshotter, open_driver
 from tiffin.snapshots.tar import END, Entry, Kind, TarReader, entry_header, padding
 
 pytestmark = pytest.mark.root
-DRIVERS = ("overlay", "copy")
+DRIVERS = ("overlay", "erofs", "copy")
 
 
 @pytest.fixture(params=DRIVERS)
@@ -30,9 +30,26 @@ def driver(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+Start = Callable[[], Snapshotter]
+
+
 @pytest.fixture
-def snapshots(driver: str, tmp_path: Path) -> Snapshotter:
-    return open_driver(driver, tmp_path / "snapshots", Ledger(tmp_path / "ledger.db"))
+def start(driver: str, tmp_path: Path) -> Iterator[Start]:
+    """Opens the driver, as a daemon that starts does; again for the next daemon on the same data root."""
+    opened_: list[Snapshotter] = []
+
+    def open_() -> Snapshotter:
+        opened_.append(open_driver(driver, tmp_path / "snapshots", Ledger(tmp_path / "ledger.db")))
+        return opened_[-1]
+
+    yield open_
+    for one in opened_:
+        one.close()
+
+
+@pytest.fixture
+def snapshots(start: Start) -> Snapshotter:
+    return start()
 
 
 def tar(*entries: Entry | tuple[Entry, bytes]) -> bytes:
@@ -323,13 +340,15 @@ def test_a_hundred_layers_lie_above_each_other(snapshots: Snapshotter, driver: s
         assert len(os.listdir(root)) == 100
 
 
-def test_what_a_crash_left_is_gone_after_a_start(snapshots: Snapshotter, tmp_path: Path, driver: str) -> None:
+def test_what_a_crash_left_is_gone_after_a_start(
+    snapshots: Snapshotter, tmp_path: Path, driver: str, start: Start
+) -> None:
     chain = image(snapshots)
     snapshots.prepare("kept", chain)
     root = tmp_path / "snapshots" / driver
     for directory_ in ("layers", "active", "staging"):
         (root / directory_ / "leftover/deep").mkdir(parents=True)
-    again = open_driver(driver, tmp_path / "snapshots", Ledger(tmp_path / "ledger.db"))
+    again = start()
     assert not any((root / directory_ / "leftover").exists() for directory_ in ("layers", "active", "staging"))
     with mounted(again.mounts("kept")) as mount:
         assert (mount / "etc/new").read_text() == "new"
@@ -339,7 +358,9 @@ POINTS = ("layer-synced", "layer-renamed", "layer-recorded", "snapshot-removed",
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_crash_at_any_point_leaves_whole_layers_or_none(tmp_path: Path, driver: str, point: str) -> None:
+def test_a_crash_at_any_point_leaves_whole_layers_or_none(
+    tmp_path: Path, driver: str, point: str, start: Start
+) -> None:
     (tmp_path / "base.tar").write_bytes(BASE)
     code = f"""
 import pathlib
@@ -356,7 +377,7 @@ s.sweep([])
 """
     environment = {**os.environ, "TIFFIN_CRASH_AT": point}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == -9
-    again = open_driver(driver, tmp_path / "snapshots", Ledger(tmp_path / "ledger.db"))
+    again = start()
     for key in again.snapshots():
         again.remove(key)
     layer = apply(again, None, BASE)

@@ -5,20 +5,24 @@ from pathlib import Path
 from tiffin.content.ledger import Ledger
 from tiffin.errors import Invalid
 from tiffin.snapshots.copy import Copy
+from tiffin.snapshots.erofs.layers import Indexed
 from tiffin.snapshots.overlay import Overlay
 from tiffin.snapshots.snapshotter import Change, ChangeKind, Layer, Snapshotter, Usage
+from tiffin.snapshots.unpacked import Unpacked
 
 __all__ = ["Change", "ChangeKind", "Layer", "Snapshotter", "Usage", "driver", "open_driver"]
 
 
 def open_driver(name: str, root: Path, ledger: Ledger) -> Snapshotter:
-    """The driver of that name (`overlay`, docker's `overlay2`, `copy`), its files in `root/<name>`."""
+    """The driver of that name (`overlay`, docker's `overlay2`, `erofs`, `copy`), its files in `root/<name>`."""
     match name:
         case "overlay" | "overlay2":
-            return Overlay(root / "overlay", ledger)
+            return Overlay("overlay", root / "overlay", ledger, Unpacked)
+        case "erofs":
+            return Overlay("erofs", root / "erofs", ledger, Indexed)
         case "copy" | "vfs":
             return Copy(root / "copy", ledger)
-    raise Invalid(f"unknown storage driver {name!r}: overlay and copy exist")
+    raise Invalid(f"unknown storage driver {name!r}: erofs, overlay and copy exist")
 
 
 def driver() -> str:

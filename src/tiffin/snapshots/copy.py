@@ -36,7 +36,7 @@ class Copy:
         known = {hex_of(layer.chain) for layer in self._records.layers()}
         self._directories.leftovers(known, self._records.snapshots())
 
-    def apply(self, parent: Digest | None, diff: Digest, stream: Readable) -> Layer:
+    def apply(self, parent: Digest | None, diff: Digest, stream: Readable, *, plain: Path | None = None) -> Layer:
         chain = chain_of(parent, diff)
         with self._directories.exclusive(chain):
             known = self._records.layer(chain)
@@ -149,3 +149,6 @@ class Copy:
                 if self._records.layer(layer.chain) is None:  # nobody has brought it again
                     self._directories.remove(self._directory(layer.chain))
         return sum(layer.size for layer in gone)
+
+    def close(self) -> None:
+        pass

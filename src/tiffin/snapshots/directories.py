@@ -45,11 +45,12 @@ class Directories:
             if path.exists():
                 self.remove(path)
 
-    def settle(self, staged: Path, target: Path) -> None:
-        """Make a staged tree durable under its name. One that is already there wins."""
-        with opened(staged) as fd:
-            # syncfs, not fsync of each file: one barrier for a whole layer
-            _syncfs(fd)
+    def settle(self, staged: Path, target: Path, *, synced: bool = False) -> None:
+        """Make a staged tree durable under its name. One that is already there wins. synced: its files are durable."""
+        if not synced:
+            with opened(staged) as fd:
+                # syncfs, not fsync of each file: one barrier for a whole layer
+                _syncfs(fd)
         crash.point("layer-synced")
         try:
             os.rename(staged, target)

@@ -1,6 +1,6 @@
-"""The driver `overlay`: a layer is a directory in overlayfs's form, a snapshot an upper directory above them.
+"""The drivers `overlay` and `erofs`: a snapshot is an upper directory above layers that overlayfs understands.
 
-    layers/<hex of the diff ID>/            whiteouts as 0/0 devices, trusted.overlay.opaque
+    layers/<hex of the diff ID>/            as `Layers` keeps them: whiteouts are 0/0 devices, trusted.overlay.opaque
     active/<key>/{upper,work}
 
 Layers are stored by diff ID, as their form doesn't depend on what is below: images share them in any order.
@@ -8,8 +8,9 @@ Layers are stored by diff ID, as their form doesn't depend on what is below: ima
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from tiffin.content import crash
 from tiffin.content.compression import Readable
@@ -20,10 +21,8 @@ from tiffin.model.mount import Mount
 from tiffin.snapshots import changes as changing
 from tiffin.snapshots import trees
 from tiffin.snapshots.directories import Directories, opened
-from tiffin.snapshots.extract import extract
 from tiffin.snapshots.records import Records, chain_of, checked_key
 from tiffin.snapshots.snapshotter import Change, Layer, Usage
-from tiffin.snapshots.whiteouts import OverlayWhiteouts
 
 # Off, where the kernel knows them: a renamed directory or a metadata-only copy would make the upper directory
 # mean nothing without its lower ones, and it is read as a layer.
@@ -31,24 +30,63 @@ _OFF = ("index", "redirect_dir", "metacopy")
 _PARAMETERS = Path("/sys/module/overlay/parameters")
 
 
+class Layers(Protocol):
+    """How layers are kept. One that is brought is whole and durable, or raises and leaves nothing."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Options that an overlay above them has."""
+        ...
+
+    def has(self, diff: Digest) -> bool: ...
+
+    def path(self, diff: Digest) -> Path:
+        """The layer as a directory, in overlayfs's form."""
+        ...
+
+    def measure(self, diff: Digest) -> int:
+        """The bytes of its files, found out."""
+        ...
+
+    def bring(self, diff: Digest, stream: Readable, plain: Path | None) -> int:
+        """Keep a layer's tar; the bytes of its files. plain: a file of just that content, which never changes."""
+        ...
+
+    def bring_changes(self, diff: Digest, upper: Path, tar: Iterator[bytes]) -> int:
+        """Keep what an upper directory holds, which nobody needs there afterwards; `tar` is the same as a stream."""
+        ...
+
+    def remove(self, diff: Digest) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Overlay:
-    name = "overlay"
     independent = True
 
-    def __init__(self, root: Path, ledger: Ledger, *, userxattr: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        ledger: Ledger,
+        layers: Callable[[Directories], Layers],
+        *,
+        userxattr: bool = False,
+    ) -> None:
+        self.name = name
         if any(character in str(root) for character in ":,\\"):
             raise Invalid(f"{root}: the data root's path must not contain ':', ',' or '\\'")
         self._directories = Directories(root)
         self._records = Records(ledger, self.name)
-        self._userxattr = userxattr
+        self._layers = layers(self._directories)
         self._options = tuple(f"{name}=off" for name in _OFF if (_PARAMETERS / name).exists() and not userxattr)
-        self._options += ("userxattr",) if userxattr else ()
+        self._options += (*self._layers.options, *(("userxattr",) if userxattr else ()))
         self._adopted: dict[Digest, tuple[Path, frozenset[Path]]] = {}
         self._empty = root / "empty"
         self._empty.mkdir(mode=0o755, exist_ok=True)
         self._directories.leftovers({hex_of(layer.diff) for layer in self._records.layers()}, self._records.snapshots())
 
-    def apply(self, parent: Digest | None, diff: Digest, stream: Readable) -> Layer:
+    def apply(self, parent: Digest | None, diff: Digest, stream: Readable, *, plain: Path | None = None) -> Layer:
         chain = chain_of(parent, diff)
         with self._directories.exclusive(diff):
             known = self._records.layer(chain)
@@ -56,20 +94,17 @@ class Overlay:
                 return known
             size = self._size_of(diff)
             if size is None:
-                with self._directories.staged() as staged, opened(staged) as root:
-                    size = extract(root, stream, whiteouts=OverlayWhiteouts(userxattr=self._userxattr))
-                    self._directories.settle(staged, self._directory(diff))
+                size = self._layers.bring(diff, stream, plain)
             return self._record(Layer(chain, parent, diff, size))
 
     def _size_of(self, diff: Digest) -> int | None:
         """The size of a diff that another chain has brought already."""
-        if not self._directory(diff).exists():
+        if not self._layers.has(diff):
             return None
         for layer in self._records.layers():
             if layer.diff == diff:
                 return layer.size
-        with opened(self._directory(diff)) as fd:  # its record is gone, its removal has not begun
-            return trees.usage(fd)[0]
+        return self._layers.measure(diff)  # its record is gone, its removal has not begun
 
     def _record(self, layer: Layer) -> Layer:
         self._records.add_layer(layer)
@@ -78,7 +113,7 @@ class Overlay:
 
     def _directory(self, diff: Digest) -> Path:
         adopted = self._adopted.get(diff)
-        return adopted[0] if adopted else self._directories.layers / hex_of(diff)
+        return adopted[0] if adopted else self._layers.path(diff)
 
     def layer(self, chain: Digest) -> Layer | None:
         return self._records.layer(chain)
@@ -164,10 +199,11 @@ class Overlay:
     def commit(self, key: str, diff: Digest) -> Layer:
         parent, _ = self._records.snapshot(key)
         chain = chain_of(parent, diff)
-        upper = self._directories.active / key / "upper"
-        with self._directories.exclusive(diff), opened(upper) as fd:
-            size, _ = trees.usage(fd)
-            self._directories.settle(upper, self._directory(diff))
+        with self._directories.exclusive(diff):
+            size = self._size_of(diff)
+            if size is None:
+                upper = self._directories.active / key / "upper"
+                size = self._layers.bring_changes(diff, upper, self.diff(key))
             layer = self._record(Layer(chain, parent, diff, size))
         self.remove(key)
         return layer
@@ -214,6 +250,9 @@ class Overlay:
                 continue
             with self._directories.exclusive(diff):
                 if not any(layer.diff == diff for layer in self._records.layers()):
-                    self._directories.remove(self._directory(diff))
+                    self._layers.remove(diff)
                     freed += size
         return freed
+
+    def close(self) -> None:
+        self._layers.close()

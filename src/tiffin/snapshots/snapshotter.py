@@ -58,8 +58,11 @@ class Snapshotter(Protocol):
         """Whether layers may be applied in any order, several at once, before their parents."""
         ...
 
-    def apply(self, parent: Digest | None, diff: Digest, stream: Readable) -> Layer:
+    def apply(self, parent: Digest | None, diff: Digest, stream: Readable, *, plain: Path | None = None) -> Layer:
         """Commit the plain tar stream of a layer on top of its parent. Existing layers are not read again.
+
+        plain: a file of just that content, if there is one that was verified and never changes (an uncompressed blob):
+        a driver that can use it as it lies links it and leaves the stream unread.
 
         The stream is read to its end before the layer can be seen: one that verifies itself (`content.verified`)
         and raises there leaves nothing.
@@ -104,4 +107,8 @@ class Snapshotter(Protocol):
 
     def sweep(self, wanted: Iterable[Digest]) -> int:
         """Remove the layers that are neither wanted chains nor below one or below a snapshot; the bytes freed."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what the driver holds in this process and its mount namespace. Mounted snapshots stay usable."""
         ...

@@ -8,7 +8,7 @@
 Everything in an archive is hostile until checked: numbers are bounded, lengths verified, nothing allocated on its word.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tiffin.content.compression import Readable, read_exactly
 from tiffin.errors import Invalid
@@ -27,10 +27,16 @@ _UNSIGNED32 = 1 << 32
 
 
 class TarReader:
-    """Iterate for entries; `read` gives the data of the current one. Invalid where the archive is damaged."""
+    """Iterate for entries; `read` gives the data of the current one. Invalid where the archive is damaged.
 
-    def __init__(self, stream: Readable, limits: Limits | None = None) -> None:
+    skip: passes over that many bytes of the stream without reading them; False where it is shorter.
+    """
+
+    def __init__(
+        self, stream: Readable, limits: Limits | None = None, *, skip: Callable[[int], bool] | None = None
+    ) -> None:
         self._stream = stream
+        self._jump = skip
         self._limits = limits or Limits()
         self._left = 0  # bytes of the current entry's data
         self._pad = 0
@@ -66,6 +72,10 @@ class TarReader:
         return data
 
     def _skip(self) -> None:
+        if self._left and self._jump is not None:
+            if not self._jump(self._left):
+                raise Invalid("archive ends in the middle of a file: unexpected EOF")
+            self._left = 0
         while self.read():
             pass
         if self._pad and len(read_exactly(self._stream, self._pad)) != self._pad:

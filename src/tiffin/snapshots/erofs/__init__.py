@@ -1,0 +1,1 @@
+"""Layers that are not unpacked: a layer's tar as it came, and an EROFS image that says where in it everything lies."""

@@ -1,0 +1,206 @@
+"""The layers of the driver `erofs`: two files each, mounted when somebody first stands on them.
+
+    layers/<hex of the diff ID>/{tar,index}
+    mounts/                                  a private tmpfs; mounts/<hex of the diff ID> is the layer
+
+A blob that is a plain tar is the layer's tar: it is linked, not copied, and lives until the last of both names is gone.
+"""
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from tiffin.content.blobs import sync_directory
+from tiffin.content.compression import Readable
+from tiffin.content.verified import Verified
+from tiffin.errors import Internal, Unavailable
+from tiffin.linux import mounts
+from tiffin.model.digest import Digest, hex_of
+from tiffin.snapshots import trees
+from tiffin.snapshots.directories import Directories, opened
+from tiffin.snapshots.erofs import index
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_STRING_LIMIT = 255  # of fsconfig(2)
+
+
+class Indexed:
+    """Implements `overlay.Layers`."""
+
+    # as if all layers were on one file system: one device number, and inode numbers that stay after a copy-up
+    options: tuple[str, ...] = ("xino=on",)
+
+    def __init__(self, directories: Directories) -> None:
+        self._directories = directories
+        self._mounts = Mounts(directories.root / "mounts")
+
+    def has(self, diff: Digest) -> bool:
+        return (self._directories.layers / hex_of(diff)).exists()
+
+    def path(self, diff: Digest) -> Path:
+        directory = self._directories.layers / hex_of(diff)
+        return self._mounts.path(hex_of(diff), directory / "index", directory / "tar")
+
+    def measure(self, diff: Digest) -> int:
+        with opened(self.path(diff)) as fd:
+            return trees.usage(fd)[0]
+
+    def bring(self, diff: Digest, stream: Readable, plain: Path | None) -> int:
+        with self._directories.staged() as staged:
+            try:
+                if plain is not None and _linked(plain, staged / "tar"):
+                    size = self._index(diff, staged, None)
+                else:
+                    size = self._index(diff, staged, stream)
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise Internal(f"failed to store layer {diff[7:19]}: {error.strerror}") from error
+                raise Unavailable(
+                    f"no space left on device: storing layer {diff[7:19]}; remove images or containers first"
+                ) from error
+            self._directories.settle(staged, self._directories.layers / hex_of(diff), synced=True)
+        return size
+
+    def _index(self, diff: Digest, staged: Path, stream: Readable | None) -> int:
+        flags = os.O_RDONLY if stream is None else os.O_RDWR | os.O_CREAT | os.O_EXCL
+        tar = os.open(staged / "tar", flags | os.O_CLOEXEC, 0o640)
+        try:
+            image = os.open(staged / "index", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            try:
+                source = index.Lying(tar) if stream is None else index.Copied(stream, tar)
+                size = index.write(source, image, hex_of(diff))
+                os.fsync(image)
+            finally:
+                os.close(image)
+            if stream is not None:
+                os.fsync(tar)
+        finally:
+            os.close(tar)
+        sync_directory(staged)
+        return size
+
+    def bring_changes(self, diff: Digest, upper: Path, tar: Iterator[bytes]) -> int:
+        return self.bring(diff, Verified(_Pieces(tar), diff, f"layer {diff[7:19]}"), None)
+
+    def remove(self, diff: Digest) -> None:
+        self._mounts.drop(hex_of(diff))
+        self._directories.remove(self._directories.layers / hex_of(diff))
+
+    def close(self) -> None:
+        self._mounts.close()
+
+
+class _Pieces:
+    """Byte strings as a stream."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        while not self._rest:
+            try:
+                self._rest = next(self._pieces)
+            except StopIteration:
+                return b""
+        data = self._rest if size < 0 else self._rest[:size]
+        self._rest = self._rest[len(data) :]
+        return data
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """False where the two are on different file systems, or it has none of these links."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOENT):
+            raise
+        return False
+    return True
+
+
+class Mounts:
+    """Layers mounted below a tmpfs of their own, which is private: nothing of it travels to other mount namespaces.
+
+    Each is mounted once, when it is first asked for. Containers keep what they stand on by themselves: an overlay holds
+    its own references, so a mount here may go while they run, with the daemon too.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._guard = threading.Lock()
+        self._mounted: set[str] = set()
+        self._ready = False
+        self.close()  # what an earlier daemon left when it was killed
+
+    def path(self, name: str, image: Path, tar: Path) -> Path:
+        """The directory at which a layer is mounted. Raises OSError."""
+        target = self._place / name
+        if name in self._mounted:
+            return target
+        with self._guard:
+            if name not in self._mounted:
+                self._prepare()
+                target.mkdir(mode=0o755, exist_ok=True)
+                attach(mount(image, tar), target)
+                self._mounted.add(name)
+        return target
+
+    def _prepare(self) -> None:
+        if self._ready:
+            return
+        self._place.mkdir(mode=0o700, exist_ok=True)
+        # names exist only where the mounts do: in another mount namespace a layer is missing, never empty
+        tmpfs = mounts.create(b"tmpfs", (b"source=tiffin-layers", b"size=64m", b"mode=0700"))
+        attach(tmpfs, self._place, private=True)
+        self._ready = True
+
+    def drop(self, name: str) -> None:
+        with self._guard:
+            if name in self._mounted:
+                self._mounted.discard(name)
+                mounts.umount(os.fsencode(self._place / name), mounts.MNT_DETACH)
+                (self._place / name).rmdir()
+
+    def close(self) -> None:
+        with self._guard:
+            self._mounted.clear()
+            self._ready = False
+            while True:
+                try:
+                    mounts.umount(os.fsencode(self._place), mounts.MNT_DETACH)
+                except OSError:  # EINVAL: nothing is mounted there any more; ENOENT, EPERM: nothing ever was
+                    return
+
+
+def mount(image: Path, tar: Path) -> int:
+    """A detached mount of a layer: fd. Raises OSError."""
+    files: list[int] = []
+    try:
+        options = [b"ro"]
+        for key, path in ((b"source", image), (b"device", tar)):
+            named = os.fsencode(path)
+            if len(named) > _STRING_LIMIT:
+                files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+                named = b"/proc/self/fd/%d" % files[-1]
+            options.append(key + b"=" + named)
+        return mounts.create(b"erofs", tuple(options), mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NODEV)
+    finally:
+        for fd in files:
+            os.close(fd)
+
+
+def attach(mount_fd: int, target: Path, *, private: bool = False) -> None:
+    """Attach a detached mount, and let go of its descriptor."""
+    try:
+        place = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            mounts.attach(mount_fd, place)
+        finally:
+            os.close(place)
+        if private:
+            mounts.set_attributes(mount_fd, 0, propagation=mounts.MS_PRIVATE)
+    finally:
+        os.close(mount_fd)

@@ -1,0 +1,49 @@
+"""The layers of the driver `overlay`: directories, which overlayfs takes as they are."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tiffin.content.compression import Readable
+from tiffin.model.digest import Digest, hex_of
+from tiffin.snapshots import trees
+from tiffin.snapshots.directories import Directories, opened
+from tiffin.snapshots.extract import extract
+from tiffin.snapshots.whiteouts import OverlayWhiteouts
+
+
+class Unpacked:
+    """Implements `overlay.Layers`. userxattr: for overlays in a user namespace."""
+
+    options: tuple[str, ...] = ()
+
+    def __init__(self, directories: Directories, *, userxattr: bool = False) -> None:
+        self._directories = directories
+        self._userxattr = userxattr
+
+    def has(self, diff: Digest) -> bool:
+        return self.path(diff).exists()
+
+    def path(self, diff: Digest) -> Path:
+        return self._directories.layers / hex_of(diff)
+
+    def measure(self, diff: Digest) -> int:
+        with opened(self.path(diff)) as fd:
+            return trees.usage(fd)[0]
+
+    def bring(self, diff: Digest, stream: Readable, plain: Path | None) -> int:
+        with self._directories.staged() as staged, opened(staged) as root:
+            size = extract(root, stream, whiteouts=OverlayWhiteouts(userxattr=self._userxattr))
+            self._directories.settle(staged, self.path(diff))
+        return size
+
+    def bring_changes(self, diff: Digest, upper: Path, tar: Iterator[bytes]) -> int:
+        with opened(upper) as fd:
+            size, _ = trees.usage(fd)
+        self._directories.settle(upper, self.path(diff))
+        return size
+
+    def remove(self, diff: Digest) -> None:
+        self._directories.remove(self.path(diff))
+
+    def close(self) -> None:
+        pass
