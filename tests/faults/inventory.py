@@ -19,9 +19,14 @@ _PASSING = re.compile(r"ledger\.db-(wal|shm)$|/tmp/|\.log$|monitor\.sock\.\d+$")
 
 def holder(path: Path) -> int:
     """The process that listens on a SEQPACKET socket. OSError where nobody does."""
+    # through a descriptor: the path is longer than a socket's address may be
+    place = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
         client.settimeout(10)
-        client.connect(str(path))
+        try:
+            client.connect(f"/proc/self/fd/{place}/{path.name}")
+        finally:
+            os.close(place)
         peer = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return int(struct.unpack("3i", peer)[0])
 

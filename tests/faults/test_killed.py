@@ -14,9 +14,11 @@ import pytest
 from faults.api import Api
 from faults.counting import Counting, cycles
 from faults.inventory import forkserver_of, inventory, monitor_of, nothing_more, settled
-from rig import Engine
+from rig import Engine, eventually
 
 pytestmark = pytest.mark.root
+
+GONE = (FileNotFoundError, ConnectionRefusedError, ProcessLookupError)
 
 
 def some_time(random_source: random.Random) -> None:
@@ -60,15 +62,18 @@ def test_killed_monitors_are_replaced_without_a_line_lost(start_engine: Callable
     api = settled(engine)
     before = inventory(engine)
     source = random.Random(2)
+    killed = 0
     for number in range(count):
         containers = pair(api, number)
         some_time(source)
         for one in containers:
-            with contextlib.suppress(OSError):  # it has ended before the fault came
+            with contextlib.suppress(*GONE):  # it has ended before the fault came
                 os.kill(monitor_of(engine, one.id), signal.SIGKILL)
+                killed += 1
         for one in containers:
             one.check()
             api.remove(one.id)
+    assert killed >= count
     nothing_more(engine, before)
 
 
@@ -127,7 +132,7 @@ def test_nothing_is_falsely_running_without_monitor_and_forkserver(
             engine.kill()
         monitors = []
         for one in containers:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*GONE):
                 monitors.append(monitor_of(engine, one.id))
         for pid in (forkserver_of(engine), *monitors):
             with contextlib.suppress(ProcessLookupError):
@@ -139,7 +144,7 @@ def test_nothing_is_falsely_running_without_monitor_and_forkserver(
             state = api.state(one.id)
             assert (state["Running"], state["Pid"]) == (False, 0)
             assert state["ExitCode"] == one.code or state["Error"], state
-            assert pid == 0 or not os.path.exists(f"/proc/{pid}")
+            eventually(lambda pid=pid: pid == 0 or not os.path.exists(f"/proc/{pid}"))  # type: ignore[misc]
             one.check_beginning()
             api.remove(one.id)
     nothing_more(engine, before)

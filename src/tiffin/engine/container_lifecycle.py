@@ -19,6 +19,7 @@ from tiffin.engine.container_failures import StartError
 from tiffin.engine.container_health import HealthChecks
 from tiffin.engine.container_start import Starter
 from tiffin.errors import Conflict, NotFound, NotModified, TiffinError
+from tiffin.linux import cgroups_live
 from tiffin.model.container import Container
 from tiffin.model.container_status import (
     Created,
@@ -74,7 +75,7 @@ class Lifecycle:
             await self._failed(container, failure)
             raise failure.error from failure
         crash.point("container-started")
-        live.process = process
+        self._take_over(container, process)
         live.ended.clear()
         finished = getattr(container.status, "finished_at", 0)
         status = Running(pid=process.pid, started_at=process.started_at, finished_at=finished)
@@ -107,10 +108,15 @@ class Lifecycle:
         for attachment in self._context.take_pending(container_id):
             os.close(attachment.fd)
 
+    def _take_over(self, container: Container, process: Process) -> None:
+        cgroup = self._context.cgroup(container)
+        process.end = lambda: cgroups_live.kill(cgroup)
+        self._context.live(container.id).process = process
+
     def watch(self, container: Container, process: Process) -> None:
         """Take over a container that an earlier daemon started."""
         live = self._context.live(container.id)
-        live.process = process
+        self._take_over(container, process)
         live.supervisor = self._context.task(self._supervise(container.id, process), f"supervisor of {container.id}")
         self._health.begin(container, process)
 
@@ -135,6 +141,8 @@ class Lifecycle:
         for execution in live.execs.values():
             execution.can_remove = True
         await self._starter.clean(container_id)
+        if ended.error:  # no monitor was there to clear up
+            await asyncio.to_thread(cgroups_live.discard, context.cgroup(container))
         crash.point("container-ended")
         started = getattr(container.status, "started_at", 0)
         uptime = max(0.0, (ended.finished_at - started) / 1e9)

@@ -20,7 +20,6 @@ from tiffin.engine.container_context import Context, log, now
 from tiffin.engine.container_lifecycle import Lifecycle
 from tiffin.errors import TiffinError
 from tiffin.linux import cgroups_live
-from tiffin.linux.cgroups import Cgroup
 from tiffin.model.container import Container
 from tiffin.model.container_status import (
     Created,
@@ -110,7 +109,7 @@ class Restore:
 
     async def _clear(self, container: Container) -> None:
         """It does not run, or nobody could say how it goes on: what is left of the run goes, processes first."""
-        await asyncio.to_thread(_end, self._context.cgroup(container))
+        await asyncio.to_thread(cgroups_live.discard, self._context.cgroup(container))
         await self._lifecycle.clean(container.id)
         _unlink(self._context.state(container.id) / _SOCKET)
 
@@ -120,7 +119,7 @@ class Restore:
         for container in context.records:
             cgroup = context.cgroup(container)
             if not isinstance(container.status, Running | Paused) and any(map(os.path.isdir, cgroup.unique())):
-                _end(cgroup)
+                cgroups_live.discard(cgroup)
         for directory in (context.settings.exec_root / "containers").iterdir():
             if _ID.fullmatch(directory.name) and directory.name not in context.records:
                 self._forget_state(directory)
@@ -133,7 +132,7 @@ class Restore:
         if cgroups_live.exists(cgroup) and cgroups_live.pids(cgroup):
             log.warning("%s belongs to a container of another data root that runs; it is left alone", directory)
             return
-        _end(cgroup)
+        cgroups_live.discard(cgroup)
         container_files.drop_shm(directory)
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -156,16 +155,6 @@ async def _try(work: Callable[[], Awaitable[None]], what: str, container_id: str
         await work()
     except TiffinError as failure:
         log.warning("%s of %s failed: %s", what, container_id[:12], failure)
-
-
-def _end(cgroup: Cgroup) -> None:
-    """Kill who is in the group, frozen or not, and remove it."""
-    try:
-        if cgroups_live.exists(cgroup):
-            cgroups_live.kill(cgroup)
-        cgroups_live.remove(cgroup)
-    except OSError as error:
-        log.warning("control group %s: %s", cgroup.unique()[0], error.strerror)
 
 
 def _unlink(path: Path) -> None:

@@ -135,8 +135,8 @@ class Signals:
             except TimeoutError:
                 return
 
-    async def pause(self, reference: str) -> None:
-        """Freeze every process. Raises Conflict."""
+    async def pause(self, reference: str, *, lasting: bool = True) -> None:
+        """Freeze every process. Raises Conflict. lasting: not to be undone by a restart of the daemon."""
         context = self._context
         container = context.records.find(reference)
         async with context.records.lock(container.id):
@@ -151,7 +151,8 @@ class Signals:
                         await asyncio.to_thread(cgroups_live.freeze, context.cgroup(container))
                     except FileNotFoundError as error:
                         raise Conflict(f"Container {container.id} is not running") from error
-                    context.records.change(container.id, status=Paused(pid, started, finished))
+                    write = context.records.change if lasting else context.records.note
+                    write(container.id, status=Paused(pid, started, finished))
                 case _:
                     raise Conflict(f"Container {container.id} is not running")
         context.publish(container, "pause")

@@ -21,7 +21,7 @@ _OWNER = re.compile(r"[0-9a-f]{64}", re.ASCII)  # a container's snapshots begin 
 class Signals(Protocol):
     """Who can freeze a container."""
 
-    async def pause(self, reference: str) -> None: ...
+    async def pause(self, reference: str, *, lasting: bool = True) -> None: ...
     async def unpause(self, reference: str) -> None: ...
 
 
@@ -87,7 +87,7 @@ async def commit(
 async def _freeze(containers: Containers, container: str, undo: AsyncExitStack) -> None:
     """Pause a container until `undo`. One that ends meanwhile needs none: nothing writes to it any more."""
     try:
-        await containers.signals.pause(container)
+        await containers.signals.pause(container, lasting=False)
     except (Conflict, FileNotFoundError):
         return
 

@@ -117,6 +117,16 @@ def remove(cgroup: Cgroup, timeout: float = 5.0) -> None:
                 break
 
 
+def discard(cgroup: Cgroup) -> None:
+    """Kill who is in the group, frozen or not, and remove it as far as it goes; nothing happens when it is gone."""
+    try:
+        if exists(cgroup):
+            kill(cgroup)
+        remove(cgroup)
+    except OSError:
+        pass  # a process that not even SIGKILL ends
+
+
 def _processes_directory(cgroup: Cgroup) -> str:
     for name in (UNIFIED, "devices", "freezer", "pids", "memory"):
         if name in cgroup.directories:

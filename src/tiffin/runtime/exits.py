@@ -5,6 +5,7 @@ import json
 import select
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tiffin.linux import namespaces
@@ -12,7 +13,12 @@ from tiffin.runtime import channel
 from tiffin.runtime.exitfile import code_of
 
 Ended = tuple[int, bool, int, str]
+End = Callable[[], None]
 _PATIENCE = 5.0  # s, for the forkserver to fork a new monitor
+
+
+def _nothing() -> None:
+    pass
 
 
 def recorded(state: Path) -> Ended | None:
@@ -24,8 +30,11 @@ def recorded(state: Path) -> Ended | None:
         return None
 
 
-async def find(state: Path, pidfd: int) -> socket.socket | Ended:
-    """A connection to the container's monitor, or how the container ended. pidfd: of its first process, or -1."""
+async def find(state: Path, pidfd: int, end: End = _nothing) -> socket.socket | Ended:
+    """A connection to the container's monitor, or how the container ended. pidfd: of its first process, or -1.
+
+    end: kills every process of the container, those that are frozen too.
+    """
     deadline = time.monotonic() + _PATIENCE
     pause = 0.005
     while True:
@@ -37,16 +46,16 @@ async def find(state: Path, pidfd: int) -> socket.socket | Ended:
             return socket.socket(fileno=raw.detach())
         except FileNotFoundError:
             if pidfd < 0 or _ended(pidfd):
-                return await find_exit(state, pidfd)
+                return await find_exit(state, pidfd, end)
         except OSError:
             pass  # nobody listens at the moment
         if time.monotonic() > deadline:
-            return await find_exit(state, pidfd)
+            return await find_exit(state, pidfd, end)
         await asyncio.sleep(pause)
         pause = min(pause * 2, 0.2)
 
 
-async def find_exit(state: Path, pidfd: int) -> Ended:
+async def find_exit(state: Path, pidfd: int, end: End = _nothing) -> Ended:
     """How a container without a monitor ended; one that still runs is killed: nobody holds its streams."""
     ended = recorded(state)
     if ended is not None:
@@ -56,8 +65,9 @@ async def find_exit(state: Path, pidfd: int) -> Ended:
         return 137, False, now, "the container's monitor is gone and left no exit status"
     try:
         namespaces.pidfd_send_signal(pidfd, 9)
+        end()
     except OSError:
-        pass
+        pass  # it is gone, or its control group is
     while not _ended(pidfd):  # noqa: ASYNC110  (no event: the loop may be about to end)
         await asyncio.sleep(0.01)
     for _ in range(100):

@@ -229,6 +229,7 @@ class Forkserver:
         upstream.close()
         charge.upstream = None
         if charge.exited:
+            controls.remove(charge.plan["rmdir"])  # type: ignore[arg-type]  # it may have been killed before that
             charge.close()
         elif not charge.pid:
             # It died before there was a container: undo what it did.
@@ -254,6 +255,8 @@ class Forkserver:
                 namespaces.pidfd_send_signal(charge.held["pidfd"], 9)
             except OSError:
                 pass
+            controls.kill(charge.plan["procs"])  # type: ignore[arg-type]
+            controls.remove(charge.plan["rmdir"])  # type: ignore[arg-type]
             write_exit(str(charge.plan["state"]), 137, False)
             charge.close()
 

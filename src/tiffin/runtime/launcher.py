@@ -19,6 +19,9 @@ from tiffin.runtime.wording import exec_failure, start_failure
 __all__ = ["Attachment", "ExecProcess", "Exit", "Forkserver", "Running", "Sandbox", "StartFailed"]
 
 
+_PATIENCE = 30.0  # s, for a monitor that is found to say what it watches
+
+
 class Running:
     """A container that runs, and its monitor."""
 
@@ -35,6 +38,8 @@ class Running:
         self._network: Callable[[Sandbox], Awaitable[None]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._link: Connection | None = None
+        self.end: exits.End = lambda: None
+        """Kills every process of the container, frozen or not: for one that has lost its monitor for good."""
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -118,7 +123,7 @@ class Running:
 
     async def _find_again(self) -> None:
         """The monitor died: the forkserver forks another, or the exit file says how the container ended."""
-        found = await exits.find(self.state, self.pidfd)
+        found = await exits.find(self.state, self.pidfd, self.end)
         if isinstance(found, socket.socket):
             return self.connect(found)
         self._ended(Exit(*found))
@@ -362,9 +367,12 @@ class Forkserver:
         running = Running(container_id, state_dir)
         running.connect(found)
         waited = {asyncio.ensure_future(_quiet(running._begun)), asyncio.ensure_future(_quiet(running._exit))}
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED, timeout=_PATIENCE)
         for task in waited:
             task.cancel()
+        if not running._exit.done() and not running._begun.done():
+            running.close()
+            raise OSError(f"its monitor does not answer within {_PATIENCE:g} s")
         if running._exit.done():
             running.close()
             return running._exit.result()

@@ -49,6 +49,7 @@ class Monitor:
         self.pid, self.pidfd, self.started_at = 0, -1, 0
         self.exited: Payload | None = None
         self._leaving = False
+        self._starter: socket.socket | None = None
         self.server: socket.socket | None = channel.listen(self.state, "monitor.sock")
         self.loop.watch(self.server.fileno(), READ, self._accept)
 
@@ -57,6 +58,7 @@ class Monitor:
     def start(self, control: socket.socket, attachments: list[tuple[int, Want]], theirs: spawn.Stdio) -> None:
         """Begin: control is the daemon's, theirs the process's ends of the pipes."""
         remove_exit(self.state)
+        self._starter = control
         self._serve(control)
         self._attach_log(adopting=False)
         step, path = "cgroup", b""
@@ -307,8 +309,8 @@ class Monitor:
             self.connections.remove(connection)
             self.loop.forget(connection.fileno())
             connection.close()
-        if self.birth is not None and not self.connections:
-            # Nobody is left who asked for it.
+        if self.birth is not None and connection is self._starter:
+            # Who asked for it is gone; another daemon, which may be here already, waits for what becomes of it.
             self.birth.abandon()
             self._failed("start", 0, b"", "the daemon went away")
 
