@@ -47,7 +47,7 @@ class Config:
     tlskey: str = _option("", "the daemon's key")
     allow_insecure_tcp: bool = _option(False, "serve tcp without TLS on addresses other than loopback")
 
-    storage_driver: str = _option("", "overlay or copy", short="s")
+    storage_driver: str = _option("", "erofs, overlay or copy", short="s")
     storage_opts: tuple[str, ...] = _option((), "options for the storage driver", flag="storage-opt")
     insecure_registries: tuple[str, ...] = _option((), "registries without TLS", flag="insecure-registry")
     registry_mirrors: tuple[str, ...] = _option((), "mirrors of docker.io", flag="registry-mirror")

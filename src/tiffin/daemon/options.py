@@ -88,7 +88,7 @@ def check(config: Config) -> None:
         if not isinstance(pool, dict) or "base" not in pool or not str(pool.get("size", "")).isdigit():
             raise Invalid(f"invalid default-address-pool {pool!r}; give base=172.30.0.0/16,size=24")
     if config.storage_driver not in ("", "overlay", "overlay2", "copy", "vfs", "erofs"):
-        raise Invalid(f"unknown storage driver {config.storage_driver!r}; choose overlay or copy")
+        raise Invalid(f"unknown storage driver {config.storage_driver!r}; choose erofs, overlay or copy")
     if config.default_cgroupns_mode not in ("", "host", "private"):
         raise Invalid("default-cgroupns-mode must be host or private")
     if config.default_ipc_mode not in ("private", "shareable"):

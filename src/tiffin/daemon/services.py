@@ -121,8 +121,9 @@ async def _assemble(engine: Engine, roots: Roots) -> None:
     ledger = Ledger(roots.data / "ledger.db")
     engine.ending.append(ledger.close)
     blobs = BlobStore(roots.data / "content")
-    driver = config.storage_driver or snapshots.driver()
+    driver = config.storage_driver or snapshots.driver(roots.data / "snapshots")
     snapshotter = snapshots.open_driver(driver, roots.data / "snapshots", ledger)
+    engine.ending.append(snapshotter.close)
     services.storage_driver = snapshotter.name
     images = Images(ledger, blobs, snapshotter, publish=adapters.of_images(services.events))
     images.reserve_host((roots.data, roots.state))

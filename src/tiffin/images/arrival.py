@@ -115,7 +115,9 @@ class Arrivals:
         with self._blobs.open(blob) as file:
             counted = Counted(file, lambda done: report(Progress(diff[7:19], "Loading layer", done, total)))
             _, plain = decompressed(counted)
-            self._snapshots.apply(parent, diff, Verified(plain, diff, f"layer {diff[7:19]}"))
+            # a plain blob is the layer's tar, verified as it came in
+            tar = self._blobs.path(blob) if blob == diff else None
+            self._snapshots.apply(parent, diff, Verified(plain, diff, f"layer {diff[7:19]}"), plain=tar)
         report(Progress(diff[7:19], "Loading layer", total, total))
 
     def _made_manifest(self, parts: Parts) -> bytes:

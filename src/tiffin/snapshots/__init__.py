@@ -25,6 +25,9 @@ def open_driver(name: str, root: Path, ledger: Ledger) -> Snapshotter:
     raise Invalid(f"unknown storage driver {name!r}: erofs, overlay and copy exist")
 
 
-def driver() -> str:
-    """The driver that fits this machine: `overlay` where the kernel has it."""
+def driver(root: Path) -> str:
+    """The driver that fits this machine and what `root` holds: one that has layers there already stays."""
+    for name in ("overlay", "erofs", "copy"):
+        if any((root / name / "layers").glob("*")):
+            return name
     return "overlay" if "\toverlay\n" in Path("/proc/filesystems").read_text() else "copy"
