@@ -81,7 +81,7 @@ def _resolved(profile: str | None, bounding: tuple[str, ...]) -> dict[str, Any]:
     else:
         try:
             document = json.loads(profile)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Invalid(f"Decoding seccomp profile failed: {error}") from error
         if not isinstance(document, dict):
             raise Invalid("Decoding seccomp profile failed: it is not a JSON object")

@@ -91,13 +91,18 @@ def _fields(content: bytes, count: int) -> Iterator[list[str]]:
             yield parts + [""] * (count - len(parts))
 
 
+def _plain(text: str) -> bool:
+    """Whether a file's number is one: there are other digits than ASCII's, and longer numbers than ids."""
+    return text.isascii() and text.isdigit() and len(text) < 11
+
+
 def _accounts(content: bytes) -> Iterator[_Account]:
     for name, _, uid, gid, _, home, *_ in _fields(content, 7):
-        if uid.isdigit() and len(uid) < 11:
-            yield _Account(name, int(uid), int(gid) if gid.isdigit() and len(gid) < 11 else 0, home)
+        if _plain(uid):
+            yield _Account(name, int(uid), int(gid) if _plain(gid) else 0, home)
 
 
 def _groups(content: bytes) -> Iterator[_Group]:
     for name, _, gid, members, *_ in _fields(content, 4):
-        if gid.isdigit() and len(gid) < 11:
+        if _plain(gid):
             yield _Group(name, int(gid), frozenset(filter(None, members.split(","))))

@@ -55,7 +55,7 @@ def parse(text: str) -> Filters:
         return Filters()
     try:
         given = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Invalid(f"invalid filter: the parameter is not JSON: {error}") from error
     if given is None:
         return Filters()

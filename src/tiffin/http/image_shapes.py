@@ -128,7 +128,7 @@ def platform(text: str) -> Platform:
     """The JSON form of a platform. Invalid for anything else."""
     try:
         given = msgspec.json.decode(text, type=_Platform)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Invalid(f"failed to parse platform {text!r}: {error}") from error
     if not given.os or not given.architecture:
         raise Invalid(f"platform {text!r}: os and architecture are needed")

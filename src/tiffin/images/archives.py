@@ -131,7 +131,7 @@ def _names(values: object) -> tuple[Reference, ...]:
 def _docker(archive: Archive) -> Iterator[Parts]:
     try:
         entries = json.loads(archive.read("manifest.json"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Invalid(f"manifest.json is not valid JSON: {error}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise Invalid("manifest.json must be a list of objects")

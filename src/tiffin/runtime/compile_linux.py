@@ -79,6 +79,9 @@ def sysctls(linux: Mapping[str, Any], spaces: Namespaces) -> list[tuple[bytes, b
     found = []
     for key, value in (linux.get("sysctl") or {}).items():
         name = _dotted(key)
+        if not all(part.strip(".") for part in key.split("/")):
+            # "net/../kernel/core_pattern" begins like one of the network's (CVE-2022-0811)
+            raise Invalid(f'sysctl "{key}" is not a name: it has an empty part, "." or ".."')
         if name in IPC_SYSCTLS or name.startswith("fs.mqueue."):
             _require("ipc", name, spaces)
         elif name.startswith("net."):

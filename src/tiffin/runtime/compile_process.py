@@ -1,5 +1,6 @@
 """OCI `process` as the plan's process: identity, limits, capabilities, filter, scheduling."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -210,7 +211,7 @@ def parse_cpus(text: str) -> tuple[int, ...]:
     found: set[int] = set()
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
-        if not first.isdigit() or (last and not last.isdigit()) or int(last or first) > 65535:
+        if not re.fullmatch("[0-9]{1,5}", first) or (last and not re.fullmatch("[0-9]{1,5}", last)):
             raise Invalid(f"invalid CPU list {text!r}: expected numbers and ranges such as 0-3,7")
         found.update(range(int(first), int(last or first) + 1))
     return tuple(sorted(found))

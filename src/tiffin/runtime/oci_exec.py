@@ -125,12 +125,12 @@ def _user(user: dict[str, Any], options: Parsed) -> dict[str, Any]:
         for key, text in (("uid", uid), ("gid", gid)):
             if key == "gid" and not colon:
                 continue
-            if not text.isdigit():
+            if not (text.isascii() and text.isdigit()):
                 raise Invalid(f"parsing {text} as int for {key} failed: invalid syntax")
             found[key] = int(text)
     more = []
     for text in options.several("additional_gids"):
-        if not text.isdigit():
+        if not (text.isascii() and text.isdigit()):
             raise Invalid(f"additional-gids must be a positive number {text}")
         more.append(int(text))
     if more:

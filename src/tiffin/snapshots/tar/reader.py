@@ -124,6 +124,8 @@ class TarReader:
                     records = pax.records(data)
                 case b"g":
                     self._global.update(pax.records(data))
+                    if sum(len(key) + len(value) for key, value in self._global.items()) > self._limits.header:
+                        raise Invalid(f"invalid tar header: global records above {self._limits.header} bytes")
                 case b"L":
                     name = data.split(b"\0", 1)[0]
                 case b"K":
