@@ -24,6 +24,7 @@ NUMBERS |= {
     "fsmount": 432,
     "fspick": 433,
     "pidfd_open": 434,
+    "clone3": 435,
     "close_range": 436,
     "openat2": 437,
     "faccessat2": 439,

@@ -17,42 +17,13 @@ class Birth:
         self.loop, self.plan, self.pid, self.channel = loop, plan, pid, channel
         self.pidfd = namespaces.pidfd_open(pid)
         self.started_at = 0
-        self._joiner, self._ready, self._over = 0, False, False
+        self._over = False
         self.on_sandbox: Callable[[list[int]], None] = lambda attached: None
         self.on_console: Callable[[int], None] = os.close
         self.on_ready: Callable[[], None] = lambda: None
         self.on_started: Callable[[], None] = lambda: None
         self.on_failed: Callable[[str, int, bytes, str], None] = lambda *_: None
         loop.watch(channel.fileno(), READ, self._message)
-
-    def join(self, procs: tuple[bytes, ...]) -> None:
-        """Move the stage into its control groups while it mounts.
-
-        The first write may wait for an RCU grace period, milliseconds; a child waits for it, the process does not begin
-        before.
-        """
-        self._joiner = os.fork()
-        if self._joiner:
-            return
-        number = 0
-        try:
-            for path in procs:
-                number = _enter(path, self.pid)
-                if number:
-                    break
-        finally:
-            os._exit(number)
-
-    def child_ended(self, pid: int, status: int) -> bool:
-        """Whether the child was ours."""
-        if pid != self._joiner:
-            return False
-        self._joiner = 0
-        if status:
-            self._failed("cgroup", os.waitstatus_to_exitcode(status), b"cgroup.procs", "")
-        elif self._ready and not self._over:
-            self._begin()
-        return True
 
     def go(self) -> None:
         """Let the stage go on."""
@@ -85,9 +56,7 @@ class Birth:
         elif name == "hook":
             self._hook(str(message[1]))
         elif name == "ready":
-            self._ready = True
-            if not self._joiner:
-                self._begin()
+            self._begin()
         elif name == "notify":
             self._notify(attached[0])
 
@@ -140,26 +109,3 @@ class Birth:
         self._over = True
         self._close()
         self.kill()
-
-
-def begin(loop: Loop, plan: dict[str, object], theirs: spawn.Stdio) -> Birth:
-    """Fork a container's stage, and see to it that it gets into its control groups."""
-    procs: tuple[bytes, ...] = plan["procs"]  # type: ignore[assignment]
-    # A cgroup namespace shows the groups its maker is in: those must be entered first, by the stage itself.
-    rooted = plan["unshare"] & (namespaces.CLONE_NEWCGROUP | namespaces.CLONE_NEWUSER)  # type: ignore[operator]
-    if rooted or not procs:
-        return Birth(loop, plan, *spawn.first(plan, theirs))
-    birth = Birth(loop, plan, *spawn.first({**plan, "procs": ()}, theirs))
-    birth.join(procs)
-    return birth
-
-
-def _enter(path: bytes, pid: int) -> int:
-    """Write a pid to a cgroup.procs file: 0, or errno."""
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        os.write(fd, b"%d" % pid)
-        os.close(fd)
-    except OSError as error:
-        return error.errno or 255
-    return 0

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from tiffin.linux import credentials, namespaces
 from tiffin.runtime import channel, controls, external, hooks, spawn, streams
-from tiffin.runtime.birth import Birth, begin
+from tiffin.runtime.birth import Birth
 from tiffin.runtime.execs import Execs
 from tiffin.runtime.exitfile import code_of, remove_exit, write_exit
 from tiffin.runtime.external import External
@@ -71,7 +71,7 @@ class Monitor:
                     path = operation[1]
                     controls.execute(operation)
                 step, path = "start", b""
-                birth = begin(self.loop, self.plan, theirs)
+                birth = Birth(self.loop, self.plan, *spawn.first(self.plan, theirs))
         except OSError as error:
             number, text = error.errno or 0, str(error.strerror)
             path = error.filename if isinstance(error.filename, bytes) else path
@@ -163,7 +163,7 @@ class Monitor:
     # -- exit --------------------------------------------------------------------------------------------------------
 
     def _child_ended(self, pid: int, status: int) -> None:
-        if self.birth is not None and self.birth.child_ended(pid, status):
+        if isinstance(self.birth, External) and self.birth.child_ended(pid, status):
             return
         if self.birth is not None and pid == self.birth.pid:
             if self.birth.started_at:

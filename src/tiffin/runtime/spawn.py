@@ -8,7 +8,7 @@ import _socket as socket  # socket itself loads enum
 import marshal
 import os
 
-from tiffin.linux import fds, namespaces
+from tiffin.linux import clone, fds, mounts, namespaces
 from tiffin.runtime.stage import Plan, Stage
 
 Stdio = tuple[int, int, int] | None
@@ -83,18 +83,35 @@ def has_user_namespace(plan: Plan) -> bool:
     return bool(made) or joined(plan, namespaces.CLONE_NEWUSER) is not None
 
 
+def _fork(plan: Plan) -> tuple[int, bytes]:
+    """Fork a stage: its pid, and, in the child, the cgroup.procs file of the group in which it was born, or b""."""
+    procs: tuple[bytes, ...] = plan["procs"]  # type: ignore[assignment]
+    for path in procs[-1:]:  # the cgroup2 tree is the last
+        directory = -1
+        try:
+            directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if mounts.magic(directory) == mounts.CGROUP2_SUPER_MAGIC:
+                return clone.fork_into(directory), path
+        except OSError:
+            pass  # the stage tries the other way, and says why it can't
+        finally:
+            if directory >= 0:
+                os.close(directory)
+    return os.fork(), b""
+
+
 def first(plan: Plan, stdio: Stdio) -> tuple[int, socket.socket]:
     """Start a container's first process: its pid, and the channel on which its stage talks."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     user = has_user_namespace(plan)
     if not user:
         _enter_for_children(plan)
-    pid = os.fork()
+    pid, born = _fork(plan)
     if pid == 0:
         ours.close()
         stage = Stage(plan, theirs, stdio)
         try:
-            stage.prepare()
+            stage.prepare(born)
             if user:
                 stage.prepare_sources()
                 _cross(plan, stage)
@@ -169,7 +186,7 @@ def further(plan: Plan, pidfd: int, stdio: Stdio) -> tuple[int, socket.socket]:
     if not user:
         namespaces.setns(pidfd, namespaces.CLONE_NEWPID)
     try:
-        pid = os.fork()
+        pid, born = _fork(plan)
     finally:
         if not user and pid != 0:
             _leave_for_children()
@@ -177,7 +194,7 @@ def further(plan: Plan, pidfd: int, stdio: Stdio) -> tuple[int, socket.socket]:
         ours.close()
         stage = Stage(plan, theirs, stdio)
         try:
-            stage.prepare()
+            stage.prepare(born)
             stage.step = "join"
             flags = _EXEC_FLAGS
             if user:

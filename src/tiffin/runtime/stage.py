@@ -62,13 +62,14 @@ class Stage:
 
     # -- the order of things -----------------------------------------------------------------------------------------
 
-    def prepare(self) -> None:
-        """What needs the host's privileges, before any namespace is entered: cgroups, limits."""
+    def prepare(self, born: bytes) -> None:
+        """What needs the host's privileges, before any namespace is entered: cgroups but the one born in, limits."""
         process.reset_signals()
         self.step = "cgroup"
         for path in self.plan["procs"]:  # type: ignore[attr-defined]
             self.path = path
-            join_cgroup(path)
+            if path != born:
+                join_cgroup(path)
         self.step, self.path = "limits", b""
         if self.process["oom_score_adj"] is not None:
             process.oom_score(self.process["oom_score_adj"])  # type: ignore[arg-type]
@@ -293,8 +294,12 @@ class Stage:
 
 
 def join_cgroup(path: bytes) -> None:
-    """Write "0", the caller itself, to a cgroup.procs file."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    """Put the caller itself, which has one thread, into the group of a cgroup.procs file."""
+    try:
+        # v1: a thread that moves itself needs no lock on all processes, the wait for which takes milliseconds
+        fd = os.open(path.removesuffix(b"cgroup.procs") + b"tasks", os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, b"0")
     finally:
