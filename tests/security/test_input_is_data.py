@@ -140,8 +140,8 @@ def test_labels_and_annotations_steer_nothing(docker: Cli, engine: Engine, tmp_p
     mark = tmp_path / "ran"
     keys = [
         "org.systemd.property.ExecStart", "io.kubernetes.cri-o.Devices", "run.oci.hooks.stderr", "com.docker.runtime",
-        "io.podman.annotations.privileged", "org.criu.config", "run.oci.keep_original_groups", "io.containers.capabilities",
-        "com.docker.volume.anonymous", "tiffin.privileged", "run.oci.systemd.subgroup",
+        "io.podman.annotations.privileged", "org.criu.config", "run.oci.keep_original_groups",
+        "io.containers.capabilities", "com.docker.volume.anonymous", "tiffin.privileged", "run.oci.systemd.subgroup",
     ]  # fmt: skip
     name = hostile.image(engine, "labelled", Labels=dict.fromkeys(keys, f"sh -c 'touch {mark}'"))
     words = [word for key in keys for word in ("--annotation", f"{key}=/bin/touch {mark}")]

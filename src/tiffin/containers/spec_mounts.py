@@ -104,7 +104,9 @@ def _of_point(point: MountPoint, sources: Mapping[str, str]) -> Mount:
         if point.recursive and point.read_only_recursive != "never":
             options.append("rro")
     options.append(propagation)
-    return _bind(source, point.destination, options)
+    mount = _bind(source, point.destination, options)
+    # for the stage: resolved there, as another container with the volume may swap directories until then
+    return {**mount, "subpath": point.subpath} if point.subpath else mount
 
 
 def tmpfs(destination: str, text: str) -> Mount:

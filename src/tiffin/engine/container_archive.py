@@ -113,6 +113,9 @@ class Archives:
             return _Place(root, _kept_slash(clean, path), mount)
         root = os.open(mount.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         undo.callback(os.close, root)
+        if mount.subpath:
+            root = paths.open_in(root, os.fsencode(mount.subpath))
+            undo.callback(os.close, root)
         return _Place(root, _kept_slash("/" + clean[len(mount.destination) :].lstrip("/"), path), mount)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tiffin.engine import container_files, container_root
+from tiffin.engine import container_files, container_root, container_volumes
 from tiffin.engine.container_context import Context
 from tiffin.errors import Invalid
 from tiffin.linux import mounts
@@ -61,7 +61,16 @@ def _portable(document: dict[str, Any]) -> dict[str, Any]:
     is there, so that what is meant for its interfaces has to be their default."""
     linux = document["linux"]
     sysctls = {_INTERFACE.sub(r"\1default\2", key): value for key, value in linux.get("sysctl", {}).items()}
-    return {**document, "ociVersion": "1.0.2", "linux": {**linux, "sysctl": sysctls}}
+    whole = [_whole(mount) for mount in document["mounts"]]
+    return {**document, "ociVersion": "1.0.2", "mounts": whole, "linux": {**linux, "sysctl": sysctls}}
+
+
+def _whole(mount: dict[str, Any]) -> dict[str, Any]:
+    """Without the subpath that only our own stage resolves."""
+    if "subpath" not in mount:
+        return mount
+    rest = {key: value for key, value in mount.items() if key != "subpath"}
+    return {**rest, "source": container_volumes.below(mount["source"], mount["subpath"])}
 
 
 def drop(context: Context, container_id: str) -> None:

@@ -32,7 +32,7 @@ async def sources(
                 if point.copy_up and _is_empty(point.source):
                     await asyncio.to_thread(_fill, point, layers)
                 if point.subpath:
-                    found[point.destination] = _below(point)
+                    below(point.source, point.subpath)  # an error that names it, before anything begins
             case "image":
                 raise Unsupported(
                     f"image mounts are not built: {point.source} on {point.destination}; use a volume instead"
@@ -74,13 +74,13 @@ def _fill(point: MountPoint, layers: tuple[Mount, ...]) -> None:
             os.close(target)
 
 
-def _below(point: MountPoint) -> str:
-    """The subpath's real place, links resolved inside the volume only."""
-    volume = os.open(point.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+def below(source: str, subpath: str) -> str:
+    """The subpath's real place, links resolved inside the volume only. Raises Invalid."""
+    volume = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fd = paths.open_in(volume, os.fsencode(point.subpath))
+        fd = paths.open_in(volume, os.fsencode(subpath))
     except OSError as error:
-        raise Invalid(f"cannot access path {point.source}/{point.subpath}: {(error.strerror or '').lower()}") from error
+        raise Invalid(f"cannot access path {source}/{subpath}: {(error.strerror or '').lower()}") from error
     finally:
         os.close(volume)
     try:

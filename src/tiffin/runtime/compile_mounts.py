@@ -91,6 +91,7 @@ def _bind(entry: Mapping[str, Any], target: bytes, source: str, options: Options
         create=b"source",
         idmap=idmap,
         idmap_recursive=options.idmap_recursive,
+        subpath=(entry.get("subpath") or "").encode("utf-8", "surrogateescape"),
     )
 
 

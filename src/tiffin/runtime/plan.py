@@ -191,6 +191,7 @@ def mount(
     idmap_recursive: bool = False,
     ignore: tuple[int, ...] = (),
     source_follow: bool = True,
+    subpath: bytes = b"",
 ) -> Operation:
     """Mount something on `target`.
 
@@ -202,7 +203,7 @@ def mount(
     new tmpfs (tmpcopyup). create: what a missing target becomes, b"directory", b"file" or b"" (fail with ENOENT);
     b"source" means like the bind's source. idmap: (uid_map, gid_map) in the format of /proc/PID/uid_map, or two empty
     bytes for the container's own user namespace. ignore: errnos of the mount that are passed over (a type the kernel
-    lacks: ENODEV).
+    lacks: ENODEV). subpath: what of a bind's source is mounted; links in it lead nowhere outside of the source.
     """
     return (
         "mount",
@@ -220,6 +221,7 @@ def mount(
         idmap_recursive,
         ignore,
         source_follow,
+        subpath,
     )
 
 
@@ -253,7 +255,7 @@ def symlink(target: bytes, content: bytes) -> Operation:
 
 
 def file(target: bytes, data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Operation:
-    """Write a regular file; an existing regular file is replaced in place, a symbolic link is not followed (ELOOP)."""
+    """Write a regular file in place of what is there; a symbolic link is replaced, not followed."""
     return ("file", target, data, mode, uid, gid)
 
 

@@ -42,8 +42,8 @@ class Root:
         if name == "rootfs":
             self.prepared[operation] = self._detached_root(*operation[1:])  # type: ignore[arg-type]
         elif name == "mount" and operation[2] == b"bind":
-            _, _, _, source, _, _, _, _, bind, _, _, idmap, idmap_recursive, _, follow = operation
-            tree = mounts.clone(mounts.AT_FDCWD, source, recursive=bind == 2, follow=bool(follow))  # type: ignore[arg-type]
+            _, _, _, source, _, _, _, _, bind, _, _, idmap, idmap_recursive, _, follow, subpath = operation
+            tree = _bound(source, subpath, recursive=bind == 2, follow=bool(follow))  # type: ignore[arg-type]
             if idmap is not None:
                 self._idmap(tree, idmap, bool(idmap_recursive))  # type: ignore[arg-type]
             self.prepared[operation] = tree
@@ -146,6 +146,7 @@ class Root:
         idmap_recursive: bool,
         ignore: tuple[int, ...],
         follow: bool,
+        subpath: bytes,
     ) -> None:
         """Mount a file system, a bind, or change one that is there; see plan.mount."""
         if kind == b"remount":
@@ -158,12 +159,12 @@ class Root:
                 os.close(place)
             return
         prepared = ("mount", target, kind, source, options, attributes, recursive, propagation, bind, copy_up)
-        tree = self.prepared.pop((*prepared, create, idmap, idmap_recursive, ignore, follow), -1)
+        tree = self.prepared.pop((*prepared, create, idmap, idmap_recursive, ignore, follow, subpath), -1)
         try:
             if tree >= 0:
                 pass
             elif kind == b"bind":
-                tree = mounts.clone(mounts.AT_FDCWD, source, recursive=bind == 2, follow=follow)
+                tree = _bound(source, subpath, recursive=bind == 2, follow=follow)
                 if idmap is not None:
                     self._idmap(tree, idmap, idmap_recursive)
             else:
@@ -324,8 +325,13 @@ class Root:
         """See plan.file."""
         parent, name = self._parent(target)
         try:
-            flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            fd = os.open(name, flags, mode, dir_fd=parent)
+            # never opened if it exists: an image may have a link, a FIFO or a device there
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+            try:
+                fd = os.open(name, flags, mode, dir_fd=parent)
+            except FileExistsError:
+                os.unlink(name, dir_fd=parent)
+                fd = os.open(name, flags, mode, dir_fd=parent)
             try:
                 os.fchmod(fd, mode)
                 os.fchown(fd, uid, gid)
@@ -360,6 +366,18 @@ def layered(options: tuple[bytes, ...]) -> tuple[bytes, ...]:
         else:
             out.append(option)
     return tuple(out)
+
+
+def _bound(source: bytes, subpath: bytes, *, recursive: bool, follow: bool) -> int:
+    """A copy of what is mounted at a path of the host, or beneath it where others may swap directories for links."""
+    if not subpath:
+        return mounts.clone(mounts.AT_FDCWD, source, recursive=recursive, follow=follow)
+    top = os.open(source, paths.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    inner = paths.open_in(top, subpath)
+    tree = mounts.clone(inner, recursive=recursive)
+    os.close(inner)
+    os.close(top)
+    return tree
 
 
 def _plain_directory(parent: int, name: bytes) -> tuple[int, bool]:
