@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -22,6 +23,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--cli", action="append", choices=("docker", "tiffin"), help="the command lines to test; both without"
     )
+
+
+def pytest_configure() -> None:
+    # a run that is told to end takes its engines with it
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
 
 
 def pytest_report_header() -> str:
