@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tiffin.content import crash
-from tiffin.errors import Internal
+from tiffin.content.reserve import Reserve
+from tiffin.errors import Internal, Unavailable
 
 _BUSY_SECONDS = 30.0
+_LOOK = 256  # transactions between two looks at the reserve
 
 
 class Ledger:
@@ -28,7 +30,10 @@ class Ledger:
         self._lock = threading.RLock()
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
+        self._reserve = Reserve(path)
+        self._count = 0
         path.parent.mkdir(mode=0o710, parents=True, exist_ok=True)
+        self._reserve.give_place()
         try:
             self._durable = self._connect("FULL")
             self._volatile = self._connect("NORMAL")
@@ -36,6 +41,7 @@ class Ledger:
         except sqlite3.DatabaseError as error:
             raise Internal(f"cannot open the ledger {path}: {error}; restore it or move it away") from error
         path.chmod(0o600)
+        self._reserve.take()
 
     def _connect(self, synchronous: str) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -72,10 +78,16 @@ class Ledger:
                 yield db
                 crash.point("ledger-commit")
                 db.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                    text = f"no space left on device: writing {self._path}; remove images or containers first"
+                    raise Unavailable(text) from error
                 raise
+            self._count += 1
+            if self._count % _LOOK == 0:
+                self._reserve.take()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -100,3 +112,4 @@ class Ledger:
         with self._lock:
             for db in (*self._readers, self._volatile, self._durable):
                 db.close()
+            self._reserve.keep_place()
