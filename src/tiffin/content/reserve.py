@@ -22,9 +22,8 @@ _fallocate = function("fallocate", INT, INT, LONG, LONG)
 class Reserve:
     def __init__(self, database: Path) -> None:
         self._database = database
-        self._log = Path(f"{database}-wal")
         self._place = Path(f"{database}-reserve")
-        self._held = -1
+        self._held: dict[Path, int] = {}
 
     def give_place(self) -> None:
         """Before the database is opened."""
@@ -34,25 +33,32 @@ class Reserve:
         """While the database is open: allocate what is not allocated yet. A full disk, or a file system that can't, is
         no error: then there is no reserve.
         """
-        if self._held < 0:
+        # The index is mapped: a hole in it (blocks smaller than a page) on a full disk would be a SIGBUS.
+        self._take("-shm", 0)
+        self._take("-wal", LOG)
+        self._take("", GROWTH, behind=True)
+
+    def _take(self, suffix: str, size: int, *, behind: bool = False) -> None:
+        path = Path(f"{self._database}{suffix}")
+        if path not in self._held:
             # held until the end: closing a descriptor drops the process's locks (fcntl) on the file, SQLite's too
-            self._held = os.open(self._database, os.O_RDWR | os.O_CLOEXEC)
-        _allocate(self._held, os.fstat(self._held).st_size + GROWTH)
-        try:
-            log = os.open(self._log, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return
-        _allocate(log, LOG)
-        os.close(log)
+            try:
+                self._held[path] = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return
+        fd = self._held[path]
+        present = os.fstat(fd).st_size
+        _allocate(fd, present + size if behind else max(present, size))
 
     def keep_place(self) -> None:
         """After the database was closed."""
-        if self._held < 0:
+        if not self._held:
             return
-        os.close(self._held)
-        self._held = -1
+        for fd in self._held.values():
+            os.close(fd)
+        self._held.clear()
         place = os.open(self._place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        _allocate(place, LOG)
+        _allocate(place, LOG + (1 << 20))  # the index comes back as well
         os.close(place)
 
 

@@ -12,7 +12,7 @@ from tiffin.containers import creation, logs, modes, mounts, names, spec_devices
 from tiffin.content import crash
 from tiffin.engine import container_external, container_links
 from tiffin.engine.container_context import Context, now
-from tiffin.errors import Invalid, NotFound
+from tiffin.errors import Invalid, NotFound, Unavailable
 from tiffin.model.container import Config, Container, ContainerId, EndpointRequest
 from tiffin.model.container_host import HostConfig, MountPoint
 from tiffin.model.container_status import Health
@@ -61,9 +61,9 @@ class Creation:
             undo.callback(context.records.release_name, bare)
             points = tuple([await self._volume(point, container_id, undo) for point in points])
             crash.point("container-volumes-made")
+            undo.push_async_callback(self._drop_layer, container_id)  # what there is of one when it fails half-way
             await self._prepare_layer(container_id, image.chain)
             crash.point("container-layer-made")
-            undo.push_async_callback(self._drop_layer, container_id)
             container = Container(
                 id=container_id,
                 name=bare,
@@ -135,10 +135,14 @@ class Creation:
 
     async def _prepare_layer(self, container_id: str, chain: Digest | None) -> None:
         snapshots = self._context.snapshots
-        if snapshots.name == "overlay":  # a few mkdirs: a thread would cost more
-            snapshots.prepare(container_id, chain)
-        else:
-            await asyncio.to_thread(snapshots.prepare, container_id, chain)
+        try:
+            if snapshots.name == "overlay":  # a few mkdirs: a thread would cost more
+                snapshots.prepare(container_id, chain)
+            else:
+                await asyncio.to_thread(snapshots.prepare, container_id, chain)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise Unavailable(f"{reason}: making the container's layer {error.filename or ''}") from error
 
     async def _drop_layer(self, container_id: str) -> None:
         await asyncio.to_thread(self._context.snapshots.remove, container_id)
