@@ -1,7 +1,11 @@
 """What a container sees, and what the stage refuses."""
 
+import ctypes
 import os
+import signal
 import socket
+import struct
+import traceback
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from kernel import plans
 from kernel.launching import Rig, with_forkserver
 from tiffin.linux import mounts
 from tiffin.linux import namespaces as ns
+from tiffin.linux.syscalls import NUMBERS
 from tiffin.runtime import plan
 from tiffin.runtime.launcher import StartFailed
 
@@ -49,6 +54,27 @@ def test_a_container_has_the_capabilities_and_nothing_ignored_or_blocked(tmp_pat
     assert status["Umask"] == "0022"
     assert status["Pid"] == "1"
     assert status["Groups"].strip() == ""
+
+
+def test_what_the_engine_was_told_to_ignore_is_not_ignored_in_a_container(tmp_path: Path) -> None:
+    ignored = (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, 32, 33, signal.SIGRTMIN, signal.SIGRTMAX)
+    child = os.fork()  # whoever starts the engine; sigaction(3) would refuse 32 and 33
+    if child == 0:
+        code = 1
+        try:
+            for number in ignored:
+                ctypes.CDLL(None).syscall(NUMBERS["rt_sigaction"], number, struct.pack("QQQQ", 1, 0, 0, 0), None, 8)
+            own = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines())
+            assert int(own["SigIgn"], 16) & 0x180000000 == 0x180000000
+            text = sees(tmp_path, "cat", "/proc/self/status")
+            status = dict(line.split(":\t", 1) for line in text.splitlines())
+            assert int(status["SigIgn"], 16) == int(status["SigBlk"], 16) == 0, status
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_user_other_than_root_has_no_capabilities(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def attach(mount_fd: int, target: int, path: bytes = b"") -> None:
 def set_attributes(
     mount_fd: int, set_: int, clear: int = 0, *, propagation: int = 0, user_namespace: int = 0, recursive: bool = False
 ) -> None:
-    """mount_setattr(2). An access-time mode in set_ replaces what there is. user_namespace: fd, for MOUNT_ATTR_IDMAP."""
+    """mount_setattr(2). An access-time mode in set_ replaces what there is. user_namespace: for MOUNT_ATTR_IDMAP."""
     if set_ & MOUNT_ATTR__ATIME:
         clear |= MOUNT_ATTR__ATIME
     if clear & MOUNT_ATTR__ATIME:

@@ -10,7 +10,7 @@ import os
 import stat
 from fcntl import ioctl
 
-from tiffin.linux import credentials, fds, mounts, paths
+from tiffin.linux import credentials, fds, mounts, paths, signals
 
 _ALL = (1 << 64) - 1
 _SEARCH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -27,12 +27,13 @@ class NotExecutable(OSError):
 
 
 def reset_signals() -> None:
-    """Undo what Python did: it ignores SIGPIPE and SIGXFSZ, and ignored signals survive execve."""
+    """Undo what Python did (it ignores SIGPIPE and SIGXFSZ) and who started the engine: what is ignored stays so."""
     _signal.set_wakeup_fd(-1)  # the monitor's
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-    for number in range(1, 32):
+    for number in range(1, 65):
         if _signal.getsignal(number) == _signal.SIG_IGN:
             _signal.signal(number, _signal.SIG_DFL)
+    signals.default_reserved()
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
