@@ -90,13 +90,15 @@ def create_veth(name: str, *, bridge: int, mtu: int, peer: str, peer_address: st
     return Message(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _header(up=True) + near)
 
 
-def set_up(index: int, *, link_local: bool = True) -> Message:
-    """Bring a link up, by index; without `link_local` it makes itself no IPv6 address."""
-    parts = b""
-    if not link_local:
-        mode = u8(_IFLA_INET6_ADDR_GEN_MODE, _IN6_ADDR_GEN_MODE_NONE)
-        parts = nested(_IFLA_AF_SPEC, nested(sockets.AF_INET6, mode))
-    return Message(_RTM_NEWLINK, 0, _header(index, up=True) + parts)
+def set_up(index: int) -> Message:
+    """Bring a link up, by index."""
+    return Message(_RTM_NEWLINK, 0, _header(index, up=True))
+
+
+def without_link_local(index: int) -> Message:
+    """Let a link make itself no IPv6 address; before it comes up, as one message brings it up first in old kernels."""
+    mode = u8(_IFLA_INET6_ADDR_GEN_MODE, _IN6_ADDR_GEN_MODE_NONE)
+    return Message(_RTM_NEWLINK, 0, _header(index) + nested(_IFLA_AF_SPEC, nested(sockets.AF_INET6, mode)))
 
 
 def change(index: int, *, name: str = "", mtu: int = 0, address: str = "", master: int | None = None) -> Message:

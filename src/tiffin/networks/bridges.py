@@ -177,7 +177,8 @@ def _bridge(socket: Socket, network: Network) -> links.Link:
 
 
 def _configuration(endpoint: Endpoint, index: int) -> Sequence[Message]:
-    changes = [links.set_up(index, link_local=bool(endpoint.ipv6))]
+    changes = [] if endpoint.ipv6 else [links.without_link_local(index)]
+    changes.append(links.set_up(index))
     if endpoint.ipv4:
         interface = ipaddress.ip_interface(f"{endpoint.ipv4}/{endpoint.ipv4_prefix}")
         changes.append(routing.add_address(index, interface))

@@ -55,15 +55,22 @@ class Loop:
         self.reap()
 
     def reap(self) -> None:
-        """Collect every child that has ended."""
+        """Collect every child that has ended.
+
+        Collected last: a monitor that is killed while it deals with the end leaves the status to the forkserver.
+        """
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
-            self._child_ended(pid, status)
+            self._child_ended(ended.si_pid, _wait_status(ended))
+            try:
+                os.waitpid(ended.si_pid, 0)
+            except ChildProcessError:
+                pass  # what dealt with it has collected children as well
 
     def step(self) -> None:
         """Wait for something, and handle it."""
@@ -92,3 +99,10 @@ class Loop:
         self._epoll.close()
         os.close(self._wake)
         os.close(self._writing)
+
+
+def _wait_status(ended: os.waitid_result) -> int:
+    """As wait(2) would give it."""
+    if ended.si_code == os.CLD_EXITED:
+        return ended.si_status << 8
+    return ended.si_status | (0x80 if ended.si_code == os.CLD_DUMPED else 0)
