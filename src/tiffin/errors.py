@@ -1,4 +1,7 @@
-"""What can go wrong, as the caller sees it. Raised at the seams, `from` the cause; mapped to an HTTP status in one table."""
+"""What can go wrong, as the caller sees it.
+
+Raised at the seams, `from` the cause; mapped to an HTTP status in one table.
+"""
 
 
 class TiffinError(Exception):
