@@ -189,6 +189,8 @@ class _Extraction:
 
     def _same_file(self, entry: Entry, status: os.stat_result) -> bool:
         target = self._base + clean(entry.link)
+        if len(target) == len(self._base):
+            return False  # the root, which `_link` refuses
         source = self.parents.open(target[:-1])
         try:
             there = os.stat(target[-1], dir_fd=source, follow_symlinks=False)
