@@ -72,6 +72,13 @@ def _seen(path: bytes, status: os.stat_result) -> Seen:
     return Seen(status.st_mode, owner, status.st_mtime_ns, device, content, xattrs)
 
 
+def differing(one: dict[bytes, Seen], other: dict[bytes, Seen]) -> dict[bytes, tuple[Seen | None, Seen | None]]:
+    """What is not the same in both."""
+    return {
+        path: (one.get(path), other.get(path)) for path in one.keys() | other.keys() if one.get(path) != other.get(path)
+    }
+
+
 def indexed(tar: Path, image: Path, *, streamed: bool = False) -> int:
     """Index a tar as it lies, or as it streams by (then its device is a copy, `image` with .copy)."""
     fd = os.open(image, os.O_RDWR | os.O_CREAT | os.O_TRUNC)

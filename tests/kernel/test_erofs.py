@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.erofs_trees import Seen, archive, indexed, layer, look, mounted
+from kernel.erofs_trees import Seen, archive, differing, indexed, layer, look, mounted
 from rig import erofs_utils
 from tiffin.errors import Invalid
 from tiffin.snapshots.tar import Entry, Kind
@@ -87,12 +87,6 @@ def extracted(tar: Path, root: Path) -> dict[bytes, Seen]:
     options = ["--xattrs", "--xattrs-include=*", "--numeric-owner", "--same-owner", "-xpf"]
     subprocess.run(["tar", *options, tar, "-C", root], check=True)
     return look(root)
-
-
-def differing(one: dict[bytes, Seen], other: dict[bytes, Seen]) -> dict[bytes, tuple[Seen | None, Seen | None]]:
-    return {
-        path: (one.get(path), other.get(path)) for path in one.keys() | other.keys() if one.get(path) != other.get(path)
-    }
 
 
 DIALECTS = {
