@@ -103,9 +103,9 @@ class Records:
         self._by_name.pop(name, None)
 
     def add(self, container: Container) -> None:
-        """Durable when it returns."""
+        """Durable when it returns, unless the container is removed when it ends: no power loss leaves such a one."""
         record, state = _frozen(container)
-        with self._ledger.transaction() as db:
+        with self._ledger.transaction(volatile=container.host.auto_remove) as db:
             db.execute("INSERT INTO container (id, record, state) VALUES (?, ?, ?)", (container.id, record, state))
         self._index(container)
 
@@ -116,10 +116,10 @@ class Records:
             db.execute("UPDATE container SET record = ?, state = ? WHERE id = ?", (record, state, container.id))
         self._by_id[container.id] = container
 
-    def change(self, container_id: str, **changes: Any) -> Container:
+    def change(self, container_id: str, *, durable: bool = False, **changes: Any) -> Container:
         """Replace fields that may change from moment to moment (status, health, restart_count, …)."""
         container = replace(self.get(container_id), **changes)
-        with self._ledger.transaction(volatile=True) as db:
+        with self._ledger.transaction(volatile=not durable) as db:
             db.execute("UPDATE container SET state = ? WHERE id = ?", (_state(container), container_id))
         self._by_id[container_id] = container
         return container
@@ -130,8 +130,8 @@ class Records:
         return container
 
     def remove(self, container_id: str) -> None:
-        """Durable when it returns. Its name is free again."""
-        with self._ledger.transaction() as db:
+        """Its name is free again. That it is being removed is durable already: after a power loss it is done again."""
+        with self._ledger.transaction(volatile=True) as db:
             db.execute("DELETE FROM container WHERE id = ?", (container_id,))
         container = self._by_id.pop(container_id)
         self._by_name.pop(container.name, None)

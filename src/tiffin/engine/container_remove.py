@@ -6,7 +6,10 @@ import asyncio
 import shutil
 import signal
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 from tiffin.containers.filters import Filters, label_matches
 from tiffin.containers.waits import Outcome
@@ -119,10 +122,12 @@ class Removal:
         code = exit_code_of(status)
         started, finished = getattr(status, "started_at", 0), getattr(status, "finished_at", 0)
         # written down: a removal that was broken off is finished at the next start, its layer may be gone already
-        context.records.change(container.id, status=Removing(code, started, finished, volumes))
+        durable = not container.host.auto_remove  # such a one is removed then anyway
+        context.records.change(container.id, durable=durable, status=Removing(code, started, finished, volumes))
         self._lifecycle.close_pending(container.id)
+        later: list[Callable[[], None]] = []
         try:
-            await asyncio.to_thread(self._discard, container)
+            await self._discard(container, later.append)
             context.volumes.release(container.id)
             for point in container.mounts if volumes else ():
                 if point.anonymous:
@@ -136,14 +141,18 @@ class Removal:
         context.forget(container.id)
         context.publish(container, "destroy")
         context.waits.removed(container.id, Outcome(code))
+        later.append(partial(_remove_tree, context.directory(container.id)))
+        context.task(asyncio.to_thread(_all, later), f"clearing away of {container.id}")
 
-    def _discard(self, container: Container) -> None:
-        """Everything on disk that is the container's own."""
+    async def _discard(self, container: Container, later: Callable[[Callable[[], None]], None]) -> None:
+        """What can still be found of it goes at once, what takes time later; a crash leaves that to the next start."""
         context = self._context
-        context.snapshots.remove(container.id)
+        if context.snapshots.name == "copy":
+            await asyncio.to_thread(context.snapshots.remove, container.id, later)
+        else:  # a rename: a thread would cost more
+            context.snapshots.remove(container.id, later)
         crash.point("container-layer-removed")
-        for directory in (context.directory(container.id), context.state(container.id)):
-            shutil.rmtree(directory, ignore_errors=False, onerror=_unless_missing)
+        _remove_tree(context.state(container.id))
         crash.point("container-files-removed")
 
     async def _remove_volume(self, name: str) -> None:
@@ -172,6 +181,15 @@ class Removal:
             freed += size
         self._context.events.publish("container", "prune", "", {"reclaimed": str(freed)})
         return Pruned(tuple(removed), freed)
+
+
+def _all(calls: Sequence[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
+
+
+def _remove_tree(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=False, onerror=_unless_missing)
 
 
 def _unless_missing(function: object, path: str, info: tuple[type[BaseException], BaseException, object]) -> None:

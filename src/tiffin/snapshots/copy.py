@@ -20,7 +20,7 @@ from tiffin.snapshots import trees
 from tiffin.snapshots.directories import Directories, opened
 from tiffin.snapshots.extract import extract
 from tiffin.snapshots.records import Records, chain_of, checked_key
-from tiffin.snapshots.snapshotter import Change, ChangeKind, Layer, Usage
+from tiffin.snapshots.snapshotter import Change, ChangeKind, Later, Layer, Usage, at_once
 from tiffin.snapshots.whiteouts import RemovingWhiteouts
 
 
@@ -134,10 +134,8 @@ class Copy:
                 size += changing.file_size(root, change.path)
         return Usage(size, inodes)
 
-    def remove(self, key: str) -> None:
-        path = self._directories.active / checked_key(key)
-        if path.exists():
-            self._directories.remove(path)
+    def remove(self, key: str, later: Later = at_once) -> None:
+        self._directories.remove(self._directories.active / checked_key(key), later)
         crash.point("snapshot-removed")
         self._records.remove_snapshot(key)
 

@@ -5,12 +5,14 @@ import secrets
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tiffin.content import crash
 from tiffin.content.blobs import sync_directory
 from tiffin.linux.syscalls import INT, function
 from tiffin.snapshots import trees
+from tiffin.snapshots.snapshotter import Later, at_once
 
 _syncfs = function("syncfs", INT)
 
@@ -61,7 +63,7 @@ class Directories:
         sync_directory(target.parent)
         crash.point("layer-renamed")
 
-    def remove(self, path: Path) -> None:
+    def remove(self, path: Path, later: Later = at_once) -> None:
         """Out of sight first, then away: a crash in between leaves only what the next start clears."""
         if path.parent != self.staging:
             aside = self.staging / secrets.token_hex(8)
@@ -71,8 +73,7 @@ class Directories:
                 return
             crash.point("tree-aside")
             path = aside
-        with opened(path.parent) as fd:
-            trees.remove(fd, os.fsencode(path.name))
+        later(partial(_erase, path))
 
     def leftovers(self, layers: Collection[str], active: Collection[str]) -> None:
         """Remove what has no record."""
@@ -96,6 +97,11 @@ class Directories:
                     del self._locks[name]
                 else:
                     self._locks[name] = (lock, waiting - 1)
+
+
+def _erase(path: Path) -> None:
+    with opened(path.parent) as fd:
+        trees.remove(fd, os.fsencode(path.name))
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from tiffin.snapshots import changes as changing
 from tiffin.snapshots import trees
 from tiffin.snapshots.directories import Directories, opened
 from tiffin.snapshots.records import Records, chain_of, checked_key
-from tiffin.snapshots.snapshotter import Change, Layer, Usage
+from tiffin.snapshots.snapshotter import Change, Later, Layer, Usage, at_once
 
 # Off, where the kernel knows them: a renamed directory or a metadata-only copy would make the upper directory
 # mean nothing without its lower ones, and it is read as a layer.
@@ -233,10 +233,8 @@ class Overlay:
         with opened(self._directories.active / key / "upper") as upper:
             return Usage(*trees.usage(upper))
 
-    def remove(self, key: str) -> None:
-        path = self._directories.active / checked_key(key)
-        if path.exists():
-            self._directories.remove(path)
+    def remove(self, key: str, later: Later = at_once) -> None:
+        self._directories.remove(self._directories.active / checked_key(key), later)
         crash.point("snapshot-removed")
         self._records.remove_snapshot(key)
 

@@ -5,7 +5,7 @@ writable (or a view, read-only) and named by a key, such as a container's ID. A 
 All calls block; they may come from any thread.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -14,6 +14,13 @@ from typing import Protocol
 from tiffin.content.compression import Readable
 from tiffin.model.digest import Digest
 from tiffin.model.mount import Mount
+
+Later = Callable[[Callable[[], None]], None]
+
+
+def at_once(call: Callable[[], None]) -> None:
+    """The `Later` that does not wait."""
+    call()
 
 
 class ChangeKind(Enum):
@@ -101,8 +108,8 @@ class Snapshotter(Protocol):
 
     def usage(self, key: str) -> Usage: ...
 
-    def remove(self, key: str) -> None:
-        """Remove a snapshot; nothing happens where there is none."""
+    def remove(self, key: str, later: Later = at_once) -> None:
+        """Remove a snapshot; nothing happens where there is none. later: is given what may be done by and by."""
         ...
 
     def sweep(self, wanted: Iterable[Digest]) -> int:
