@@ -79,8 +79,8 @@ class BlobWriter:
         if expected is not None and digest != expected:
             raise Invalid(f"blob {expected}: its content has digest {digest}")
         self._store.lease_blob(self._lease, digest)
-        if self._store.exists(digest):
-            return digest
+        if self._store.exists(digest) and self._store.size(digest) == self.size:
+            return digest  # one that a power loss cut short is replaced
         crash.point("blob-written")
         os.fsync(self._file.fileno())
         os.fchmod(self._file.fileno(), 0o640)

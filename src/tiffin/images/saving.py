@@ -41,12 +41,16 @@ def archive(blobs: BlobStore, images: Sequence[Saved]) -> Iterator[bytes]:
 
 
 def check(blobs: BlobStore, images: Sequence[Saved]) -> None:
-    """Before the first byte is sent. Unsupported where an image is not wholly here."""
+    """Before the first byte is sent. Unsupported where an image is not all here, Internal for a damaged blob."""
     for saved in images:
         missing = [layer.digest for layer in saved.image.manifest.layers if not blobs.exists(layer.digest)]
         if saved.image.reserved or missing:
             name = saved.names[0].familiar if saved.names else saved.image.short_id
             raise Unsupported(f"cannot save {name}: it holds the root file system of this machine, which is not stored")
+        for layer in saved.image.manifest.layers:
+            if blobs.size(layer.digest) != layer.size:  # cut short by a power loss; a manifest may also be wrong
+                for _ in blobs.verified(layer.digest):
+                    pass
 
 
 def _directory(name: str) -> bytes:
