@@ -14,11 +14,12 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from rig.waiting import PATIENCE
 from tiffin.linux.namespaces import CLONE_NEWNET, setns, unshare
 
 T = TypeVar("T")
 NETLINK_ROUTE = 0
-SECONDS = 10
+SECONDS = 10 * PATIENCE
 
 
 def in_thread(work: Callable[[], T]) -> T:
@@ -51,6 +52,7 @@ class Namespace:
 
         self.namespace, self._netlink = in_thread(make)
         self.netlink = self._netlink.fileno()
+        self.resolver: tuple[int, ...] = ()
         self.run("ip", "link", "set", "lo", "up")
 
     def close(self) -> None:
@@ -75,7 +77,7 @@ class Namespace:
     def run(self, *argv: str, check: bool = True) -> str:
         """Run a command in this namespace: its output."""
         command = ["nsenter", f"--net={self.path}", *argv]
-        return subprocess.run(command, check=check, capture_output=True, text=True, timeout=30).stdout
+        return subprocess.run(command, check=check, capture_output=True, text=True, timeout=30 * PATIENCE).stdout
 
     def open(self, address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
         """A socket of the address's family."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -14,10 +13,12 @@ from tiffin.errors import Conflict, Forbidden, Invalid, NotFound
 from tiffin.linux import cgroups_live
 from tiffin.model.container import Container, EndpointRequest
 from tiffin.model.container_host import HostConfig
-from tiffin.model.container_status import Dead, Paused, Removing, Running
+from tiffin.model.container_status import Dead, Paused, Removing
+from tiffin.model.container_status import Running as RunningStatus
 from tiffin.networks.service import check_joinable
 from tiffin.runtime import compile_cgroups
-from tiffin.runtime.launcher import Sandbox
+from tiffin.runtime.launcher import Running
+from tiffin.runtime.link import close_all
 
 _UPDATABLE = frozenset(
     [
@@ -75,7 +76,7 @@ class Changing:
             if container.host.auto_remove and host.restart_policy.name != "no":
                 raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
             host = replace(host, restart_policy=restart.check(host.restart_policy, container.host.auto_remove))
-            if isinstance(container.status, Running | Paused):
+            if isinstance(container.status, RunningStatus | Paused):
                 self._apply(container, host)
             container = replace(container, host=host)
             context.records.rewrite(container)
@@ -100,14 +101,7 @@ class Changing:
             found = context.networks.get(network)
             live = context.live(container.id)
             if live.process is not None:
-                netlink, netns = await live.process.network_socket()
-                try:
-                    await context.networks.connect(
-                        found.id, container, request, Sandbox(netlink, netns, live.process.pid)
-                    )
-                finally:
-                    os.close(netlink)
-                    os.close(netns)
+                await self._join(container, live.process, found.id, request)
             else:
                 check_joinable(found, container.host.network_mode)
                 if _named(container, found.name, found.id) is not None:
@@ -115,6 +109,13 @@ class Changing:
             context.records.rewrite(
                 replace(context.records.get(container.id), networks={**container.networks, found.name: request})
             )
+
+    async def _join(self, container: Container, process: Running, network_id: str, request: EndpointRequest) -> None:
+        sandbox = await process.sandbox(resolver=True)
+        try:
+            await self._context.networks.connect(network_id, container, request, sandbox)
+        finally:
+            close_all(sandbox.descriptors)
 
     async def disconnect(self, network: str, reference: str, *, force: bool = False) -> None:
         """Take a container off a network. Raises NotFound, Forbidden."""

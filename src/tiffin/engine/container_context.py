@@ -16,11 +16,12 @@ from tiffin.containers.waits import Waits
 from tiffin.engine.events import Events
 from tiffin.engine.hangups import Hangups
 from tiffin.engine.neighbours import Images, Launcher, Snapshots
+from tiffin.errors import Unavailable
 from tiffin.linux.cgroups import Cgroup, Hierarchies
 from tiffin.model.container import Config, Container
 from tiffin.model.container_host import HostConfig, LogConfig
 from tiffin.networks.service import Networks
-from tiffin.runtime.launcher import Attachment, ExecProcess, Running
+from tiffin.runtime.launcher import Attachment, ExecProcess, Running, StartFailed
 from tiffin.volumes.service import Volumes
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class Context:
         self.images = images
         self.snapshots = snapshots
         self.networks = networks
+        networks.resolvers.inside = self.sockets
         self.volumes = volumes
         self.launcher = launcher
         self.events = events
@@ -120,6 +122,16 @@ class Context:
         if self._hangups is None:
             self._hangups = Hangups(asyncio.get_running_loop())
         return self._hangups
+
+    async def sockets(self, container_id: str, *wanted: tuple[int, int, int]) -> list[int]:
+        """Sockets made in a running container's network namespace. Raises Unavailable when it does not run (yet)."""
+        live = self._live.get(container_id)
+        if live is None or live.process is None:
+            raise Unavailable(f"container {container_id} is not running")
+        try:
+            return await live.process.sockets(*wanted)
+        except StartFailed as failure:
+            raise Unavailable(str(failure)) from failure
 
     def take_pending(self, container_id: str) -> list[Attachment]:
         """The attachments that came before a start; the caller hands on or closes their descriptors."""

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tiffin.containers import modes
 from tiffin.linux import mounts
 from tiffin.model.container import Container
 from tiffin.model.network import Endpoints
@@ -27,7 +26,7 @@ def contents(
     """What they say at a start: on the host's network what the host's own say, else what the endpoints make of it."""
     host, config = container.host, container.config
     on_host = host.network_mode == "host"
-    own = _host_file("/etc/resolv.conf")
+    own = files.host_resolv_conf()
     given = host.dns or host.dns_search or host.dns_options
     if on_host and not given:
         resolver = own
@@ -38,7 +37,7 @@ def contents(
             search=host.dns_search or (),
             options=host.dns_options or (),
             keep_loopback=on_host,
-            embedded=modes.is_user_network(host.network_mode),
+            embedded=endpoints is not None and endpoints.named,
         )
     if on_host:
         extra = files.hosts(None, hostname="", extra=host.extra_hosts or (), host_gateway=host_gateway)

@@ -33,8 +33,9 @@ from tiffin.model.container_status import (
     is_running,
 )
 from tiffin.runtime.exits import recorded
-from tiffin.runtime.launcher import Exit
+from tiffin.runtime.launcher import Exit, StartFailed
 from tiffin.runtime.launcher import Running as Process
+from tiffin.runtime.link import close_all
 
 _ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _SOCKET = "monitor.sock"
@@ -73,6 +74,7 @@ class Restore:
                 container = context.records.change(container.id, status=status, pristine=False)
             await self._thaw(container)
             self._lifecycle.watch(container, found)
+            await self._answer_names(container, found)
             return
         ended = recorded(state)
         if ended is not None and ended[2] > getattr(status, "finished_at", 0):
@@ -95,6 +97,20 @@ class Restore:
         except Exception as error:
             log.warning("container %s is lost: %s", container.id[:12], error)
             return Exit(137, False, now(), f"the container was lost while the daemon was away: {error}")
+
+    async def _answer_names(self, container: Container, process: Process) -> None:
+        """What it asked while there was no daemon waits in the name server's sockets, which its monitor has kept."""
+        endpoints = self._context.networks.endpoints(container.id)
+        if endpoints is None or not endpoints.named:
+            return
+        try:
+            sandbox = await process.sandbox(resolver=True)
+            try:
+                await self._context.networks.resume(container.id, sandbox)
+            finally:
+                close_all(sandbox.descriptors)
+        except (StartFailed, TiffinError) as error:
+            log.warning("container %s resolves no names: %s", container.id[:12], error)
 
     async def _thaw(self, container: Container) -> None:
         """The record decides: frozen without being paused is the rest of a commit, or of a pause nobody heard of."""

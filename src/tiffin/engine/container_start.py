@@ -126,6 +126,8 @@ class Starter:
             network=network is not None,
             external=external,
         )
+        if endpoints is not None and endpoints.named:
+            plan["network"] = "resolver"
         operations = _with_mark(cast(tuple[Operation, ...], plan["operations"]))
         if document["linux"].get("rootfsPropagation") == "shared":
             operations = self._with_private_parent(operations)

@@ -135,6 +135,13 @@ class Endpoints:
     exposed: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
     container_name: str = ""
+    nameservers: tuple[str, ...] = ()
+    """`--dns`: where names are asked that are no container's; the host's resolvers without."""
+
+    @property
+    def named(self) -> bool:
+        """The container is on a user network, so that a name server of its own answers it."""
+        return any(one.interface and one.dns_names is not None for one in self.endpoints)
 
     def ports(self) -> dict[str, tuple[PortBinding, ...] | None]:
         """As `inspect` shows them: `80/tcp` to where it is published, None where it is only exposed."""

@@ -38,6 +38,17 @@ def payload(base: int, offset: int, length: int, register: int = REG32_00) -> by
     return _expression("payload", be32(1, register), be32(2, base), be32(3, offset), be32(4, length))
 
 
+def write(base: int, offset: int, length: int, checksum: int, register: int = REG32_00) -> bytes:
+    """Store bytes into a header; the Internet checksum at `checksum` in the same header goes with them."""
+    place = be32(5, register), be32(2, base), be32(3, offset), be32(4, length)
+    return _expression("payload", *place, be32(6, 1), be32(7, checksum))
+
+
+def load(value: bytes, register: int = REG32_00) -> bytes:
+    """Load a value."""
+    return _expression("immediate", be32(1, register), nested(2, attribute(_DATA_VALUE, value)))
+
+
 def conntrack(key: int, register: int = REG32_00) -> bytes:
     """Load a property of the connection."""
     return _expression("ct", be32(1, register), be32(2, key))

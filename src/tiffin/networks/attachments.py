@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -19,6 +19,7 @@ from tiffin.networks.placing import Places
 from tiffin.networks.records import Records
 from tiffin.networks.registry import Registry
 from tiffin.networks.relay import Relay
+from tiffin.networks.resolving import Resolvers, Sockets, open_sockets
 
 T = TypeVar("T")
 Tell = Callable[[str, Network, str], None]
@@ -26,12 +27,17 @@ Tell = Callable[[str, Network, str], None]
 
 
 class Sandbox(Protocol):
-    """A network namespace: `netlink` is the fd of a NETLINK_ROUTE socket made inside, `namespace` its own."""
+    """A network namespace: `netlink` is the fd of a NETLINK_ROUTE socket made inside, `namespace` its own.
+
+    `resolver` are the fds of three more, for a name server: UDP, TCP, NETLINK_NETFILTER; or none.
+    """
 
     @property
     def netlink(self) -> int: ...
     @property
     def namespace(self) -> int: ...
+    @property
+    def resolver(self) -> Sequence[int]: ...
 
 
 class Kernel:
@@ -70,6 +76,7 @@ class Attachments:
         self._ports = ports.Ports()
         self._endpoints: dict[str, Endpoints] = {}
         self._relays: dict[str, Relay] = {}
+        self.resolvers = Resolvers(self.endpoints)
         self._ipv6 = Path("/proc/sys/net/ipv6").exists()
 
     def containers(self, network_id: str) -> dict[str, Endpoints]:
@@ -85,6 +92,7 @@ class Attachments:
         for relay in self._relays.values():
             await relay.close()
         self._relays.clear()
+        self.resolvers.close()
         self._ports.close()
 
     async def restore(self, running: Collection[str]) -> None:
@@ -103,6 +111,7 @@ class Attachments:
         endpoints = replace(endpoints, endpoints=kept)
         for one in kept:
             self._places.retake(one)
+            self.resolvers.add(one)
         self._ports.retake(endpoints.published)
         self._endpoints[endpoints.container_id] = endpoints
 
@@ -138,6 +147,7 @@ class Attachments:
                 exposed=_exposed(container),
                 sysctls=placing.sysctls(chosen, ipv6=self._ipv6),
                 container_name=container.name,
+                nameservers=container.host.dns or (),
             )
             endpoints = replace(endpoints, published=self._publish(container, chosen))
             undo.pop_all()
@@ -167,7 +177,7 @@ class Attachments:
         """Make the interfaces in the sandbox and open the ports. Raises Internal; `release` then cleans up."""
         wired = [(self._registry.get(one.network_id), one) for one in endpoints.endpoints if one.interface]
 
-        def work() -> None:
+        def work() -> Sockets | None:
             self._records.keep_endpoints(endpoints)
             crash.point("endpoints-recorded")
             for network, one in wired:
@@ -176,15 +186,34 @@ class Attachments:
             crash.point("endpoints-linked")
             self._firewall.publish(_mappings(endpoints))
             crash.point("ports-published")
+            return open_sockets(sandbox.resolver)
 
         if wired:
             try:
-                await self._kernel.do(work)
+                asked = await self._kernel.do(work)
             except OSError as error:
                 raise Internal(f"failed to set up container networking: {words(error)}") from error
             self._relay(endpoints)
+            if asked is not None:
+                self.resolvers.serve(endpoints, asked)
         for place in endpoints.endpoints:
+            self.resolvers.add(place)
             self._tell("connect", self._registry.get(place.network_id), endpoints.container_id)
+
+    async def resume(self, container_id: str, sandbox: Sandbox) -> None:
+        """Answer the names again that a running container asks for, after a restart of the daemon."""
+        if (endpoints := self._endpoints.get(container_id)) is not None:
+            await self._resolve(endpoints, sandbox)
+
+    async def _resolve(self, endpoints: Endpoints, sandbox: Sandbox) -> None:
+        if not endpoints.named or self.resolvers.serves(endpoints.container_id):
+            return
+        try:
+            asked = await self._kernel.do(lambda: open_sockets(sandbox.resolver))
+        except OSError as error:
+            raise Internal(f"cannot resolve names for container {endpoints.container_id}: {words(error)}") from error
+        if asked is not None:
+            self.resolvers.serve(endpoints, asked)
 
     def _relay(self, endpoints: Endpoints) -> None:
         way = next((one for one in endpoints.endpoints if one.gateway), None)
@@ -206,6 +235,9 @@ class Attachments:
         endpoints = self._endpoints.get(container_id)
         if endpoints is None:
             return
+        for one in endpoints.endpoints:
+            self.resolvers.remove(one)
+        self.resolvers.end(container_id)
         relay = self._relays.pop(container_id, None)
         if relay is not None:
             await relay.close()
@@ -259,6 +291,8 @@ class Attachments:
             self._places.give_back(place)
             await self._kernel.do(lambda: self._records.keep_endpoints(before))
             raise Internal(f"failed to set up container networking: {words(error)}") from error
+        self.resolvers.add(place)
+        await self._resolve(after, sandbox)
         self._tell("connect", network, container.id)
         return place
 
@@ -269,6 +303,7 @@ class Attachments:
         place = before.on(network.id) if before else None
         if before is None or place is None:
             raise Forbidden(f"container {container_id} is not connected to network {network.name}")
+        self.resolvers.remove(place)
         leaving = before.published if place.gateway else ()
         rest = tuple(one for one in before.endpoints if one.id != place.id)
         after = replace(before, endpoints=rest, published=() if place.gateway else before.published)

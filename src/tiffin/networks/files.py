@@ -2,9 +2,11 @@
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from tiffin.errors import Invalid
 from tiffin.model.network import Endpoints
+from tiffin.networks import doorway
 
 _LOCAL_V4 = "127.0.0.1\tlocalhost\n"
 _LOCAL_V6 = (
@@ -67,15 +69,19 @@ def resolv_conf(
     """/etc/resolv.conf made from the host's text; what is given replaces what the host has.
 
     Resolvers on the host's loopback can't be reached from a namespace and are left out unless `keep_loopback`.
-    `embedded` is for containers on user networks, whose names a resolver at 127.0.0.11 will know; as long as nothing
-    listens there, they ask the host's resolvers like all others.
+    `embedded` is for containers on user networks: a name server at 127.0.0.11 knows their names, and asks the others
+    (`upstreams`) for the rest.
     """
     found = _parse(host)
     servers = upstreams(host, nameservers=nameservers, keep_loopback=keep_loopback)
+    if embedded:
+        servers = [doorway.ADDRESS]
     chosen = list(search) if search else found["search"]
     if chosen == ["."]:  # docker's way to ask for none
         chosen = []
     flags = list(options) if options else found["options"]
+    if embedded and not any(flag.startswith("ndots:") for flag in flags):
+        flags.append("ndots:0")  # a name without a dot may be a container's: it is asked for as it is
     lines = [f"nameserver {server}\n" for server in servers]
     if chosen:
         lines.append(f"search {' '.join(chosen)}\n")
@@ -94,6 +100,21 @@ def upstreams(host: str, *, nameservers: Sequence[str] = (), keep_loopback: bool
     usable = [server for server in found if not _on_host_only(server)]
     # docker falls back to the same two when nothing is left
     return usable or list(_FALLBACK)
+
+
+def host_resolv_conf() -> str:
+    """The host's own /etc/resolv.conf, "" without; where it only names systemd-resolved, what that one asks."""
+    text = _text("/etc/resolv.conf")
+    if _parse(text)["nameserver"] == ["127.0.0.53"]:
+        return _text("/run/systemd/resolve/resolv.conf") or text
+    return text
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _on_host_only(server: str) -> bool:

@@ -61,6 +61,8 @@ class Networks:
         self.release = self._attachments.release
         self.connect = self._attachments.connect
         self.disconnect = self._attachments.disconnect
+        self.resume = self._attachments.resume
+        self.resolvers = self._attachments.resolvers
         self.containers = self._attachments.containers
         self.endpoints = self._attachments.endpoints
 

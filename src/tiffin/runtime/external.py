@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from tiffin.linux import fds, namespaces
-from tiffin.runtime import process, spawn
+from tiffin.runtime import doors, process, spawn
 from tiffin.runtime.loop import READ, Loop
 
 _LOG_LIMIT = 65536
@@ -92,7 +92,8 @@ class External:
             os.close(fd)
             self.pidfd = namespaces.pidfd_open(self.pid)
             if self.plan["network"]:
-                return self.on_sandbox(list(spawn.network_socket(self.pidfd)))
+                wanted = doors.RESOLVER if self.plan["network"] == "resolver" else ()
+                return self.on_sandbox(doors.make_in(self.pidfd, wanted))
         except (OSError, ValueError) as error:
             return self._failed(str(error))
         self.go()

@@ -47,11 +47,20 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A network namespace to configure: a NETLINK_ROUTE socket made inside it, and its own descriptor."""
+    """A network namespace to configure: a NETLINK_ROUTE socket made inside it, and its own descriptor.
+
+    resolver: also made inside, where the plan asked for it: UDP, TCP, netfilter (see doors.RESOLVER).
+    """
 
     netlink: int
     namespace: int
     pid: int
+    resolver: tuple[int, ...] = ()
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All of them, to be closed."""
+        return self.netlink, self.namespace, *self.resolver
 
 
 @dataclass(frozen=True)

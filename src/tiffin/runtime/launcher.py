@@ -49,7 +49,7 @@ class Running:
 
     def _event(self, name: str, payload: dict[str, Any], attached: list[int]) -> None:
         if name == "sandbox":
-            self._run(self._configure(Sandbox(attached[0], attached[1], payload["pid"])))
+            self._run(self._configure(Sandbox(attached[0], attached[1], payload["pid"], tuple(attached[2:]))))
             return
         if name == "started":
             self.pid, self.started_at = payload["pid"], payload["started_at"]
@@ -91,7 +91,7 @@ class Running:
             if not self._begun.done():
                 self._begun.set_exception(error)
         finally:
-            close_all((sandbox.netlink, sandbox.namespace))
+            close_all(sandbox.descriptors)
         self._tell("go", answer)
 
     def _ended(self, how: Exit) -> None:
@@ -185,10 +185,21 @@ class Running:
         """Signal the first process. ProcessLookupError when it has ended."""
         namespaces.pidfd_send_signal(self.pidfd, number)
 
-    async def network_socket(self) -> tuple[int, int]:
-        """A NETLINK_ROUTE socket in the container's network namespace, and the namespace; the caller closes both."""
-        _, attached = await self._ask("network", {})
-        return attached[0], attached[1]
+    async def sandbox(self, *, resolver: bool = False) -> Sandbox:
+        """Its network namespace, to change it; with the name server's sockets that a daemon before had, or new ones.
+
+        The caller closes the descriptors.
+        """
+        _, attached = await self._ask("network", {"resolver": resolver})
+        return Sandbox(attached[0], attached[1], self.pid, tuple(attached[2:]))
+
+    async def sockets(self, *wanted: tuple[int, int, int]) -> list[int]:
+        """New sockets made in its network namespace: family, type, protocol of each. The caller closes them."""
+        # marshal takes no enums
+        numbers = tuple((int(family), int(kind), protocol) for family, kind, protocol in wanted)
+        _, attached = await self._ask("network", {"sockets": numbers})
+        close_all(attached[:2])
+        return attached[2:]
 
     def close(self) -> None:
         """Let go of the monitor; the container runs on."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from tiffin.linux import credentials, namespaces
-from tiffin.runtime import channel, controls, external, hooks, spawn, streams
+from tiffin.runtime import channel, controls, doors, external, hooks, spawn, streams
 from tiffin.runtime.birth import Birth
 from tiffin.runtime.execs import Execs
 from tiffin.runtime.exitfile import code_of, remove_exit, write_exit
@@ -45,6 +45,7 @@ class Monitor:
         )
         self.session.on_input_closed = lambda: self._tell("drop", {"name": "stdin"})
         self.execs = Execs(self)
+        self.doors = doors.Doors()
         self.birth: Birth | External | None = None
         self.pid, self.pidfd, self.started_at = 0, -1, 0
         self.exited: Payload | None = None
@@ -84,7 +85,7 @@ class Monitor:
         for fd, want in attachments:
             self.attach(self.session, control, fd, want)
         self.birth = birth
-        birth.on_sandbox = lambda attached: self._forward(control, "sandbox", {"pid": birth.pid}, attached)
+        birth.on_sandbox = lambda made: self._forward(control, "sandbox", {"pid": birth.pid}, self.doors.keep(made))
         birth.on_console = self._console
         birth.on_ready = self._ready
         birth.on_started = self._started
@@ -376,7 +377,7 @@ class Monitor:
         self.reply(connection, serial, True, {})
 
     def _network(self, connection: socket.socket, serial: int, payload: Payload, attached: list[int]) -> None:
-        with_fds = spawn.network_socket(self.pidfd)
+        with_fds = self.doors.open(self.pidfd, payload)
         self.reply(connection, serial, True, {}, *with_fds)
         streams.close_all(*with_fds)
 

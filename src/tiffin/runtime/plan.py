@@ -22,7 +22,8 @@ codec may be looked up.
         "log": None | {"driver": "json-file" | "local", "path": str, "max_size": int (bytes, 0 or less: unlimited),
                        "max_file": int, "compress": bool, "attrs": bytes | None (a JSON object)},
         "init": bool,                   # PID 1 is a reaper that forwards signals; the process is its child
-        "network": bool,                # stop after unshare, send netlink socket and netns up, wait for the word
+        "network": bool | "resolver",   # stop after unshare, send netlink socket and netns up (and the sockets that a
+                                        # name server takes), wait for the word
         "hooks": {name: ((path, argv, env, timeout in seconds or 0), ...)},   # bytes; OCI's names
         "hook_state": bytes,            # the OCI state on a hook's stdin, with %s for the status, %d for the pid
         "gate": None | bytes,           # a FIFO: before exec the stage blocks opening it for writing (OCI create/start)

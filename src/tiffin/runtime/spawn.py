@@ -220,26 +220,3 @@ def further(plan: Plan, pidfd: int, stdio: Stdio) -> tuple[int, socket.socket]:
         os.waitpid(pid, 0)
         pid = int(message[1])  # type: ignore[call-overload]
     return pid, ours
-
-
-def network_socket(pidfd: int) -> tuple[int, int]:
-    """A routing socket made inside a process's network namespace, and the namespace; by a child.
-
-    So that we stay out.
-    """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            namespaces.setns(pidfd, namespaces.CLONE_NEWNET)
-            netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-            fds.send(theirs, b"ok", (netlink.fileno(), os.open(b"/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)))
-        finally:
-            os._exit(0)
-    theirs.close()
-    _, attached = fds.receive(ours)
-    ours.close()
-    os.waitpid(pid, 0)
-    if len(attached) != 2:
-        raise OSError(3, "the container's network namespace is gone")
-    return attached[0], attached[1]

@@ -16,11 +16,10 @@ import struct
 from fcntl import ioctl
 
 from tiffin.linux import credentials, fds, mounts, namespaces, paths
-from tiffin.runtime import hooks, process, reaper
+from tiffin.runtime import doors, hooks, process, reaper
 from tiffin.runtime.rootfs import Root
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
-_NETLINK_ROUTE = 0
 _NAMESPACED = namespaces.CLONE_NEWPID | namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWTIME
 Plan = dict[str, object]
 
@@ -146,12 +145,11 @@ class Stage:
             os._exit(127)
 
     def offer_network(self) -> None:
-        """A routing socket made inside: the daemon configures the network through it without ever entering."""
-        netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE)
-        namespace = os.open(b"/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        self.say("sandbox", attach=(netlink.fileno(), namespace))
-        netlink.close()
-        os.close(namespace)
+        """Sockets made inside: the daemon configures the network through them without ever entering."""
+        made = doors.make(doors.RESOLVER if self.plan["network"] == "resolver" else ())
+        self.say("sandbox", attach=tuple(made))
+        for fd in made:
+            os.close(fd)
 
     def network_ready(self) -> None:
         """Wait until the network is configured; mounts went on meanwhile."""
