@@ -18,7 +18,7 @@ import time
 from tiffin.linux import credentials, fds, namespaces
 from tiffin.runtime import channel, compress, controls, streams, title
 from tiffin.runtime import plan as plans
-from tiffin.runtime.exitfile import write_exit
+from tiffin.runtime.exitfile import sync_exit, write_exit
 from tiffin.runtime.journal import Journal
 from tiffin.runtime.loop import READ, Loop
 from tiffin.runtime.monitor import Monitor
@@ -156,6 +156,7 @@ class Forkserver:
                 monitor = Monitor(charge.plan, theirs, charge.held, self.directory)
                 begin(monitor)  # type: ignore[operator]
                 monitor.loop.run()
+                sync_exit(monitor.state)
             except BaseException as error:
                 _complain(error)
                 os._exit(70)
@@ -258,6 +259,7 @@ class Forkserver:
             controls.kill(charge.plan["procs"])  # type: ignore[arg-type]
             controls.remove(charge.plan["rmdir"])  # type: ignore[arg-type]
             write_exit(str(charge.plan["state"]), 137, False)
+            sync_exit(str(charge.plan["state"]))
             charge.close()
 
     def _already_ended(self, charge: Charge) -> int | None:
