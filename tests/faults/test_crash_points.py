@@ -16,7 +16,7 @@ import pytest
 
 from faults.api import Api, Failed
 from faults.inventory import inventory, nothing_more, settled
-from rig import Engine, archives
+from rig import Engine, archives, eventually
 
 pytestmark = pytest.mark.root
 
@@ -53,6 +53,10 @@ def start(api: Api) -> None:
 def made(api: Api) -> None:
     create(api)
     start(api)
+
+
+def ephemeral(api: Api) -> None:
+    api.create("true", name="web", AutoRemove=True, **HOST)
 
 
 def away(api: Api) -> None:
@@ -116,6 +120,13 @@ OPERATIONS = {
     ),
     "rm": Operation(away, lambda api: gone(api, "/containers/web/json"), away, create),
     "rm -f": Operation(away, lambda api: gone(api, "/containers/web/json"), away, made),
+    "rm of --rm": Operation(away, lambda api: gone(api, "/containers/web/json"), away, ephemeral),
+    "end of --rm": Operation(
+        lambda api: either(lambda: start(api), 404),
+        lambda api: eventually(lambda: gone(api, "/containers/web/json")),
+        away,
+        ephemeral,
+    ),
     "exec": Operation(execute, lambda api: status(api, "running"), away, made),
     "commit": Operation(
         commit,

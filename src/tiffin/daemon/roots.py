@@ -33,30 +33,28 @@ class Roots:
 
 
 class PidFile:
-    """The file that names the daemon's process."""
+    """The file that names the daemon's process, locked: whose number it is by now does not matter."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with contextlib.suppress(OSError, ValueError):
-            other = int(path.read_text())
-            if other != os.getpid() and Path(f"/proc/{other}").exists() and _is_daemon(other):
-                raise Unavailable(f"process with PID {other} is still running; stop it, or delete {path}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{os.getpid()}")
-        path.chmod(0o644)
+        self._file = _open(path, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.seek(0)
+            other = self._file.read().strip()
+            self._file.close()
+            raise Unavailable(
+                f"process with PID {other} is still running; stop it, or choose another file than {path} with --pidfile"
+            ) from error
+        _name_us(self._file, "")
 
     def close(self) -> None:
         """Remove it."""
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
-
-
-def _is_daemon(pid: int) -> bool:
-    # a number from before a reboot may be anyone's by now
-    try:
-        return b"tiffin" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
+        self._file.close()
 
 
 def _directory(path: Path, mode: int) -> None:
@@ -66,7 +64,7 @@ def _directory(path: Path, mode: int) -> None:
 
 
 def _lock(path: Path, what: str) -> TextIO:
-    file = open(path, "a+", opener=lambda name, flags: os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    file = _open(path, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -77,7 +75,15 @@ def _lock(path: Path, what: str) -> TextIO:
             f"the {what} {path.parent} is in use by another daemon (process {holder}); stop it, or choose others "
             "with --data-root and --exec-root"
         ) from error
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
+    _name_us(file, "\n")
     return file
+
+
+def _open(path: Path, mode: int) -> TextIO:
+    return open(path, "a+", opener=lambda name, flags: os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode))
+
+
+def _name_us(file: TextIO, end: str) -> None:
+    file.truncate(0)
+    with contextlib.suppress(OSError):  # a full disk: it is locked all the same
+        os.write(file.fileno(), f"{os.getpid()}{end}".encode())

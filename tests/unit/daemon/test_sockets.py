@@ -116,8 +116,10 @@ def test_roots_have_their_modes_and_admit_one_daemon(tmp_path: Path) -> None:
 
 def test_the_pid_file_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "pid"
-    path.write_text("999999999")
+    path.write_text("1")  # alive, and surely no daemon of ours
     file = PidFile(path)
     assert path.read_text() == str(os.getpid())
+    with pytest.raises(Unavailable, match=f"process with PID {os.getpid()} is still running"):
+        PidFile(path)
     file.close()
     assert not path.exists()
