@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from tiffin.containers.records import Records
+from tiffin.content.ledger import Ledger
 from tiffin.daemon.config import Config
 from tiffin.daemon.host_defaults import host_defaults
 from tiffin.daemon.roots import Roots
 from tiffin.engine.container_context import Settings
 from tiffin.engine.container_external import BUILT_IN, KNOWN
 from tiffin.engine.events import Events
+from tiffin.engine.transfers import Transfers
 from tiffin.errors import Invalid
 from tiffin.images.events import User
+from tiffin.images.pulling import Pulls
+from tiffin.images.pushing import Pushes
+from tiffin.images.service import Images
 from tiffin.model.container_host import LogConfig
 from tiffin.model.container_status import is_running
 from tiffin.model.digest import Digest
 from tiffin.model.network import Network
+from tiffin.model.reference import DEFAULT_DOMAIN
 from tiffin.model.volume import Volume
 from tiffin.networks.addresses import parse_space
 from tiffin.networks.definition import Defaults
+from tiffin.registry.access import Registries
+from tiffin.registry.hosts import Hosts, check_mirror
+from tiffin.registry.provenance import Provenance
+from tiffin.registry.session import Retries
+from tiffin.registry.transport import Proxies, Transport
 
 
 class ImageUsers:
@@ -134,3 +146,28 @@ def container_settings(config: Config, roots: Roots) -> Settings:
         init=config.init,
         host_defaults=host_defaults(config),
     )
+
+
+def registry_hosts(config: Config) -> Hosts:
+    """Mirrors and insecure registries; `registry-mirrors` is docker.io's, as docker has it."""
+    mirrors = {host: tuple(check_mirror(url, path=True) for url in urls) for host, urls in config.mirrors.items()}
+    hub = tuple(check_mirror(url) for url in config.registry_mirrors)
+    if hub:
+        mirrors[DEFAULT_DOMAIN] = (*hub, *mirrors.get(DEFAULT_DOMAIN, ()))
+    return Hosts(config.insecure_registries, mirrors)
+
+
+def transfers(config: Config, images: Images, ledger: Ledger) -> Transfers:
+    """What talks to registries. Made before the first sweep: it knows blobs that are to be kept."""
+    environment = os.environ.get
+    proxies = Proxies(
+        config.http_proxy or environment("HTTP_PROXY", "") or environment("http_proxy", ""),
+        config.https_proxy or environment("HTTPS_PROXY", "") or environment("https_proxy", ""),
+        config.no_proxy or environment("NO_PROXY", "") or environment("no_proxy", ""),
+    )
+    retries = Retries(config.max_download_attempts)
+    registries = Registries(registry_hosts(config), Transport(proxies), retries)
+    provenance = Provenance(ledger)
+    pulls = Pulls(images, ledger, registries, provenance, at_once=config.max_concurrent_downloads)
+    pushes = Pushes(images, registries, provenance, at_once=config.max_concurrent_uploads)
+    return Transfers(registries, pulls, pushes)

@@ -51,6 +51,7 @@ class Config:
     storage_opts: tuple[str, ...] = _option((), "options for the storage driver", flag="storage-opt")
     insecure_registries: tuple[str, ...] = _option((), "registries without TLS", flag="insecure-registry")
     registry_mirrors: tuple[str, ...] = _option((), "mirrors of docker.io", flag="registry-mirror")
+    mirrors: Mapping[str, Any] = _map_option("mirrors of any registry: host to URLs, * for all others", flagged=False)
     max_concurrent_downloads: int = _option(3, "layers a pull fetches at once")
     max_concurrent_uploads: int = _option(5, "layers a push sends at once")
     max_download_attempts: int = _option(5, "attempts at a layer")

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from tiffin import __version__
 from tiffin.daemon.config import DEFAULT_FILE, Config
 from tiffin.errors import Invalid
+from tiffin.registry.hosts import check_mirror
 
 _LEVELS = ("trace", "debug", "info", "warn", "warning", "error", "fatal")
 _IGNORED_KEYS = frozenset(("builder", "containerd", "containerd-namespace", "raw-logs", "$schema"))
@@ -35,9 +36,6 @@ _UNSUPPORTED = frozenset(
 
 IDLE = frozenset(
     (
-        "max_concurrent_downloads",
-        "max_concurrent_uploads",
-        "max_download_attempts",
         "init_path",
         "userland_proxy",
         "features",
@@ -69,7 +67,8 @@ def read(arguments: Sequence[str]) -> Config:
 def reread(config: Config) -> Config:
     """The configuration with the file's current values for what can change while running: debug, labels and so on."""
     from_file = _read_file(Path(config.config_file), required=False)
-    names = ("debug", "labels", "live_restore", "insecure_registries", "registry_mirrors", "shutdown_timeout")
+    names = {"debug", "labels", "live_restore", "shutdown_timeout"}
+    names |= {"insecure_registries", "registry_mirrors", "mirrors"}
     kept = {item.name: getattr(config, item.name) for item in fields(Config)}
     return Config(**{**kept, **{name: from_file[name] for name in names if name in from_file}})
 
@@ -89,6 +88,7 @@ def check(config: Config) -> None:
             raise Invalid(f"invalid default-address-pool {pool!r}; give base=172.30.0.0/16,size=24")
     if config.storage_driver not in ("", "overlay", "overlay2", "copy", "vfs", "erofs"):
         raise Invalid(f"unknown storage driver {config.storage_driver!r}; choose erofs, overlay or copy")
+    _check_registries(config)
     if config.default_cgroupns_mode not in ("", "host", "private"):
         raise Invalid("default-cgroupns-mode must be host or private")
     if config.default_ipc_mode not in ("private", "shareable"):
@@ -96,6 +96,19 @@ def check(config: Config) -> None:
     for option in config.exec_opts:
         if option not in ("native.cgroupdriver=cgroupfs",):
             raise Invalid(f"invalid exec-opt {option!r}; the cgroup driver is always cgroupfs")
+
+
+def _check_registries(config: Config) -> None:
+    for url in config.registry_mirrors:
+        check_mirror(url)
+    for host, urls in config.mirrors.items():
+        if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
+            raise Invalid(f"mirrors: {host}: give a list of URLs")
+        for url in urls:
+            check_mirror(url, path=True)
+    for name in ("max_concurrent_downloads", "max_concurrent_uploads", "max_download_attempts"):
+        if getattr(config, name) < 1:
+            raise Invalid(f"invalid {name.replace('_', ' ')}: {getattr(config, name)}: must be at least 1")
 
 
 def without_effect(config: Config) -> list[str]:

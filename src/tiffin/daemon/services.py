@@ -49,6 +49,7 @@ RESOURCES = (
     "stats",
     "archive",
     "images",
+    "registry",
     "networks",
     "volumes",
     "swarm",
@@ -81,6 +82,7 @@ class Engine:
             registry_mirrors=config.registry_mirrors,
             insecure_registries=config.insecure_registries,
         )
+        self.services.registry.registries.hosts = adapters.registry_hosts(config)
         self.services.events.publish("daemon", "reload", self.services.identity, {"name": self.services.machine.name})
 
 
@@ -132,6 +134,8 @@ async def _assemble(engine: Engine, roots: Roots) -> None:
     users = adapters.ImageUsers(records)
     images.users = users
     images.kept_chains.append(users.chains)
+    services.registry = transfers = adapters.transfers(config, images, ledger)
+    engine.ending.append(transfers.close)
     await asyncio.to_thread(reconcile, images, {one.id for one in records})
     services.volumes = Volumes(
         roots.data / "volumes", volume_records.LedgerRecords(ledger), tell=adapters.of_volumes(services.events)

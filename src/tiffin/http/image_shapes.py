@@ -92,7 +92,9 @@ def removal(item: Removed) -> wire.Removal:
 
 def line(message: Progress | Message) -> wire.Line:
     if isinstance(message, Message):
-        return wire.Line(status=message.text) if message.status else wire.Line(stream=message.text)
+        if message.aux is not None:
+            return wire.Line(progress_detail=wire.ProgressDetail(), aux=message.aux)
+        return wire.Line(status=message.text, id=message.id) if message.status else wire.Line(stream=message.text)
     return wire.Line(
         status=message.status,
         id=message.id,
@@ -103,7 +105,7 @@ def line(message: Progress | Message) -> wire.Line:
 
 def _bar(message: Progress) -> str:
     if message.total <= 0:
-        return _size(message.current)
+        return _size(message.current) if message.current else ""
     done = min(_BAR, message.current * _BAR // message.total)
     drawn = "=" * done + ">" + " " * (_BAR - done) if done < _BAR else "=" * _BAR + ">"
     return f"[{drawn[: _BAR + 1]}] {_size(message.current):>8}/{_size(message.total)}"

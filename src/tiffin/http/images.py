@@ -1,4 +1,4 @@
-"""Images over HTTP: /images, /commit, /distribution."""
+"""Images over HTTP: /images, /commit. What asks registries is in `registry`."""
 
 import asyncio
 import time
@@ -7,9 +7,9 @@ from typing import Any
 
 from tiffin.engine import images as engine
 from tiffin.engine.moments import moment
-from tiffin.errors import Invalid, NotFound, TiffinError, Unsupported
+from tiffin.errors import Invalid, TiffinError
 from tiffin.http import image_shapes as shapes
-from tiffin.http import response
+from tiffin.http import registry, response
 from tiffin.http.containers_shapes import to_model
 from tiffin.http.filters import Filters
 from tiffin.http.flows import Inflow, outflow, reporting
@@ -20,8 +20,7 @@ from tiffin.images import FILTERS, Images, Message, Progress, Query, created_sec
 from tiffin.images.sources import opened
 from tiffin.model.container import Config
 from tiffin.model.image import Image
-from tiffin.model.platform import Platform, parse_platform
-from tiffin.model.reference import Reference, parse_reference, parse_tag
+from tiffin.model.reference import parse_tag
 from tiffin.wire import containers as containers_wire
 from tiffin.wire import images as wire
 
@@ -87,7 +86,7 @@ async def history(request: Request) -> Response:
 async def load(request: Request) -> Response:
     """Images of an archive; progress unless `quiet`."""
     images = _images(request)
-    platform = _platform(request)
+    platform = registry.platform(request)
     quiet = request.query.flag("quiet")
     body = Inflow(request)
 
@@ -110,14 +109,6 @@ async def _lines(messages: AsyncIterator[Progress | Message | None]) -> AsyncIte
     async for message in messages:
         if message is not None:
             yield shapes.line(message)
-
-
-def _platform(request: Request) -> Platform | None:
-    """`linux/arm64`, or the JSON object that newer clients send."""
-    text = request.query.text("platform")
-    if not text:
-        return None
-    return shapes.platform(text) if text.startswith("{") else parse_platform(text)
 
 
 @route("GET", "/images/get")
@@ -144,35 +135,10 @@ async def _archive(request: Request, names: list[str]) -> Response:
 async def created(request: Request) -> Response:
     """Pull (`fromImage`) or import (`fromSrc`)."""
     if request.query.text("fromImage"):
-        return response.progress(_pull(request))
+        return registry.pulled(request)
     if request.query.text("fromSrc"):
         return await _import(request)
     raise Invalid("nothing to create: give fromImage or fromSrc")
-
-
-def _wanted(request: Request) -> Reference:
-    name, tag = request.query.text("fromImage"), request.query.text("tag")
-    if tag:
-        separator = "@" if tag.startswith("sha256:") else ":"
-        bare = parse_reference(name)
-        name = f"{bare.name}{separator}{tag}"
-    return parse_reference(name)
-
-
-async def _pull(request: Request) -> AsyncIterator[wire.Line]:
-    wanted = _wanted(request)
-    try:
-        image = _images(request).find(wanted)
-    except NotFound as error:
-        raise NotFound(
-            f"pull access denied for {wanted.familiar_name}, repository does not exist or may require 'docker login': "
-            "this engine reaches no registry yet; use load or import"
-        ) from error
-    shown = wanted.with_default_tag()
-    yield wire.Line(status="Not asking a registry: this engine reaches none yet", id=shown.tag or "")
-    for warning in image.warnings:
-        yield wire.Line(status=warning)
-    yield wire.Line(status=f"Status: Image is up to date for {shown.familiar}")
 
 
 async def _import(request: Request) -> Response:
@@ -181,7 +147,11 @@ async def _import(request: Request) -> Response:
     name, tag = request.query.text("repo"), request.query.text("tag")
     if name and tag:
         name = f"{name}{'@' if ':' in tag else ':'}{tag}"
-    changes, message, platform = request.query.texts("changes"), request.query.text("message"), _platform(request)
+    changes, message, platform = (
+        request.query.texts("changes"),
+        request.query.text("message"),
+        registry.platform(request),
+    )
     body = Inflow(request) if source == "-" else None
 
     def work(report: Callable[[Message], None]) -> Message:
@@ -278,24 +248,3 @@ async def committed(request: Request) -> Response:
         },
     )
     return response.json(wire.Committed(id=image.id), status=201)
-
-
-@route("GET", "/images/search")
-async def searched(request: Request) -> Response:
-    """Not here yet."""
-    raise Unsupported("search needs a registry, and this engine reaches none yet")
-
-
-@route("POST", "/images/{name:.+}/push")
-async def pushed(request: Request) -> Response:
-    """Not here yet; an unknown image or a reserved one is told first."""
-    image = _images(request).get(request["name"])
-    if image.reserved:
-        raise Invalid(f"{request['name']}: the reserved image of this machine can't be pushed")
-    raise Unsupported("push needs a registry, and this engine reaches none yet; use save")
-
-
-@route("GET", "/distribution/{name:.+}/json")
-async def distributed(request: Request) -> Response:
-    """Not here yet."""
-    raise Unsupported("asking a registry about an image: this engine reaches none yet")

@@ -1,4 +1,4 @@
-"""The engine about itself: ping, version, info, disk usage, login."""
+"""The engine about itself: ping, version, info, disk usage."""
 
 import os
 from datetime import UTC, datetime
@@ -183,12 +183,6 @@ def _lacks(machine: Machine) -> list[str]:
     if not system.ip_forwarding():
         warnings.append("WARNING: IPv4 forwarding is disabled")
     return warnings
-
-
-@route("POST", "/auth")
-async def login(request: Request) -> Response:
-    """Check credentials at a registry."""
-    raise Unsupported("login: this daemon has no registry client yet, so it can't check credentials")
 
 
 @route("POST", "/session")

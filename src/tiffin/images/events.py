@@ -19,10 +19,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A line for the user, such as `Loaded image: x`. `status` lines are docker's other kind of line."""
+    """A line for the user, such as `Loaded image: x`. `status` lines are docker's other kind of line.
+
+    id: what a status line is about, such as the tag that is pulled. aux: what programs read of it.
+    """
 
     text: str
     status: bool = False
+    id: str = ""
+    aux: Mapping[str, object] | None = None
 
 
 Report = Callable[[Progress | Message], None]

@@ -49,11 +49,11 @@ class Images:
         self.publish = publish
         self.blobs = blobs
         self.snapshots = snapshots
-        self._catalog = Catalog(ledger, blobs)
-        self._arrivals = Arrivals(self._catalog, blobs, snapshots)
-        self._making = Making(blobs, snapshots, self._arrivals)
-        self._listing = Listing(self._catalog, snapshots)
-        self._removal = Removal(self._catalog, snapshots, lambda: self.users, self._published)
+        self.catalog = Catalog(ledger, blobs)
+        self.arrivals = Arrivals(self.catalog, blobs, snapshots)
+        self._making = Making(blobs, snapshots, self.arrivals)
+        self._listing = Listing(self.catalog, snapshots)
+        self._removal = Removal(self.catalog, snapshots, lambda: self.users, self._published)
 
     def _published(self, action: str, actor: str, attributes: object) -> None:
         self.publish(action, actor, attributes)  # type: ignore[arg-type]
@@ -61,13 +61,13 @@ class Images:
     def reserve_host(self, hidden: Collection[Path]) -> None:
         """Offer the image `host`. Nothing happens where the snapshot driver can't."""
         try:
-            self._catalog.reserve(host.image(self.snapshots, hidden))
+            self.catalog.reserve(host.image(self.snapshots, hidden))
         except Unsupported as error:
             log.info("no host image: %s", error)
 
     def get(self, reference: str) -> Image:
         """By name, digest, ID or its beginning. NotFound `No such image: x:latest`, Invalid for what is no name."""
-        return self._catalog.get(reference)
+        return self.catalog.get(reference)
 
     def select(self, query: Query | None = None) -> list[Image]:
         return self._listing.images(query or Query())
@@ -81,8 +81,8 @@ class Images:
         image = self.get(source)
         if image.reserved:
             raise Forbidden(f"{source}: the reserved image of this machine has no other name")
-        self._catalog.tag(name, image.id)
-        self._written()
+        self.catalog.tag(name, image.id)
+        self.written()
         self.publish("tag", image.id, {"name": name.familiar})
 
     def _new_name(self, text: str) -> Reference:
@@ -110,8 +110,8 @@ class Images:
                     if any(name == host.NAME for name in parts.names):
                         raise Forbidden("host:latest is reserved for the root file system of this machine")
                     self._replaced(parts.names, parts.config.id, report)
-                    self._arrivals.add(parts, lease, progress)
-                    image = self._catalog.image(parts.config.id)
+                    self.arrivals.add(parts, lease, progress)
+                    image = self.catalog.image(parts.config.id)
                     loaded.append(image)
                     for name in parts.names:
                         report(Message(f"Loaded image: {name.familiar}\n"))
@@ -122,12 +122,12 @@ class Images:
         finally:
             # what the archive held beyond its images, or of one that was refused
             self.collect()
-        self._written()
+        self.written()
         return loaded
 
     def _replaced(self, names: Sequence[Reference], image: Digest, report: Report) -> None:
         for name in names:
-            before = self._catalog.named(name)
+            before = self.catalog.named(name)
             if before not in (None, image):
                 text = (
                     f"The image {name.familiar} already exists, renaming the old one with ID {before} to empty string\n"
@@ -160,11 +160,11 @@ class Images:
             yield from saving.archive(self.blobs, chosen)
 
     def _chosen(self, text: str) -> list[tuple[Image, Reference | None]]:
-        image = self._catalog.resolve(text) if not self._is_repository(text) else None
+        image = self.catalog.resolve(text) if not self._is_repository(text) else None
         if image is None:
-            tags = self._catalog.tags_of(parse_reference(text))
-            return [(self._catalog.image(digest), name) for name, digest in tags]
-        found = self._catalog.image(image)
+            tags = self.catalog.tags_of(parse_reference(text))
+            return [(self.catalog.image(digest), name) for name, digest in tags]
+        found = self.catalog.image(image)
         try:
             name = parse_reference(text).with_default_tag()
         except Invalid:
@@ -176,7 +176,7 @@ class Images:
             name = parse_reference(text)
         except Invalid:
             return False
-        return not name.tag and not name.digest and bool(self._catalog.tags_of(name))
+        return not name.tag and not name.digest and bool(self.catalog.tags_of(name))
 
     def import_(
         self,
@@ -193,23 +193,23 @@ class Images:
             digest = self._making.imported(stream, reference, changes=changes, message=message, platform=platform)
         finally:
             self.collect()
-        self._written()
+        self.written()
         self.publish("import", digest, {"name": reference.familiar if reference else digest})
-        return self._catalog.image(digest)
+        return self.catalog.image(digest)
 
     def commit(self, image: str | None, commit: Commit) -> Image:
         """An image of what a snapshot changed since its image. The caller has frozen whoever writes to it."""
         if commit.name:
             self._new_name(str(commit.name))
         try:
-            digest = self._making.committed(self._catalog.get(image) if image else None, commit)
+            digest = self._making.committed(self.catalog.get(image) if image else None, commit)
         finally:
             self.collect()
-        self._written()
+        self.written()
         self.publish("create", digest, {"name": digest})
         if commit.name:
             self.publish("tag", digest, {"name": commit.name.familiar})
-        return self._catalog.image(digest)
+        return self.catalog.image(digest)
 
     def remove(self, reference: str, *, force: bool = False, prune: bool = True) -> list[Removed]:
         """docker's `rmi`. NotFound, Conflict (docker's words), Forbidden for the reserved image."""
@@ -222,7 +222,7 @@ class Images:
         removed: list[Removed] = []
         for digest in self._removal.unused(dangling=dangling):
             try:
-                image = self._catalog.image(digest)
+                image = self.catalog.image(digest)
             except NotFound:
                 continue
             if wanted(image):
@@ -230,31 +230,31 @@ class Images:
         return removed, self._swept(removed)
 
     def _swept(self, removed: list[Removed]) -> int:
-        self._written()
+        self.written()
         return self.collect() if any(isinstance(item, Deleted) for item in removed) else 0
 
     def collect(self) -> int:
         """Remove layers and blobs that nothing refers to; the bytes freed. At start, and after removals."""
         freed = 0
-        with self._arrivals.sweeping() as free:
+        with self.arrivals.sweeping() as free:
             if free:
-                chains = [image.chain for image in self._catalog.images() if image.chain]
+                chains = [image.chain for image in self.catalog.images() if image.chain]
                 others = [chain for references in self.kept_chains for chain in references()]
                 freed = self.snapshots.sweep([*chains, *others])
         return freed + self.blobs.sweep(self._referenced)
 
     def _referenced(self) -> set[Digest]:
-        return self._catalog.blobs().union(*(references() for references in self.kept_blobs))
+        return self.catalog.blobs().union(*(references() for references in self.kept_blobs))
 
     def size(self) -> int:
         """Bytes of all layers, each counted once (`LayersSize` of `system df`)."""
-        chains = {chain for image in self._catalog.images() for chain in chain_ids(image.config.diff_ids)}
+        chains = {chain for image in self.catalog.images() for chain in chain_ids(image.config.diff_ids)}
         return sum(layer.size for layer in self.snapshots.layers() if layer.chain in chains)
 
     def shared_sizes(self) -> dict[Digest, int]:
         """For each image the bytes of its layers that other images have too."""
         sizes = {layer.chain: layer.size for layer in self.snapshots.layers()}
-        images = {image.id: chain_ids(image.config.diff_ids) for image in self._catalog.images()}
+        images = {image.id: chain_ids(image.config.diff_ids) for image in self.catalog.images()}
         count: dict[Digest, int] = {}
         for chains in images.values():
             for chain in chains:
@@ -265,15 +265,15 @@ class Images:
 
     def find(self, reference: Reference) -> Image:
         """By name alone: an ID is no name. NotFound as `get`."""
-        digest = self._catalog.named(reference)
+        digest = self.catalog.named(reference)
         if digest is None:
             raise no_such_image(reference.familiar)
-        return self._catalog.image(digest)
+        return self.catalog.image(digest)
 
-    def _written(self) -> None:
+    def written(self) -> None:
         """Bring `index.json` up to date for other readers of the layout."""
         entries = []
-        for image in self._catalog.images():
+        for image in self.catalog.images():
             if image.reserved:
                 continue
             raw = image.manifest.raw

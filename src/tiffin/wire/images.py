@@ -102,7 +102,7 @@ _CAMEL = {"progress_detail": "progressDetail", "error_detail": "errorDetail"}
 
 
 class Line(Struct, rename=_CAMEL, kw_only=True, omit_defaults=True):
-    """One line of load, import and pull: either a text for the user, or the state of one layer."""
+    """One line of load, import, pull and push: a text for the user, the state of one layer, or `aux` for programs."""
 
     stream: str = ""
     status: str = ""
@@ -111,3 +111,34 @@ class Line(Struct, rename=_CAMEL, kw_only=True, omit_defaults=True):
     id: str = ""
     error_detail: ErrorDetail | UnsetType = UNSET
     error: str = ""
+    aux: Any = UNSET
+
+
+class Login(Struct, rename="pascal", kw_only=True):
+    """POST /auth."""
+
+    identity_token: str
+    status: str
+
+
+class PlatformOf(Struct, kw_only=True, omit_defaults=True):
+    """A platform of an index, as the index has it."""
+
+    architecture: str = ""
+    os: str = ""
+    os_version: str = field(default="", name="os.version")
+    os_features: list[str] = field(default_factory=list, name="os.features")
+    variant: str = ""
+
+
+class Described(Struct, rename="camel", kw_only=True):
+    media_type: str
+    digest: str
+    size: int
+
+
+class Distributed(Struct, rename="pascal", kw_only=True):
+    """GET /distribution/{name}/json."""
+
+    descriptor: Described
+    platforms: list[PlatformOf]

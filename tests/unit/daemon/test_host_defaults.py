@@ -62,5 +62,5 @@ def test_options_that_would_promise_too_much_are_refused_and_idle_ones_are_named
     empty.write_text("{}")
     with pytest.raises(Invalid, match="--iptables is not supported"):
         options.read(["--iptables=false", "--config-file", str(empty)])
-    config = options.read(["--max-concurrent-downloads=9", "--config-file", str(empty)])
-    assert options.without_effect(config) == ["max-concurrent-downloads"]
+    config = options.read(["--userland-proxy=false", "--config-file", str(empty)])
+    assert options.without_effect(config) == ["userland-proxy"]

@@ -1,0 +1,271 @@
+"""`pull`: from a reference to an image in the catalog, told in docker's words."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from tiffin.content.blobs import BlobStore, Lease
+from tiffin.content.ledger import Ledger
+from tiffin.errors import Forbidden, Invalid, NotFound, TiffinError, Unavailable
+from tiffin.images import host
+from tiffin.images.arrival import Parts
+from tiffin.images.events import Message, Report, silent
+from tiffin.images.fetching import Fetches, Waiting
+from tiffin.images.pulling_layers import Layers
+from tiffin.images.service import Images
+from tiffin.model.descriptor import (
+    DOCKER_CONFIG,
+    MAX_DOCUMENT,
+    OCI_CONFIG,
+    Descriptor,
+    Manifest,
+    parse_index,
+    parse_manifest,
+)
+from tiffin.model.digest import Digest
+from tiffin.model.image import ImageConfig, parse_config
+from tiffin.model.platform import Platform, choose, host_platform
+from tiffin.model.reference import Reference
+from tiffin.registry.access import Registries
+from tiffin.registry.cancellation import Cancellation
+from tiffin.registry.credentials import NOBODY, Credentials
+from tiffin.registry.failures import Busy, Cancelled, Refused, Unreachable, of_pull
+from tiffin.registry.provenance import Provenance
+from tiffin.registry.repository import Document, Repository
+
+T = TypeVar("T")
+
+_CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG, "application/octet-stream", "text/html", ""})
+_MAX_NESTING = 4
+_LAYER_WORDS = ("tar", "octet-stream")
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """What is asked for: a tag, a digest, or every tag of a repository."""
+
+    reference: Reference
+    platform: Platform | None = None
+    all_tags: bool = False
+    credentials: Credentials = NOBODY
+
+
+class Opened:
+    """A repository's endpoints, opened as they are needed, in order, and kept. One thread at a time extends it."""
+
+    def __init__(self, repositories: Iterator[Repository]) -> None:
+        self._repositories = repositories
+        self._found: list[Repository] = []
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Repository]:
+        position = 0
+        while True:
+            with self._lock:
+                if position == len(self._found):
+                    following = next(self._repositories, None)
+                    if following is None:
+                        return
+                    self._found.append(following)
+                repository = self._found[position]
+            yield repository
+            position += 1
+
+
+class Pulls:
+    """Every pull of the engine. All methods block."""
+
+    def __init__(
+        self, images: Images, ledger: Ledger, registries: Registries, provenance: Provenance, *, at_once: int = 3
+    ) -> None:
+        self._images = images
+        self._blobs: BlobStore = images.blobs
+        self._registries = registries
+        self._provenance = provenance
+        self._waiting = Waiting(ledger)
+        images.kept_blobs.append(self._waiting.digests)
+        self._fetches = Fetches(images.blobs, self._waiting, registries.retries, at_once)
+        self._layers = Layers(images.blobs, images.snapshots, self._fetches)
+
+    def close(self) -> None:
+        """Break off what is being fetched."""
+        self._fetches.close()
+
+    def pull(self, pull: Pull, report: Report, cancellation: Cancellation) -> None:
+        """Raises NotFound (`pull access denied for …`, `manifest for … not found: …`), Unreachable, Invalid."""
+        reference = pull.reference if pull.all_tags else pull.reference.with_default_tag()
+        if reference.with_default_tag() == host.NAME:
+            raise Forbidden("host:latest is reserved for the root file system of this machine")
+        origins = Opened(self._registries.reading(reference, pull.credentials, cancellation))
+        if not pull.all_tags:
+            new = self._one(reference, pull, origins, report, cancellation)
+            self._told(reference, reference.familiar, new, report)
+            return
+        new = False
+        for tag in self._tags(reference, origins):
+            new |= self._one(replace(reference, tag=tag, digest=None), pull, origins, report, cancellation)
+        self._told(reference, reference.familiar_name, new, report)
+
+    def _told(self, reference: Reference, shown: str, new: bool, report: Report) -> None:
+        words = "Downloaded newer image" if new else "Image is up to date"
+        report(Message(f"Status: {words} for {shown}", status=True))
+        self._images.publish("pull", shown, {"name": reference.familiar_name})
+
+    def _tags(self, reference: Reference, origins: Opened) -> list[str]:
+        return _first(origins, lambda repository: sorted(repository.tags()), reference)
+
+    def _one(
+        self, reference: Reference, pull: Pull, origins: Opened, report: Report, cancellation: Cancellation
+    ) -> bool:
+        """One tag or digest; whether anything is new."""
+        wanted = reference.digest or reference.tag or "latest"
+        known = self._known(reference, pull, origins, wanted)
+        if known is not None:
+            digest, image = known
+            report(Message(f"Pulling from {reference.path}", status=True, id=wanted))
+            report(Message(f"Digest: {digest}", status=True))
+            return self._named(reference, digest, image)
+        top = _first(origins, lambda repository: repository.manifest(wanted), reference)
+        report(Message(f"Pulling from {reference.path}", status=True, id=wanted))
+        manifest = self._chosen(top, pull.platform or host_platform(), reference, origins, 0)
+        image = self._brought(manifest, reference, origins, report, cancellation)
+        report(Message(f"Digest: {top.digest}", status=True))
+        return self._named(reference, top.digest, image)
+
+    def _known(self, reference: Reference, pull: Pull, origins: Opened, wanted: str) -> tuple[Digest, Digest] | None:
+        """The digest behind a tag and the image that it was before: nothing but its digest is asked for then."""
+        if pull.platform is not None:
+            return None
+        digest = reference.digest or _first(origins, lambda repository: repository.digest(wanted), reference)
+        if digest is None:
+            return None
+        image = self._images.catalog.named(replace(reference, tag=None, digest=digest))
+        if image is None or self._images.catalog.image(image).config.platform != host_platform():
+            return None
+        return digest, image
+
+    def _chosen(
+        self, document: Document, platform: Platform, reference: Reference, origins: Opened, depth: int
+    ) -> Manifest:
+        """The manifest for a platform, through indexes of indexes."""
+        if not document.is_index:
+            manifest = parse_manifest(document.raw, document.media_type)
+            _check(manifest)
+            return manifest
+        if depth >= _MAX_NESTING:
+            raise Invalid(f"image index: nested more than {_MAX_NESTING} deep")
+        offered = parse_index(document.raw).manifests
+        best = choose(platform, [item.platform for item in offered])
+        if best is None:
+            raise NotFound(f"no matching manifest for {platform} in the manifest list entries")
+        descriptor = offered[best]
+        below = _first(origins, lambda repository: repository.manifest(descriptor.digest), reference)
+        if len(below.raw) != descriptor.size or (descriptor.media_type and below.media_type != descriptor.media_type):
+            raise Invalid(f"manifest {descriptor.digest}: its size or media type is not what the index promised")
+        return self._chosen(below, platform, reference, origins, depth + 1)
+
+    def _brought(
+        self,
+        manifest: Manifest,
+        reference: Reference,
+        origins: Opened,
+        report: Report,
+        cancellation: Cancellation,
+    ) -> Digest:
+        """The image's ID, once all of it is here."""
+        blobs = [manifest.config.digest, *(layer.digest for layer in manifest.layers)]
+        try:
+            try:
+                self._images.catalog.image(manifest.config.digest)
+            except NotFound:
+                self._arrive(manifest, blobs, origins, report, cancellation)
+                self._provenance.note(reference, [layer.digest for layer in manifest.layers])
+        except (Unreachable, Busy, Cancelled):
+            raise  # what has come is kept: the next attempt goes on from there
+        except BaseException as error:
+            self._waiting.let_go(None if isinstance(error, Unavailable) else blobs)
+            self._images.collect()
+            raise
+        self._waiting.let_go(blobs)
+        return manifest.config.digest
+
+    def _arrive(
+        self, manifest: Manifest, blobs: list[Digest], origins: Opened, report: Report, cancellation: Cancellation
+    ) -> None:
+        with self._blobs.lease() as lease:
+            for digest in blobs:
+                self._blobs.lease_blob(lease, digest)
+            config = self._config(manifest.config, origins, lease, cancellation)
+            if len(config.diff_ids) != len(manifest.layers):
+                raise Invalid("invalid manifest, layers length mismatch")
+            if config.platform.os != "linux":
+                raise Invalid(f'image operating system "{config.platform.os}" cannot be used on this platform')
+            with self._images.arrivals.arriving():
+                self._layers.bring(manifest, config, origins, report, cancellation)
+                layers = tuple(layer.digest for layer in manifest.layers)
+                parts = Parts(config, layers, manifest.raw, manifest.media_type)
+                self._images.arrivals.add(parts, lease, silent)
+
+    def _config(self, descriptor: Descriptor, origins: Opened, lease: Lease, cancellation: Cancellation) -> ImageConfig:
+        if descriptor.size > MAX_DOCUMENT:
+            raise Invalid(f"image configuration is larger than {MAX_DOCUMENT} bytes")
+        if not self._blobs.exists(descriptor.digest):
+            with self._blobs.writer(lease) as writer:
+                writer.write(self._config_bytes(descriptor, origins, cancellation))
+                writer.commit(descriptor.digest, descriptor.size)
+        return parse_config(self._blobs.read(descriptor.digest))
+
+    def _config_bytes(self, descriptor: Descriptor, origins: Opened, cancellation: Cancellation) -> bytes:
+        def read(repository: Repository) -> bytes:
+            answer, _ = repository.blob(descriptor.digest, 0, cancellation)
+            with answer:
+                return answer.body(descriptor.size)
+
+        for _ in range(self._registries.retries.attempts - 1):
+            try:
+                return _first(origins, read)
+            except (Unreachable, Busy):
+                cancellation.wait(self._registries.retries.pause)
+        return _first(origins, read)
+
+    def _named(self, reference: Reference, digest: Digest, image: Digest) -> bool:
+        """Give the image its tag and its digest; whether either is new."""
+        catalog = self._images.catalog
+        by_digest = replace(reference, tag=None, digest=digest)
+        names = [by_digest] if reference.digest else [reference, by_digest]
+        changed = [name for name in names if catalog.named(name) != image]
+        for name in changed:
+            catalog.tag(name, image)
+        if changed:
+            self._images.written()
+        return names[0] in changed
+
+
+def _first(origins: Opened, ask: Callable[[Repository], T], reference: Reference | None = None) -> T:
+    """What the first endpoint that knows it answers; the registry's own refusal where none does."""
+    failure: TiffinError | None = None
+    try:
+        for repository in origins:
+            try:
+                answer = ask(repository)
+            except (Refused, Unreachable) as error:
+                failure = error
+                continue
+            if answer is not None or not repository.session.endpoint.mirror:
+                return answer
+    except Unreachable as error:
+        failure = error
+    assert failure is not None
+    raise of_pull(failure, reference) if reference else failure
+
+
+def _check(manifest: Manifest) -> None:
+    """Refuse what is no image: charts, signatures, other artifacts."""
+    if manifest.config.media_type not in _CONFIGS:
+        raise Invalid(
+            f'invalid media type: encountered remote "{manifest.config.media_type}" when fetching: it is no image'
+        )
+    for layer in manifest.layers:
+        if not any(word in layer.media_type for word in _LAYER_WORDS) or "encrypted" in layer.media_type:
+            raise Invalid(f"invalid media type: layer {layer.digest[7:19]} is {layer.media_type!r}")
