@@ -76,7 +76,7 @@ def write(source: Copied | Lying, fd: int, tag: str) -> int:
         where = tree.locate(entry.name, entry.mtime)
         if where is None:
             if entry.kind is Kind.DIRECTORY:
-                tree.root(entry.mtime).attributes = _attributes(entry, stat.S_IFDIR)
+                tree.root(entry.mtime).describe(_attributes(entry, stat.S_IFDIR))
             continue
         if not tree.whiteout(*where):
             _place(tree, image, reader, source, entry, *where)

@@ -25,15 +25,26 @@ Name = tuple[bytes, ...]
 
 
 class Directory(Placed):
-    """Children by name: a Directory, or nid << 3 | type of anything else."""
+    """Children by name: a Directory, or nid << 3 | type of anything else.
+
+    One that the archive does not describe is as mkdir makes it, which inherits the group of a set-group-id directory.
+    """
 
     __slots__ = ("children", "opaque", "parent")
 
     def __init__(self, parent: "Directory | None", mtime: int) -> None:
-        super().__init__(Attributes(stat.S_IFDIR | 0o755, 0, 0, mtime, _NOTHING))
+        inherited = parent.attributes if parent and parent.attributes.mode & stat.S_ISGID else None
+        mode = stat.S_IFDIR | 0o755 | (stat.S_ISGID if inherited else 0)
+        super().__init__(Attributes(mode, 0, inherited.gid if inherited else 0, mtime, _NOTHING))
         self.parent = parent or self
         self.children: dict[bytes, Directory | int] = {}
         self.opaque = False
+
+    def describe(self, attributes: Attributes) -> None:
+        """What an entry says; attributes that an earlier one gave stay, as on disk."""
+        if self.attributes.xattrs:
+            attributes.xattrs = {**self.attributes.xattrs, **attributes.xattrs}
+        self.attributes = attributes
 
     def entries(self) -> tuple[list[tuple[bytes, int, int]], int]:
         found = [(b".", self.nid, form.TYPE_DIRECTORY), (b"..", self.parent.nid, form.TYPE_DIRECTORY)]
@@ -166,7 +177,7 @@ class Tree:
             made = directory.children[name] = Directory(directory, attributes.mtime)
             made.opaque = there is not None and there >> _TYPE_BITS == self._whiteout
             there = made
-        there.attributes = attributes
+        there.describe(attributes)
 
     def put_link(self, directory: Directory, name: bytes, target: bytes, path: bytes) -> None:
         """Another name of something that is there and no directory."""
