@@ -6,7 +6,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
 from tiffin.containers.users import resolve
@@ -98,6 +98,13 @@ class Archives:
         user = resolve(container.config.user, (), lambda path: container_root.read_small(root, path))
         return lambda uid, gid: (user.uid, user.gid)
 
+    def _root(self, container: Container, pid: int, undo: ExitStack) -> int:
+        process = self._context.live(container.id).process
+        if pid and process is not None:
+            with suppress(ProcessLookupError, FileNotFoundError):  # it has ended meanwhile
+                return undo.enter_context(container_root.opened((), pid, process.pidfd))
+        return undo.enter_context(container_root.opened(self._context.snapshots.mounts(container.id)))
+
     def _place(self, container: Container, path: str, undo: ExitStack) -> _Place:
         """What a running container sees through its root; of another one the layers, and mounts by their names."""
         if not path:
@@ -108,8 +115,7 @@ class Archives:
         mount = _mount_of(container, clean)
         pid = process_of(container.status)
         if pid or mount is None or not os.path.isdir(mount.source):
-            layers = () if pid else self._context.snapshots.mounts(container.id)
-            root = undo.enter_context(container_root.opened(layers, pid))
+            root = self._root(container, pid, undo)
             return _Place(root, _kept_slash(clean, path), mount)
         root = os.open(mount.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         undo.callback(os.close, root)

@@ -185,8 +185,12 @@ class Execs:
         return compile_exec(document, {"linux": {"seccomp": seccomp}})
 
     def _user(self, container: Container, user: str, pid: int) -> User:
-        with container_root.opened((), pid) as root:
-            return resolve(user, container.host.group_add or (), lambda path: container_root.read_small(root, path))
+        process = self._context.live(container.id).process
+        try:
+            with container_root.opened((), pid, process.pidfd if process else -1) as root:
+                return resolve(user, container.host.group_add or (), lambda path: container_root.read_small(root, path))
+        except (ProcessLookupError, FileNotFoundError) as error:
+            raise Conflict(f"container {container.id} is not running") from error
 
     async def _watch(self, container: Container, execution: Exec, process: ExecProcess) -> None:
         self._ended(container, execution, await process.wait())

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tiffin.linux import mounts, paths
+from tiffin.linux import mounts, namespaces, paths
 from tiffin.model.mount import Mount
 from tiffin.runtime.rootfs import layered
 
@@ -40,10 +40,13 @@ def mount_for_reading(layers: Sequence[Mount]) -> int:
 
 
 @contextmanager
-def opened(layers: Sequence[Mount], pid: int = 0) -> Iterator[int]:
-    """The root of a running process, else of the layers."""
+def opened(layers: Sequence[Mount], pid: int = 0, pidfd: int = -1) -> Iterator[int]:
+    """The root of a running process, else of the layers. ProcessLookupError, FileNotFoundError when it has ended."""
     root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if pid else mount_detached(layers)
     try:
+        if pid and pidfd >= 0:
+            # asked afterwards: were the number somebody else's by now, that root could be the host's
+            namespaces.pidfd_send_signal(pidfd, 0)
         yield root
     finally:
         os.close(root)
