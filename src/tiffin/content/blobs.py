@@ -52,7 +52,6 @@ class Lease:
 class _Hash:
     """SHA-256 in a thread beside the one that writes: two of the machine's processors for one stream."""
 
-    _PIECE = 1 << 16  # smaller ones are hashed at once
     _threads = ThreadPoolExecutor(thread_name_prefix="sha256")
 
     def __init__(self) -> None:
@@ -62,7 +61,7 @@ class _Hash:
     def update(self, data: bytes) -> None:
         """Returns before it is done; one piece is under way at a time."""
         self.wait()
-        if len(data) < self._PIECE:
+        if len(data) < CHUNK // 16:
             self._hash.update(data)
         else:
             self._pending = self._threads.submit(self._hash.update, data)
@@ -87,21 +86,32 @@ class BlobWriter:
         self._file: BinaryIO = open(self._path, "xb", buffering=0)
         self._hash = _Hash()
         self._next_check = 0
+        self._gathered: list[bytes] = []  # what comes in small pieces is written in large ones
+        self._written = 0
         self.size = 0
 
     def write(self, data: bytes) -> int:
-        if self.size >= self._next_check:
+        self.size += len(data)
+        self._gathered.append(data)
+        if self.size - self._written >= CHUNK:
+            self._flush()
+        return len(data)
+
+    def _flush(self) -> None:
+        if self._written >= self._next_check:
             require_free_space(self._store.root)
-            self._next_check = self.size + _CHECK_EVERY
+            self._next_check = self._written + _CHECK_EVERY
+        data = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
+        self._gathered.clear()
         self._hash.update(data)
         view = memoryview(data)
         while view:
             view = view[self._file.write(view) :]
-        self.size += len(data)
-        return len(data)
+        self._written += len(data)
 
     def commit(self, expected: Digest | None = None, size: int | None = None) -> Digest:
         """The blob's digest, durable. Invalid if it is not what was expected."""
+        self._flush()
         digest = Digest("sha256:" + self._hash.hexdigest())
         if size is not None and size != self.size:
             raise Invalid(f"blob {expected or digest}: {self.size} bytes, {size} were promised")
