@@ -135,6 +135,7 @@ class Stage:
                 self.step = "console"
                 root = os.open(b"/", paths.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
                 master, slave = process.open_terminal(root, self.plan["stdio"]["size"])  # type: ignore[index]
+                os.close(root)
                 self.say("console", attach=(master,))
                 os.close(master)
                 self.stdio = (slave, slave, slave)
@@ -192,15 +193,13 @@ class Stage:
         name = key if b"/" in key else key.replace(b".", b"/")
         if name.split(b"/")[2:3] in ([b"conf"], [b"neigh"]):
             self.network_ready()  # an interface's own settings are there when it is
-        proc = mounts.create(b"proc")
+        if self.root.proc < 0:
+            self.root.proc = mounts.create(b"proc")
+        fd = paths.openat2(self.root.proc, b"sys/" + name, os.O_WRONLY, paths.BENEATH | paths.RESOLVE_NO_XDEV)
         try:
-            fd = paths.openat2(proc, b"sys/" + name, os.O_WRONLY, paths.BENEATH | paths.RESOLVE_NO_XDEV)
-            try:
-                os.write(fd, value)
-            finally:
-                os.close(fd)
+            os.write(fd, value)
         finally:
-            os.close(proc)
+            os.close(fd)
 
     def do_console(self) -> None:
         size: tuple[int, int] | None = self.plan["stdio"]["size"]  # type: ignore[index]
@@ -232,8 +231,13 @@ class Stage:
         self.step, self.path = "process", b""
         if which["apparmor"] or which["selinux"]:
             self.step = "label"
-            process.label(mounts.create(b"proc"), which)
+            proc = mounts.create(b"proc")
+            process.label(proc, which)
+            os.close(proc)
         self.network_ready()
+        for fd in (self.root.fd, self.root.proc):
+            if fd >= 0:
+                os.close(fd)  # a working directory of /proc/self/fd/N finds nothing (CVE-2024-21626)
         self.finish()
 
     def finish(self) -> None:
