@@ -11,6 +11,7 @@ import pytest
 from docker.errors import APIError
 
 from rig import Cli, Engine, eventually
+from rig.peers import needs_api
 
 pytestmark = pytest.mark.root
 Run = Callable[..., str]
@@ -141,8 +142,7 @@ def test_a_wait_for_the_next_exit_begins_before_the_start(client: docker_py.APIC
 
 
 def test_a_wait_for_nonsense_is_refused(engine: Engine, client: docker_py.APIClient, make: Run) -> None:
-    if engine.kind != "tiffin":
-        pytest.skip("dockerd 20.10 takes it for no condition at all")
+    needs_api(engine, "1.42", "dockerd 20.10 takes it for no condition at all")
     with pytest.raises(APIError) as refused:
         client.wait(make("true"), condition="tea")
     assert refused.value.status_code == 400

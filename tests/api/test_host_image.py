@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from rig import Cli, Engine
+from rig.peers import tiffins_own
 
 
 @pytest.fixture(autouse=True)
 def only_here(engine: Engine) -> None:
-    if engine.kind != "tiffin":
-        pytest.skip("no other engine has this image")
+    tiffins_own(engine, "no other engine has this image")
 
 
 def test_a_container_of_it_runs_this_machine_s_programs_and_is_told_to_be_no_sandbox(docker: Cli) -> None:

@@ -11,6 +11,7 @@ import pytest
 from docker.errors import APIError
 
 from rig import Cli, Engine, eventually
+from rig.peers import tiffins_own
 
 pytestmark = pytest.mark.root
 
@@ -54,8 +55,7 @@ def test_bytes_that_are_no_text_and_long_lines_come_back(client: docker_py.APICl
 
 
 def test_a_follower_gets_every_line_across_rotations(engine: Engine, client: docker_py.APIClient) -> None:
-    if engine.kind != "tiffin":
-        pytest.skip("dockerd loses lines when files are rotated faster than they are read")
+    tiffins_own(engine, "dockerd loses lines when files are rotated faster than they are read")
     log = docker_py.types.LogConfig(type="json-file", config={"max-size": "20k", "max-file": "50"})
     config = client.create_host_config(log_config=log)
     script = "read go; i=0; while [ $i -lt 2000 ]; do i=$((i+1)); echo line $i; done"
@@ -102,8 +102,7 @@ def test_output_survives_half_closed_stdin(docker: Cli) -> None:
 
 
 def test_an_attach_with_logs_replays_what_was_said(engine: Engine, client: docker_py.APIClient) -> None:
-    if engine.kind != "tiffin":
-        pytest.skip("dockerd may send the first output along with the header, where docker-py drops it")
+    tiffins_own(engine, "dockerd may send the first output along with the header, where docker-py drops it")
     made = run(client, "echo said; echo wrong >&2")
     assert client.attach(made, stdout=True, stderr=True, logs=True, stream=False, demux=True) == (b"said\n", b"wrong\n")
 

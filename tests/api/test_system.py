@@ -10,6 +10,7 @@ import docker
 import pytest
 
 from rig import Cli, Engine
+from rig.peers import needs_api
 
 _INFO = """
 ID Containers ContainersRunning ContainersPaused ContainersStopped Images Driver DriverStatus Plugins
@@ -84,8 +85,7 @@ def test_df_counts_images_containers_and_volumes(client: docker.DockerClient, ti
 
 
 def test_df_of_one_kind_leaves_the_others_out(engine: Engine, client: docker.DockerClient) -> None:
-    if engine.kind == "dockerd" and client.version()["ApiVersion"] < "1.42":
-        pytest.skip("this dockerd is older than the `type` parameter")
+    needs_api(engine, "1.42", "the parameter `type`")
     usage = client.api.get(client.api._url("/system/df"), params={"type": "volume"}).json()
     assert usage["Images"] is None
     assert usage["Volumes"] is not None

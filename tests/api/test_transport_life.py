@@ -15,14 +15,14 @@ import docker
 import pytest
 
 from rig import Engine, eventually
+from rig.peers import tiffins_own
 
 pytestmark = pytest.mark.root
 Start = Callable[..., Engine]
 
 
 def only_tiffin(engine: Engine) -> None:
-    if engine.kind != "tiffin":
-        pytest.skip("about tiffin's own ways")
+    tiffins_own(engine, "about tiffin's own ways")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kernel import plans
+from rig.waiting import PATIENCE
 from tiffin.linux import fds
 from tiffin.runtime import channel
 from tiffin.runtime.launcher import Attachment, Exit, Forkserver, Running
@@ -103,7 +104,7 @@ def with_forkserver(place: Path, body: Body) -> None:
         await forkserver.open()
         pid = forkserver.pid
         try:
-            await asyncio.wait_for(body(Rig(place, forkserver)), 60)
+            await asyncio.wait_for(body(Rig(place, forkserver)), 60 * PATIENCE)
         finally:
             forkserver.close()
             with contextlib.suppress(ProcessLookupError):
@@ -114,7 +115,7 @@ def with_forkserver(place: Path, body: Body) -> None:
 
 async def eventually(condition: Callable[[], bool]) -> None:
     """Wait until a condition holds."""
-    for _ in range(2000):
+    for _ in range(int(2000 * PATIENCE)):
         if condition():
             return
         await asyncio.sleep(0.01)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import os
 import signal
 import socket
@@ -129,6 +131,14 @@ class Engine:
         docker = self.cli("docker")
         if containers := docker("ps", "-aq", "--no-trunc").out.split():
             docker("rm", "-f", "-v", *containers, check=False)
+
+    def api_version(self) -> str:
+        """The newest version of the API that the engine speaks, as `1.51`."""
+        with contextlib.closing(http.client.HTTPConnection("engine")) as connection:
+            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.sock.connect(str(self.socket))
+            connection.request("GET", "/version")
+            return str(json.loads(connection.getresponse().read())["ApiVersion"])
 
     def inside(self, argv: Sequence[str | Path]) -> list[str]:
         """The command line that runs argv in the engine's network namespace."""

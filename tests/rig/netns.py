@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from rig.waiting import PATIENCE
 from tiffin.linux.namespaces import CLONE_NEWNET, setns, unshare
+from tiffin.runtime.doors import RESOLVER
 
 T = TypeVar("T")
 NETLINK_ROUTE = 0
@@ -55,8 +56,18 @@ class Namespace:
         self.resolver: tuple[int, ...] = ()
         self.run("ip", "link", "set", "lo", "up")
 
+    def sockets(self, *wanted: tuple[int, int, int]) -> list[int]:
+        """Descriptors of sockets made inside: family, type, protocol of each."""
+        return self.inside(lambda: [socket.socket(*one).detach() for one in wanted])
+
+    def offer_resolver(self) -> None:
+        """Make the sockets that a name server takes; they are kept, as a monitor keeps them."""
+        self.resolver = tuple(self.sockets(*RESOLVER))
+
     def close(self) -> None:
         """Let the kernel take it down."""
+        for fd in self.resolver:
+            os.close(fd)
         self._netlink.close()
         os.close(self.namespace)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+PATIENCE = float(os.environ.get("TIFFIN_TEST_PATIENCE", "1"))
+"""How many times as long to wait for anything: for machines that are emulated."""
 
 
 def eventually(
@@ -21,7 +24,7 @@ def eventually(
 
     The deadline is generous on purpose: it bounds a failure and never decides a success. `errors` count as not yet.
     """
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + within * PATIENCE
     while True:
         problem: Exception | None = None
         try:

@@ -40,6 +40,7 @@ MODULES = (
         "xt_conntrack",
         "xt_addrtype",
         "fuse",
+        "erofs",
     ),
 )
 
@@ -57,7 +58,6 @@ mkdir /over/upper /over/work
 mount -t overlay -o lowerdir=/host,upperdir=/over/upper,workdir=/over/work overlay /root
 for name in proc sys dev; do mount --move /$name /root/$name; done
 mount -t tmpfs tmpfs /root/run
-mount -t tmpfs -o mode=1777 tmpfs /root/tmp
 mkdir -p /root/dev/pts /root/dev/shm
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /root/dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /root/dev/shm
@@ -69,6 +69,10 @@ exec switch_root /root /bin/sh -c '
 mount --make-rshared /
 hostname throwaway
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+truncate -s 2G /run/disk
+mkfs.ext4 -q -O ^has_journal -E nodiscard /run/disk
+mount -o loop /run/disk /tmp
+chmod 1777 /tmp
 sed -n "s/.*command=\([^ ]*\).*/\1/p" /proc/cmdline | base64 -d > /run/command
 echo "@@begin"
 sh /run/command < /dev/null 2>&1

@@ -1,7 +1,8 @@
-"""Runs a command, by default the kernel tests, on a throwaway machine that has cgroup v2 only.
+"""Runs tests, by default the kernel tests, on a throwaway machine that has cgroup v2 only.
 
     python tests/rig/vm/run.py
-    python tests/rig/vm/run.py -- .venv/bin/python -m pytest tests/kernel -k cgroup
+    python tests/rig/vm/run.py tests/kernel/test_stage.py -k user_namespace
+    python tests/rig/vm/run.py --command 'mount | grep cgroup'
 
 The machine sees this one's root file system read-only with a tmpfs over it; what it writes is gone with it. Its only
 network is its loopback. The exit status is the command's, 125 where the machine did not come up.
@@ -29,26 +30,22 @@ from rig.waiting import eventually  # noqa: E402
 
 BOOTS = 4  # under emulation on a busy machine a kernel now and then panics before it reaches init
 BOOT_SECONDS = 180
-TESTS = (
-    ".venv/bin/python",
-    "-m",
-    "pytest",
-    "tests/kernel",
-    "-p",
-    "no:cacheprovider",
-    "-m",
-    "not slow",
-    "--timeout=1200",
+PYTEST = (
+    *(".venv/bin/python", "-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_timeout"),
+    *("-m", "not slow", "--timeout=1200", "--color=no", "--verbose", "--tb=short"),
 )
+# everything takes some thirty times as long as on the machine itself: plugins too, and whatever tests wait for
+ENVIRONMENT = "PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 TIFFIN_TEST_PATIENCE=30"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", nargs="*", default=TESTS)
+    parser.add_argument("--command", help="for a shell, in place of the tests")
     parser.add_argument("--memory", type=int, default=2048, help="MiB")
-    parser.add_argument("--timeout", type=float, default=3600, help="seconds for one boot and the command")
-    options = parser.parse_args()
-    command = f"cd {shlex.quote(str(ROOT))} && PYTHONDONTWRITEBYTECODE=1 exec {shlex.join(options.command)}"
+    parser.add_argument("--timeout", type=float, default=4 * 3600, help="seconds for one boot and the command")
+    options, tests = parser.parse_known_args()
+    command = options.command or f"exec env {ENVIRONMENT} {shlex.join([*PYTEST, *(tests or ['tests/kernel'])])}"
+    command = f"cd {shlex.quote(str(ROOT))} && {command}"
     with tempfile.TemporaryDirectory(prefix="tiffin-vm-") as directory:
         work = Path(directory)
         files = kernel.fetch()
