@@ -102,7 +102,7 @@ def test_every_namespace_is_its_own(tmp_path: Path) -> None:
 
 
 def test_proc_is_masked_and_sysctls_are_set_and_read_only(tmp_path: Path) -> None:
-    script = "wc -c < /proc/version; ls /proc/acpi | wc -l; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; "
+    script = "exec 2>&1; wc -c < /proc/version; ls /proc/acpi | wc -l; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; "
     script += "echo 1 > /proc/sys/net/ipv4/ip_forward; cat /proc/sys/kernel/hostname; ls /sys/class/net"
     text = sees(tmp_path, "sh", "-c", script)
     assert text.splitlines()[:2] == ["0", "0"]

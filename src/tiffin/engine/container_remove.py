@@ -94,6 +94,8 @@ class Removal:
         live = self._context.live(container.id)
         live.stopping = True  # whoever asked removes it, not the policy that removes what ended
         try:
+            if live.process is not None:
+                live.process.discard()
             try:
                 await self._signals.kill(container.id, "KILL")
             except (Conflict, NotFound):

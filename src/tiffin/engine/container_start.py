@@ -126,6 +126,7 @@ class Starter:
             network=network is not None,
             external=external,
         )
+        plan["ephemeral"] = container.host.auto_remove
         if endpoints is not None and endpoints.named:
             plan["network"] = "resolver"
         operations = _with_mark(cast(tuple[Operation, ...], plan["operations"]))

@@ -61,6 +61,8 @@ class Birth:
             self._notify(attached[0])
 
     def _begin(self) -> None:
+        if self.plan["ephemeral"]:
+            hold(self.pid)
         self.started_at = time.time_ns()
         self.on_ready()
         self.go()
@@ -109,3 +111,14 @@ class Birth:
         self._over = True
         self._close()
         self.kill()
+
+
+def hold(pid: int) -> None:
+    """Keep a process's mounts until we end: whoever waits for its end need not wait for a file system's unmounting.
+
+    That writes back everything and waits for RCU. Not for a container that may be started again meanwhile.
+    """
+    try:
+        namespaces.open_namespace(pid, namespaces.CLONE_NEWNS)
+    except OSError:
+        pass  # it has ended

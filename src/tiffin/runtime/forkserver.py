@@ -39,6 +39,7 @@ class Charge:
         self.pid = self.started_at = 0
         self.status: int | None = None
         self.exited = False
+        self.left: tuple[bytes, ...] = ()  # control groups to be removed after all
         self.replaced: list[float] = []  # when
         self.foreign = False  # the monitor is the child of a forkserver that was killed
 
@@ -192,6 +193,7 @@ class Forkserver:
             charge.pid, charge.started_at = int(payload["pid"]), int(payload["at"])  # type: ignore[call-overload]
         elif event in ("exited", "done"):
             charge.exited = True
+            charge.left = payload.get("left", charge.left)  # type: ignore[assignment]
         streams.close_all(*attached)
 
     def _compress(self, path: str) -> None:
@@ -230,7 +232,8 @@ class Forkserver:
         upstream.close()
         charge.upstream = None
         if charge.exited:
-            controls.remove(charge.plan["rmdir"])  # type: ignore[arg-type]  # it may have been killed before that
+            # Only what was in use when the container ended, lest the next run of it loses its groups.
+            controls.remove(charge.left)
             charge.close()
         elif not charge.pid:
             # It died before there was a container: undo what it did.

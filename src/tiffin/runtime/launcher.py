@@ -27,14 +27,12 @@ class Running:
 
     def __init__(self, container_id: str, state: Path) -> None:
         self.id, self.state = container_id, state
-        self.pid = self.started_at = 0
-        self.pidfd = -1
+        self.pid, self.started_at, self.pidfd, self._serial = 0, 0, -1, 0
         loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = loop.create_future()
         self._begun: asyncio.Future[None] = loop.create_future()
         self._execs: dict[str, asyncio.Future[int]] = {}
         self._streams: dict[int, asyncio.Future[str]] = {}
-        self._serial = 0
         self._network: Callable[[Sandbox], Awaitable[None]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._link: Connection | None = None
@@ -184,6 +182,10 @@ class Running:
     def signal(self, number: int) -> None:
         """Signal the first process. ProcessLookupError when it has ended."""
         namespaces.pidfd_send_signal(self.pidfd, number)
+
+    def discard(self) -> None:
+        """To be said before it is killed in order to be removed: its end need not wait for its mounts' end."""
+        self._tell("discard", {})
 
     async def sandbox(self, *, resolver: bool = False) -> Sandbox:
         """Its network namespace, to change it; with the name server's sockets that a daemon before had, or new ones.

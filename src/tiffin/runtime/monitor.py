@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from tiffin.linux import credentials, namespaces
 from tiffin.runtime import channel, controls, doors, external, hooks, spawn, streams
-from tiffin.runtime.birth import Birth
+from tiffin.runtime.birth import Birth, hold
 from tiffin.runtime.execs import Execs
 from tiffin.runtime.exitfile import code_of, remove_exit, write_exit
 from tiffin.runtime.external import External
@@ -203,7 +203,7 @@ class Monitor:
             external.delete(self.plan)
         left = controls.remove(self.plan["rmdir"])  # type: ignore[arg-type]
         self.exited = write_exit(self.state, code_of(status), oom)
-        self._tell("exited", {})
+        self._tell("exited", {"left": left})
         try:
             hooks.run(self.plan, "poststop", b"stopped", 0)
         except OSError:
@@ -389,6 +389,7 @@ class Monitor:
 
 
 _VERBS: dict[str, Callable[..., None]] = {
+    "discard": lambda monitor, *_: hold(monitor.pid),
     "go": Monitor._go,
     "attach": Monitor._attach,
     "exec": Monitor._exec,

@@ -21,6 +21,7 @@ codec may be looked up.
         "stdio": {"terminal": bool, "stdin": bool, "stdin_once": bool, "size": (rows, columns) | None},
         "log": None | {"driver": "json-file" | "local", "path": str, "max_size": int (bytes, 0 or less: unlimited),
                        "max_file": int, "compress": bool, "attrs": bytes | None (a JSON object)},
+        "ephemeral": bool,              # removed when it ends: its mounts are taken down after its exit is announced
         "init": bool,                   # PID 1 is a reaper that forwards signals; the process is its child
         "network": bool | "resolver",   # stop after unshare, send netlink socket and netns up (and the sockets that a
                                         # name server takes), wait for the word
@@ -73,6 +74,7 @@ _PLAN: dict[str, object] = {
     "rmdir": (),
     "operations": (),
     "log": None,
+    "ephemeral": False,
     "init": False,
     "network": False,
     "hooks": {},

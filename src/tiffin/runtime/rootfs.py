@@ -29,10 +29,8 @@ class Root:
 
     def __init__(self, user: Maps | None = None) -> None:
         """user: the container's own uid and gid maps, for idmapped mounts that name none."""
-        self.fd = -1
-        self.path = b""
-        self.user = user
-        self.prepared: dict[tuple[object, ...], int] = {}
+        self.fd = self.proc = -1
+        self.path, self.user, self.prepared = b"", user, dict[tuple[object, ...], int]()
 
     # -- before a user namespace is entered --------------------------------------------------------------------------
 
@@ -184,7 +182,10 @@ class Root:
                 raise OSError(error.errno, error.strerror, target) from error
         finally:
             os.close(place)
-            os.close(tree)
+            if kind == b"proc" and not options and not attributes[0] & mounts.MOUNT_ATTR_RDONLY:
+                self.proc = tree  # for sysctls; one made for them would be taken down again, which waits for RCU
+            else:
+                os.close(tree)
 
     def _apply(self, tree: int, attributes: tuple[int, int], recursive: tuple[int, int], propagation: int) -> None:
         if any(attributes):
