@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import socket
 import subprocess
@@ -122,6 +123,8 @@ def test_a_full_disk_drops_log_lines_and_never_blocks_the_container(small: Engin
     assert numbers == sorted(set(numbers))
     (shm / "again").touch()
     eventually(lambda: api.logs(container)[0][-1] == "after", what="lines are written again")
+    counted = sum(map(int, re.findall(r"(\d+) lines dropped", small.log.read_text())))
+    assert counted == 20000 - len(numbers)
     api.remove(container, force=True)
 
 

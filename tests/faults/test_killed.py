@@ -116,7 +116,7 @@ def test_daemon_and_forkserver_killed_together_lose_no_container(
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["daemon alive", "daemon killed too"])
-@pytest.mark.parametrize("count", cycles(3))
+@pytest.mark.parametrize("count", cycles(1))
 def test_nothing_is_falsely_running_without_monitor_and_forkserver(
     start_engine: Callable[..., Engine], count: int, away: bool
 ) -> None:

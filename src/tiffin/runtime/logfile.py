@@ -31,7 +31,7 @@ class LogFile:
         attrs: bytes | None = settings.get("attrs")  # type: ignore[assignment]
         self._attrs = f',"attrs":{attrs.decode()}' if attrs else ""
         self._second, self._stamp = -1, ""
-        self.dropped = 0
+        self.dropped = self._unsaid = 0
         self.on_rotated: Callable[[str], None] = lambda path: None
         self.fd = self._open()
         self.size = os.fstat(self.fd).st_size
@@ -70,13 +70,25 @@ class LogFile:
             written = 0
         if written == len(text):
             self.size += written
+            if self._unsaid:
+                self._say()
             return
         # The disk is full. Keep whole lines; a container must not wait for someone to tidy up.
         kept = text.rfind(b"\n", 0, written) + 1
-        self.dropped += text.count(b"\n", kept)
+        lost = text.count(b"\n", kept)
+        self.dropped += lost
+        self._unsaid += lost
         self.size += kept
         try:
             os.ftruncate(self.fd, self.size)
+        except OSError:
+            pass
+
+    def _say(self) -> None:
+        """There is space again: what is missing is said in the daemon's log, to which stderr goes."""
+        lost, self._unsaid = self._unsaid, 0
+        try:
+            os.write(2, f"tiffin monitor: {lost} lines dropped, could not be written to {self.path}\n".encode())
         except OSError:
             pass
 
