@@ -126,17 +126,14 @@ def test_a_blob_on_another_file_system_is_copied(snapshots: Snapshotter, tmp_pat
     assert (tmp_path / "snapshots/erofs/layers" / hex_of(DIFF) / "tar").read_bytes() == DATA
 
 
-def test_files_have_one_device_number_and_keep_their_inode_number_when_written_to(snapshots: Snapshotter) -> None:
-    """`tar --one-file-system` and `du -x` in a container leave out what has another; `tail -F` takes it for another."""
+def test_inode_numbers_stay_small(snapshots: Snapshotter) -> None:
+    """Programs in JavaScript keep them in doubles, 32-bit programs in 32 bits."""
     apply(snapshots)
     mount = mount_detached(snapshots.prepare("one", DIFF))
     root = Path(f"/proc/self/fd/{mount}")
-    before = (root / "other").stat()
-    assert {(root / name).stat().st_dev for name in (".", "etc", "etc/hosts", "other")} == {before.st_dev}
-    with (root / "other").open("a") as file:
-        file.write("more")
-    after = (root / "other").stat()
-    assert (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino)
+    numbers = [(root / name).stat().st_ino for name in ("etc/hosts", "other")]
+    assert len(set(numbers)) == 2
+    assert max(numbers) < 1 << 32
     os.close(mount)
 
 

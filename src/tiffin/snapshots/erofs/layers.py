@@ -29,8 +29,9 @@ _STRING_LIMIT = 255  # of fsconfig(2)
 class Indexed:
     """Implements `overlay.Layers`."""
 
-    # as if all layers were on one file system: one device number, and inode numbers that stay after a copy-up
-    options: tuple[str, ...] = ("xino=on",)
+    # Said, as kernels differ in what they do unasked. On, it would set the highest bit of inode numbers: programs that
+    # keep them in a double (JavaScript's) could not tell two files apart, 32-bit ones could not stat them at all.
+    options: tuple[str, ...] = ("xino=off",)
 
     def __init__(self, directories: Directories) -> None:
         self._directories = directories
