@@ -10,6 +10,7 @@ A committed transaction is on disk (WAL, synchronous=FULL). `transaction(volatil
 order, but not with the process: for what can be found out again.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -35,12 +36,14 @@ class Ledger:
         path.parent.mkdir(mode=0o710, parents=True, exist_ok=True)
         self._reserve.give_place()
         try:
+            # before SQLite does: its -wal and -shm get the same mode
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            path.chmod(0o600)
             self._durable = self._connect("FULL")
             self._volatile = self._connect("NORMAL")
             self._durable.execute("CREATE TABLE IF NOT EXISTS domain(name TEXT PRIMARY KEY, version INTEGER NOT NULL)")
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             raise Internal(f"cannot open the ledger {path}: {error}; restore it or move it away") from error
-        path.chmod(0o600)
         self._reserve.take()
 
     def _connect(self, synchronous: str) -> sqlite3.Connection:
