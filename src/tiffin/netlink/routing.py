@@ -22,7 +22,7 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RTPROT_STATIC, _RTN_UNICAST = 254, 3, 4, 1
 _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK = 0, 253
 _NDA_DST, _NDA_LLADDR = 1, 2
-_NUD_REACHABLE, _NUD_STALE = 0x02, 0x04
+_NUD_STALE, _NUD_NOARP = 0x04, 0x40
 _NTF_MASTER = 0x04
 
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix, flags, scope, index
@@ -121,6 +121,9 @@ def add_neighbour(link: int, address: IPAddress, mac: bytes) -> Message:
 
 
 def add_forwarding(port: int, mac: bytes) -> Message:
-    """Say behind which bridge port a MAC is, as if a frame had come from there; it ages like a learned one."""
-    payload = _NEIGHBOUR.pack(sockets.AF_BRIDGE, port, _NUD_REACHABLE, _NTF_MASTER, 0) + attribute(_NDA_LLADDR, mac)
+    """Say behind which bridge port a MAC is, as long as that port is there or until a frame comes from another.
+
+    An entry that ages like a learned one is refused (EPERM) until the bridge has noted that the port has a carrier.
+    """
+    payload = _NEIGHBOUR.pack(sockets.AF_BRIDGE, port, _NUD_NOARP, _NTF_MASTER, 0) + attribute(_NDA_LLADDR, mac)
     return Message(_RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, payload)
