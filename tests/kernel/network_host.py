@@ -40,7 +40,13 @@ class Host:
             self.told.append((action, network.name, container_id))
 
         self.networks = self.loop.call(lambda: Networks(LedgerRecords(self.ledger), defaults, tell=tell))
+        self.networks.resolvers.inside = self._sockets
         self.loop.do(self.networks.start(running))
+        for container_id in running:
+            self.loop.do(self.networks.resume(container_id, self.sandboxes[container_id]))
+
+    async def _sockets(self, container_id: str, *wanted: tuple[int, int, int]) -> list[int]:
+        return self.sandboxes[container_id].sockets(*wanted)
 
     def stop(self) -> None:
         self.loop.do(self.networks.close())
@@ -52,6 +58,8 @@ class Host:
     def run(self, container: Container) -> Endpoints:
         endpoints = self.reserve(container)
         sandbox = self.sandboxes[container.id] = Namespace()
+        if endpoints.named:
+            sandbox.offer_resolver()
         self.loop.do(self.networks.attach(endpoints, sandbox))
         return endpoints
 
@@ -89,13 +97,14 @@ class Containers:
     ) -> Container:
         number = next(self._numbers)
         requests = {name: EndpointRequest() for name in networks or ("bridge",)}
+        host = HostConfig(port_bindings=ports, dns=options.pop("dns", None))
         return Container(
             id=ContainerId(f"{number:064x}"),
             name=f"c{number}",
             created=0,
             image_id="",
             config=Config(hostname=f"host{number}", exposed_ports={port: {} for port in exposed}),
-            host=HostConfig(port_bindings=ports),
+            host=host,
             path="/bin/true",
             args=(),
             driver="overlay",

@@ -209,7 +209,7 @@ class Attachments:
         if not endpoints.named or self.resolvers.serves(endpoints.container_id):
             return
         try:
-            asked = await self._kernel.do(lambda: open_sockets(sandbox.resolver))
+            asked = await self._kernel.do(lambda: open_sockets(sandbox.resolver, anew=True))
         except OSError as error:
             raise Internal(f"cannot resolve names for container {endpoints.container_id}: {words(error)}") from error
         if asked is not None:

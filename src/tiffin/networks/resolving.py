@@ -81,15 +81,18 @@ class Resolvers:
         return any(one.gateway for one in self._places(container_id))
 
 
-def open_sockets(resolver: Sequence[int]) -> Sockets | None:
-    """A name server's sockets, of a sandbox's `resolver`, ready to be served. Blocking; None where there are none."""
+def open_sockets(resolver: Sequence[int], *, anew: bool = False) -> Sockets | None:
+    """A name server's sockets, of a sandbox's `resolver`, ready to be served. Blocking; None where there are none.
+
+    `anew`: there may have been others in this namespace.
+    """
     if not resolver:
         return None
     datagrams, listener, netfilter = resolver
     made = (socket.socket(fileno=os.dup(datagrams)), socket.socket(fileno=os.dup(listener)))
     try:
         if not doorway.is_open(made[0]):
-            doorway.open_to(*made, netfilter)
+            doorway.open_to(*made, netfilter, anew=anew)
     except BaseException:
         for sock in made:
             sock.close()

@@ -98,7 +98,7 @@ class Forwarder:
                         exchange = self._over_tcp if stream else self._over_udp
                         reply = await exchange(upstream, request, question, number)
                 except (OSError, TiffinError, TimeoutError) as error:
-                    log.debug("%s: %s does not answer: %s", question, upstream.address, error or "too late")
+                    log.debug("%s: %s does not answer: %s", question, upstream.address, str(error) or "too late")
                     continue
                 if dns.code_of(reply) in (dns.SERVFAIL, dns.REFUSED):
                     log.debug("%s: %s says %s", question, upstream.address, dns.CODES[dns.code_of(reply)])
