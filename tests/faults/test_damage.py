@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from faults.api import Api, Failed
 from faults.inventory import settled
-from rig import Engine, archives
+from rig import Engine, archives, eventually
 
 pytestmark = pytest.mark.root
 
@@ -88,6 +90,39 @@ def test_a_ledger_that_is_none_is_refused_with_what_to_do(start_engine: Callable
     ledger.write_bytes(kept)
     engine.start()
     assert Api(engine).ask("GET", "/_ping") == b"OK"
+
+
+def test_after_a_power_loss_everything_is_made_again(start_engine: Callable[..., Engine]) -> None:
+    engine = start_engine()
+    api = settled(engine)
+    ports = {"PortBindings": {"80/tcp": [{"HostPort": "8080"}]}}
+    always = api.run("sleep", "100000", RestartPolicy={"Name": "always"}, **ports)
+    plain, ephemeral = api.run("sleep", "100000"), api.run("sleep", "100000", AutoRemove=True)
+    ended = api.run("sh", "-c", "exit 3")
+    api.wait(ended)
+    engine.kill()
+    # what a machine has lost when it comes back: processes, groups, links, rules, /run
+    eventually(lambda: [os.kill(pid, signal.SIGKILL) for pid in engine.machine.processes()] == [], errors=OSError)
+    for directory in engine.machine.cgroups():
+        if directory.name != engine.machine.name:
+            eventually(lambda directory=directory: (directory.rmdir(), True)[1])  # type: ignore[misc]
+    engine.run("nft", "flush", "ruleset")
+    for link in engine.machine.links():
+        if link != "lo":
+            engine.run("ip", "link", "del", link, check=False)
+    shutil.rmtree(engine.exec_root)
+    engine.start()
+    states = {one: api.state(one) for one in (always, plain, ended)}
+    assert states[always]["Running"]
+    assert (states[plain]["Status"], states[plain]["ExitCode"]) == ("exited", 137)
+    assert states[plain]["Error"]
+    assert (states[ended]["ExitCode"], states[ended]["Error"]) == (3, "")
+    with pytest.raises(Failed, match="No such container"):
+        api.state(ephemeral)
+    assert "8080" in engine.run("nft", "list", "ruleset")
+    api.start(plain)
+    for one in (always, plain, ended):
+        api.remove(one, force=True)
 
 
 def test_containers_whose_files_are_gone_can_be_seen_and_removed(start_engine: Callable[..., Engine]) -> None:
