@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from rig.netns import in_thread
 from rig.waiting import eventually
 from tiffin.linux.namespaces import CLONE_NEWNET, setns
 
+_ports = itertools.count(5100)
 _CONFIG = """\
 version: 0.1
 log: {{level: info, fields: {{}}, accesslog: {{disabled: false}}}}
@@ -210,8 +212,12 @@ def digest_of(data: bytes) -> str:
 
 
 @contextlib.contextmanager
-def fake(engine: Engine, port: int) -> Iterator[Fake]:
-    """A fake registry on loopback in the engine's network namespace."""
+def fake(engine: Engine) -> Iterator[Fake]:
+    """A fake registry on loopback in the engine's network namespace, at a port that none had before.
+
+    (An engine keeps connections; one to a registry that has gone would still be answered by its thread.)
+    """
+    port = next(_ports)
     made = Fake(port)
 
     class Handler(BaseHTTPRequestHandler):

@@ -9,12 +9,12 @@ from typing import Protocol
 from tiffin.content.blobs import BlobStore, Lease
 from tiffin.content.ledger import Ledger
 from tiffin.content.partials import Partial, expire
-from tiffin.errors import Internal, Invalid, TiffinError, Unavailable
+from tiffin.errors import Internal, Invalid, TiffinError
 from tiffin.images.events import Progress, Report
 from tiffin.model.descriptor import Descriptor
 from tiffin.model.digest import Digest
 from tiffin.registry.cancellation import Cancellation
-from tiffin.registry.failures import Busy, Refused, Unreachable, out_of_space
+from tiffin.registry.failures import Busy, Cancelled, Refused, Unreachable, out_of_space
 from tiffin.registry.repository import Repository
 from tiffin.registry.session import Retries
 
@@ -137,7 +137,7 @@ class Fetches:
             error = out_of_space(failure, f"blob {fetch.descriptor.digest}")
         except BaseException as failure:
             error = failure
-        if isinstance(error, Unavailable) and fetch.partial is not None:
+        if fetch.partial is not None and error is not None and not _worth_keeping(fetch.partial, error):
             fetch.partial.discard()
         with self._lock:
             if self._running.get(fetch.descriptor.digest) is fetch:
@@ -158,8 +158,8 @@ class Fetches:
         self._complete(fetch, partial, origins)
         fetch.tell("Verifying Checksum")
         with self._blobs.lease() as lease:
+            self._waiting.keep(descriptor.digest)  # first: a daemon that dies in between finds its work again
             self._commit(partial, lease)
-            self._waiting.keep(descriptor.digest)
         fetch.tell("Download complete")
 
     def _commit(self, partial: Partial, lease: Lease) -> None:
@@ -227,3 +227,8 @@ class Fetches:
         for fetch in running:
             fetch.cancellation.cancel()
         self._pool.shutdown(wait=False, cancel_futures=False)
+
+
+def _worth_keeping(partial: Partial, error: BaseException) -> bool:
+    """What a broken connection has left, yes; what was wrong, or filled the disk, no."""
+    return partial.size > 0 and isinstance(error, Unreachable | Busy | Cancelled)

@@ -3,6 +3,7 @@
 Failures are told in Go's words (`Get "https://…": dial tcp …: connect: connection refused`), as clients show them.
 """
 
+import functools
 import os
 import socket
 import threading
@@ -56,8 +57,18 @@ class Proxies:
 class Answer:
     """Status, headers, and a body that must be read or closed."""
 
-    def __init__(self, method: str, url: str, raw: "http.client.HTTPResponse", done: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        method: str,
+        url: str,
+        raw: "http.client.HTTPResponse",
+        sock: socket.socket,
+        cancellation: Cancellation,
+        done: Callable[[bool], None],
+    ) -> None:
         self.method = method
+        self._socket = sock
+        self._cancellation = cancellation
         self.url = url
         self.status = raw.status
         self.reason = raw.reason
@@ -71,18 +82,21 @@ class Answer:
         return self._raw.length
 
     def read(self, size: int = CHUNK) -> bytes:
-        """b"" at the end. Raises Unreachable when the connection breaks before the end that was announced."""
+        """b"" at the end. Raises Cancelled, Unreachable when the connection breaks before the announced end."""
         import http.client
 
         try:
-            data = self._raw.read(size)
+            with self._cancellation.ending(shutting_down(self._socket)):
+                data = self._raw.read(size)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._finish(False)
+            self._cancellation.check()
             raise broken(self.method, self.url, error) from error
         if not data and size:
             whole = not self._raw.length  # read(size) does not complain about a body that is too short
             self._finish(whole)
             if not whole:
+                self._cancellation.check()
                 raise Unreachable(f'{verb(self.method)} "{self.url}": unexpected EOF')
         return data
 
@@ -101,7 +115,7 @@ class Answer:
         """Let go; a short rest is read so that the connection can be kept."""
         if self._done is None:
             return
-        with suppress(Unreachable):
+        with suppress(Unreachable, Cancelled):
             if self._raw.length is not None and self._raw.length <= CHUNK:
                 while self.read():
                     pass
@@ -109,6 +123,8 @@ class Answer:
 
     def _finish(self, whole: bool) -> None:
         done, self._done = self._done, None
+        if not whole:
+            self._raw.close()  # the connection no longer knows a body that only ends with it
         if done is not None:
             done(whole and not self._raw.will_close)
 
@@ -154,7 +170,7 @@ class Transport:
             cancellation.check()
             connection, fresh = self._connection(key, url, method)
             try:
-                raw = self._send(connection, method, url, headers, body, cancellation)
+                raw, sock = self._send(connection, method, url, headers, body, cancellation)
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 cancellation.check()
@@ -164,7 +180,8 @@ class Transport:
             except BaseException:
                 connection.close()
                 raise
-            return Answer(method, url, raw, lambda reusable, c=connection: self._release(key, c, reusable))  # type: ignore[misc]
+            release = functools.partial(self._release, key, connection)
+            return Answer(method, url, raw, sock, cancellation, release)
 
     def _send(
         self,
@@ -174,19 +191,20 @@ class Transport:
         headers: Mapping[str, str],
         body: Callable[[], Body] | None,
         cancellation: Cancellation,
-    ) -> "http.client.HTTPResponse":
+    ) -> tuple["http.client.HTTPResponse", socket.socket]:
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         plain_proxy = parts.scheme == "http" and self._proxies.url("http", parts.hostname or "")
         connection.timeout = _CONNECT_SECONDS
         if connection.sock is None:
             connection.connect()
-        connection.sock.settimeout(_SECONDS)
-        with cancellation.ending(shutting_down(connection.sock)):
+        sock: socket.socket = connection.sock
+        sock.settimeout(_SECONDS)
+        with cancellation.ending(shutting_down(sock)):
             sent = body() if body is not None else None
             given = {"User-Agent": USER_AGENT, **headers}
             connection.request(method, url if plain_proxy else target, sent, given)
-            return connection.getresponse()
+            return connection.getresponse(), sock
 
     def _connection(
         self, key: tuple[str, str, bool], url: str, method: str
