@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tiffin.cli import copy_archive
+from tiffin.cli.command import Failed
 from tiffin.errors import TiffinError
 from tiffin.snapshots import trees
 from tiffin.snapshots.extract import extract
@@ -137,3 +139,42 @@ def test_a_file_that_becomes_a_device_is_not_opened(monkeypatch: pytest.MonkeyPa
     os.close(fd)
     assert opened == []
     assert list(TarReader(io.BytesIO(packed))) == []
+
+
+@pytest.mark.parametrize("way", ["tree", "item"])
+def test_nothing_comes_beneath_what_was_told_as_a_link(monkeypatch: pytest.MonkeyPatch, volume: Path, way: str) -> None:
+    """Else whoever extracts it (`docker cp` out of a container) writes where the link leads on his own machine."""
+    (volume / "real").mkdir()
+    (volume / "real/passwd").write_text("evil")
+    (volume / "dir").symlink_to("/etc")
+    original = os.readlink
+
+    def read(path: Any, **named: Any) -> Any:
+        target = original(path, **named)
+        if (volume / "dir").is_symlink():
+            (volume / "dir").unlink()
+            (volume / "real").rename(volume / "dir")
+        return target
+
+    monkeypatch.setattr(os, "readlink", read)
+    fd = os.open(volume, os.O_RDONLY | os.O_DIRECTORY)
+    packer = Packer()
+    parts = packer.tree(fd) if way == "tree" else packer.item(fd, b"dir", b"dir")
+    entries = {entry.name: entry.kind for entry in TarReader(io.BytesIO(b"".join([*parts, END])))}
+    os.close(fd)
+    assert entries[b"dir"] is Kind.SYMLINK
+    assert b"dir/passwd" not in entries
+
+
+def test_the_command_line_makes_no_directory_of_a_link(host: Path, volume: Path) -> None:
+    """A link, then a directory of the same name: its mode and owner would be those of what the link leads to."""
+    host.chmod(0o700)
+    archive = entry_header(Entry(b"x/way", Kind.SYMLINK, 0o777, link=os.fsencode(host)))
+    archive += entry_header(Entry(b"x/way/", Kind.DIRECTORY, 0o777)) + END
+    with pytest.raises(Failed):
+        copy_archive.extract([archive], str(volume), "", keep_owner=True)
+    assert stat.S_IMODE(host.stat().st_mode) == 0o700
+    (volume / "mine").symlink_to(host)
+    archive = entry_header(Entry(b"./", Kind.DIRECTORY, 0o755)) + entry_header(Entry(b"new", Kind.FILE)) + END
+    copy_archive.extract([archive], str(volume / "mine"), "", keep_owner=False)
+    assert (host / "new").exists()

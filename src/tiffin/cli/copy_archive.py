@@ -105,7 +105,7 @@ def extract(parts: Iterable[bytes], folder: str, rename: str, keep_owner: bool) 
             if info.islnk():
                 os.link(_place(folder, _renamed(info.linkname, rename)), _cleared(target), follow_symlinks=False)
                 continue
-            _make(archive, info, target)
+            _make(archive, info, folder, target)
             if info.isdir():
                 folders.append((target, info))
             else:
@@ -146,9 +146,10 @@ def _cleared(target: str) -> str:
     return target
 
 
-def _make(archive: tarfile.TarFile, info: tarfile.TarInfo, target: str) -> None:
+def _make(archive: tarfile.TarFile, info: tarfile.TarInfo, folder: str, target: str) -> None:
     if info.isdir():
-        if os.path.lexists(target) and not os.path.isdir(target):
+        through_link = os.path.islink(target) and target != folder  # the user may name a link, an archive may not
+        if through_link or (os.path.lexists(target) and not os.path.isdir(target)):
             raise Failed(f'cannot overwrite non-directory "{target}" with directory "{info.name}"')
         os.makedirs(target, exist_ok=True)
     elif info.issym():

@@ -9,7 +9,7 @@ yield END
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from tiffin.snapshots import trees
 from tiffin.snapshots.tar import END, Entry, Kind, entry_header, padding
@@ -56,7 +56,9 @@ class Packer:
                     os.close(open_fds.pop())
                     continue
                 try:
-                    yield from self.entry(open_fds[-1], name, path + name)
+                    status = yield from self.entry(open_fds[-1], name, path + name)
+                    if status is None or not stat.S_ISDIR(status.st_mode):
+                        continue  # nothing comes beneath what was told as a link, whatever it is by now
                     fd = os.open(name, _DIRECTORY, dir_fd=open_fds[-1])
                 except OSError as error:
                     if error.errno not in CHANGED:
@@ -70,24 +72,27 @@ class Packer:
 
     def item(self, directory: int, name: bytes, archived: bytes) -> Iterator[bytes]:
         """One entry under another name and, of a directory, all beneath. FileNotFoundError where there is none."""
-        yield from self.entry(directory, name, archived)
-        if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+        status = yield from self.entry(directory, name, archived)
+        if status is not None and stat.S_ISDIR(status.st_mode):
             with trees.opened(name, directory) as fd:
                 yield from self.tree(fd, archived.rstrip(b"/") + b"/")
 
-    def entry(self, directory: int, name: bytes, archived: bytes) -> Iterator[bytes]:
-        """One entry alone, a file with its data. Sockets are left out: archives have no word for them."""
+    def entry(self, directory: int, name: bytes, archived: bytes) -> Generator[bytes, None, os.stat_result | None]:
+        """One entry alone, a file with its data; returns what it was told as.
+
+        Sockets are left out (None): archives have no word for them.
+        """
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:
-            return
+            return None
         if kind is Kind.FILE:
             yield from self._file(directory, name, archived, status)
-            return
+            return status
         entry = self._described(status, kind, archived)
         if kind is not Kind.DIRECTORY and self._linked(entry, status):
             yield entry_header(entry)
-            return
+            return status
         if kind is Kind.DIRECTORY:
             entry.name = archived.rstrip(b"/") + b"/"
         elif kind is Kind.SYMLINK:
@@ -96,6 +101,7 @@ class Packer:
             entry.major, entry.minor = os.major(status.st_rdev), os.minor(status.st_rdev)
         entry.xattrs = _kept(trees.xattrs(trees.at(directory, name)))
         yield entry_header(entry)
+        return status
 
     def whiteout(self, archived: bytes) -> bytes:
         directory, slash, name = archived.rpartition(b"/")
