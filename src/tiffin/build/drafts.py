@@ -48,6 +48,9 @@ class ImageDraft:
     def with_history(self, created_by: str, *, empty: bool = True) -> "ImageDraft":
         return replace(self, history=(*self.history, HistoryEntry(created_by, empty)))
 
+    def with_author(self, author: str) -> "ImageDraft":
+        return replace(self, author=author)
+
     def with_env(self, name: str, value: str) -> "ImageDraft":
         """In the place where the name stood, or last."""
         env = list(self.texts("Env"))

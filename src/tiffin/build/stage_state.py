@@ -43,6 +43,7 @@ class StageState:
     fresh: bool = False
     resolved: bool = False
     dispatched: bool = False
+    triggered: bool = False
     triggers_read: bool = False
     output: Input = None
     env: Variables = field(default_factory=dict)
@@ -62,6 +63,10 @@ class StageState:
     @image.setter
     def image(self, draft: ImageDraft) -> None:
         self.draft = draft
+
+    @property
+    def runs_on(self) -> Platform:
+        return self.platform or self.image.platform
 
     def inherit(self) -> None:
         """Take over what the base stage made; its ONBUILDs are not ours."""
@@ -86,8 +91,6 @@ class StageState:
         width = len(str(self.total))
         words.append(f"{self.count:{width}d}/{self.total}]")
         return f"[{' '.join(words)} {'ONBUILD ' if self.triggered else ''}{text}"
-
-    triggered: bool = False
 
 
 def shown_command(lexer: Lexer, text: str, env: Variables) -> str:
