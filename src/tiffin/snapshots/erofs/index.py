@@ -14,6 +14,7 @@ from tiffin.snapshots.erofs.tree import Directory, Tree
 from tiffin.snapshots.tar import Entry, Kind, TarReader
 
 _CHECK_EVERY = 32 << 20
+_WRITE = 1 << 20
 _TYPES = {
     Kind.CHARACTER: (stat.S_IFCHR, form.TYPE_CHARACTER), Kind.BLOCK: (stat.S_IFBLK, form.TYPE_BLOCK),
     Kind.FIFO: (stat.S_IFIFO, form.TYPE_FIFO),
@@ -30,18 +31,28 @@ class Copied:
         self._stream = stream
         self._fd = fd
         self._next_check = 0
+        self._gathered: list[bytes] = []  # headers and small files are written together
+        self._written = 0
         self.position = 0
 
     def read(self, size: int = -1, /) -> bytes:
-        if self.position >= self._next_check:
-            require_free_space(self._fd)
-            self._next_check = self.position + _CHECK_EVERY
         data = self._stream.read(size)
-        view = memoryview(data)
+        self.position += len(data)
+        self._gathered.append(data)
+        if self.position - self._written >= _WRITE:
+            self.flush()
+        return data
+
+    def flush(self) -> None:
+        """Write what was read."""
+        if self._written >= self._next_check:
+            require_free_space(self._fd)
+            self._next_check = self._written + _CHECK_EVERY
+        view = memoryview(b"".join(self._gathered))
+        self._gathered.clear()
         while view:
             view = view[os.write(self._fd, view) :]
-        self.position += len(data)
-        return data
+        self._written = self.position
 
 
 class Lying:
@@ -56,6 +67,9 @@ class Lying:
         data = os.pread(self._fd, size if size >= 0 else self._size - self.position, self.position)
         self.position += len(data)
         return data
+
+    def flush(self) -> None:
+        """Nothing is to be written."""
 
     def skip(self, size: int) -> bool:
         """Whether there was so much."""
@@ -82,6 +96,7 @@ def write(source: Copied | Lying, fd: int, tag: str) -> int:
             _place(tree, image, reader, source, entry, *where)
             size += entry.size
     reader.drain()
+    source.flush()
     tree.finish()
     image.finish(tag, source.position)
     return size
