@@ -275,5 +275,5 @@ def test_container_that_joins_a_user_network_while_it_runs_gets_names(host: Host
     inside.offer_resolver()
     host.loop.do(host.networks.connect(network.id, one, EndpointRequest(aliases=("www",)), inside))
     assert address(ask(inside, "www")) == "172.18.0.2"
-    host.loop.do(host.networks.disconnect(network.id, one.id))
+    host.loop.do(host.networks.disconnect(network.id, one.id, inside))
     assert dns.code_of(ask(inside, "www")) != dns.NOERROR

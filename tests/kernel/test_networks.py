@@ -228,9 +228,36 @@ def test_running_container_is_connected_and_disconnected(host: Host, container: 
         assert "default via 172.17.0.1" in host.inside(one).run("ip", "route")
         with pytest.raises(Forbidden, match="endpoint with name c1 already exists in network more"):
             host.loop.do(host.networks.connect("more", one, EndpointRequest(), host.inside(one)))
-        host.loop.do(host.networks.disconnect("more", one.id))
+        host.loop.do(host.networks.disconnect("more", one.id, host.inside(one)))
         assert "eth1" not in host.inside(one).run("ip", "link")
         assert host.inside(one).reaches("172.18.0.2", 80, listening) is None
+
+
+def test_way_out_and_ports_follow_the_networks_of_a_running_container(host: Host, container: Containers) -> None:
+    for name in ("a", "b", "c"):
+        host.create(name)
+    one = container("b", ports=published("8000"))
+    host.run(one)
+    inside = host.inside(one)
+
+    def way() -> str:
+        return inside.run("ip", "route", "show", "default").split()[2]
+
+    with inside.listen(80) as listening:
+        host.loop.do(host.networks.connect("a", one, EndpointRequest(), inside))
+        assert way() == "172.19.0.1", "a connection on it would be cut"
+        host.loop.do(host.networks.connect("c", one, EndpointRequest(gw_priority=1), inside))
+        assert way() == "172.20.0.1", "asked for"
+        assert host.neighbour.reaches(HERE, 8000, listening)
+        host.loop.do(host.networks.disconnect("c", one.id, inside))
+        assert way() == "172.18.0.1", "the first in the alphabet"
+        assert host.neighbour.reaches(HERE, 8000, listening)
+        assert host.namespace.reaches("::1", 8000, listening)
+        host.loop.do(host.networks.disconnect("b", one.id, inside))
+        host.loop.do(host.networks.disconnect("a", one.id, inside))
+        assert inside.run("ip", "route") == ""
+        assert host.neighbour.reaches(HERE, 8000, listening) is None
+    assert "8000" not in host.rules()
 
 
 def test_container_on_two_networks_leaves_by_the_higher_priority(host: Host, container: Containers) -> None:

@@ -6,19 +6,16 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from tiffin.containers import modes, restart, spec_resources, validation
+from tiffin.containers import restart, spec_resources, validation
 from tiffin.containers.names import checked
 from tiffin.engine.container_context import Context
-from tiffin.errors import Conflict, Forbidden, Invalid, NotFound
+from tiffin.engine.container_networks import Joining
+from tiffin.errors import Conflict, Invalid
 from tiffin.linux import cgroups_live
-from tiffin.model.container import Container, EndpointRequest
+from tiffin.model.container import Container
 from tiffin.model.container_host import HostConfig
-from tiffin.model.container_status import Dead, Paused, Removing
-from tiffin.model.container_status import Running as RunningStatus
-from tiffin.networks.service import check_joinable
+from tiffin.model.container_status import Dead, Paused, Removing, Running
 from tiffin.runtime import compile_cgroups
-from tiffin.runtime.launcher import Running
-from tiffin.runtime.link import close_all
 
 _UPDATABLE = frozenset(
     [
@@ -44,6 +41,9 @@ _UPDATABLE = frozenset(
 class Changing:
     def __init__(self, context: Context) -> None:
         self._context = context
+        joining = Joining(context)
+        self.connect = joining.connect
+        self.disconnect = joining.disconnect
 
     async def rename(self, reference: str, name: str) -> None:
         """Raises NotFound, Invalid, Conflict."""
@@ -76,7 +76,7 @@ class Changing:
             if container.host.auto_remove and host.restart_policy.name != "no":
                 raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
             host = replace(host, restart_policy=restart.check(host.restart_policy, container.host.auto_remove))
-            if isinstance(container.status, RunningStatus | Paused):
+            if isinstance(container.status, Running | Paused):
                 self._apply(container, host)
             container = replace(container, host=host)
             context.records.rewrite(container)
@@ -89,57 +89,6 @@ class Changing:
             cgroups_live.write_all(compile_cgroups.update(hierarchies, place, spec_resources.limits(host)))
         except OSError as error:
             raise Conflict(f"Cannot update container {container.id}: {error}") from error
-
-    # networks of a container; the endpoints of a running one are the networks' business
-
-    async def connect(self, network: str, reference: str, request: EndpointRequest) -> None:
-        """Put a container on a network, whether it runs or not. Raises NotFound, Forbidden, Conflict, Invalid."""
-        context = self._context
-        container = context.records.find(reference)
-        async with context.records.lock(container.id):
-            container = context.records.get(container.id)
-            found = context.networks.get(network)
-            live = context.live(container.id)
-            if live.process is not None:
-                await self._join(container, live.process, found.id, request)
-            else:
-                check_joinable(found, container.host.network_mode)
-                if _named(container, found.name, found.id) is not None:
-                    raise Forbidden(f"endpoint with name {container.name} already exists in network {found.name}")
-            context.records.rewrite(
-                replace(context.records.get(container.id), networks={**container.networks, found.name: request})
-            )
-
-    async def _join(self, container: Container, process: Running, network_id: str, request: EndpointRequest) -> None:
-        sandbox = await process.sandbox(resolver=True)
-        try:
-            await self._context.networks.connect(network_id, container, request, sandbox)
-        finally:
-            close_all(sandbox.descriptors)
-
-    async def disconnect(self, network: str, reference: str, *, force: bool = False) -> None:
-        """Take a container off a network. Raises NotFound, Forbidden."""
-        context = self._context
-        container = context.records.find(reference)
-        async with context.records.lock(container.id):
-            container = context.records.get(container.id)
-            found = context.networks.get(network)
-            key = _named(container, found.name, found.id)
-            if key is None or modes.container_of(container.host.network_mode) is not None:
-                raise Forbidden(f"container {container.id} is not connected to network {found.name}")
-            if context.live(container.id).process is not None:
-                try:
-                    await context.networks.disconnect(found.id, container.id)
-                except (Forbidden, NotFound):
-                    if not force:
-                        raise
-            rest = {name: one for name, one in container.networks.items() if name != key}
-            context.records.rewrite(replace(context.records.get(container.id), networks=rest))
-
-
-def _named(container: Container, name: str, network_id: str) -> str | None:
-    """The key under which a container has a network: its name or id."""
-    return next((key for key in container.networks if key in (name, network_id)), None)
 
 
 def _merged(host: HostConfig, given: Mapping[str, Any]) -> HostConfig:

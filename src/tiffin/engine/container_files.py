@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from tiffin.linux import mounts
 from tiffin.model.container import Container
-from tiffin.model.network import Endpoints
+from tiffin.model.network import Endpoint, Endpoints
 from tiffin.networks import files
 
 _NOSUID_NODEV_NOEXEC = 2 | 4 | 8
 _MNT_DETACH = 2
+
+_LARGEST = 1 << 20  # bytes; a container may have written to its files
 
 MOUNTED = ("resolv.conf", "hostname", "hosts")
 
@@ -25,21 +28,7 @@ def contents(
 ) -> dict[str, str]:
     """What they say at a start: on the host's network what the host's own say, else what the endpoints make of it."""
     host, config = container.host, container.config
-    on_host = host.network_mode == "host"
-    own = files.host_resolv_conf()
-    given = host.dns or host.dns_search or host.dns_options
-    if on_host and not given:
-        resolver = own
-    else:
-        resolver = files.resolv_conf(
-            own,
-            nameservers=host.dns or (),
-            search=host.dns_search or (),
-            options=host.dns_options or (),
-            keep_loopback=on_host,
-            embedded=endpoints is not None and endpoints.named,
-        )
-    if on_host:
+    if host.network_mode == "host":
         extra = files.hosts(None, hostname="", extra=host.extra_hosts or (), host_gateway=host_gateway)
         names = _host_file("/etc/hosts") + extra.removeprefix(files.hosts(None, hostname=""))
     else:
@@ -51,7 +40,55 @@ def contents(
             host_gateway=host_gateway,
             links=links,
         )
-    return {"hostname": config.hostname + "\n", "hosts": names, "resolv.conf": resolver}
+    return {"hostname": config.hostname + "\n", "hosts": names, "resolv.conf": resolver(container, endpoints)}
+
+
+def resolver(container: Container, endpoints: Endpoints | None) -> str:
+    """Its resolv.conf."""
+    host = container.host
+    on_host = host.network_mode == "host"
+    if on_host and not (host.dns or host.dns_search or host.dns_options):
+        return _host_file("/etc/resolv.conf")
+    return files.resolv_conf(
+        files.host_resolv_conf(),
+        nameservers=host.dns or (),
+        search=host.dns_search or (),
+        options=host.dns_options or (),
+        keep_loopback=on_host,
+        embedded=endpoints is not None and endpoints.named,
+    )
+
+
+def change_hosts(
+    directory: Path, container: Container, *, added: Endpoint | None = None, gone: Endpoint | None = None
+) -> None:
+    """Add or take out the lines of an endpoint; what else is in there stays, whoever wrote it."""
+    config = container.config
+    lines = files.own_lines(added, config.hostname, config.domainname) if added is not None else ""
+    dropped = {address for address in (gone.ipv4, gone.ipv6) if address} if gone is not None else frozenset[str]()
+    with _opened(directory / "hosts") as file:
+        text = file.read(_LARGEST).decode("utf-8", "surrogateescape")
+        kept = [line for line in text.splitlines(keepends=True) if line.split("\t")[0] not in dropped]
+        _replace(file, "".join(kept) + lines)
+
+
+def exchange(path: Path, before: str, after: str) -> None:
+    """Replace a file's text, unless the container has changed it."""
+    with _opened(path) as file:
+        if file.read(_LARGEST) == before.encode():
+            _replace(file, after)
+
+
+def _opened(path: Path) -> BinaryIO:
+    # the container writes to this inode as it likes, but has no say in what lies here
+    return open(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b")
+
+
+def _replace(file: BinaryIO, text: str) -> None:
+    data = text.encode("utf-8", "surrogateescape")
+    file.seek(0)
+    file.write(data)
+    file.truncate(len(data))
 
 
 def _host_file(path: str) -> str:

@@ -185,10 +185,21 @@ def _configuration(endpoint: Endpoint, index: int) -> Sequence[Message]:
     if endpoint.ipv6:
         interface = ipaddress.ip_interface(f"{endpoint.ipv6}/{endpoint.ipv6_prefix}")
         changes.append(routing.add_address(index, interface))
-    if endpoint.gateway:
-        gateways = (endpoint.ipv4_gateway, endpoint.ipv6_gateway)
-        changes += [routing.add_default_route(ipaddress.ip_address(one), index) for one in gateways if one]
-    return changes
+    return [*changes, *_way_out(endpoint, index)]
+
+
+def _way_out(endpoint: Endpoint, index: int) -> list[Message]:
+    if not endpoint.gateway:
+        return []
+    gateways = (endpoint.ipv4_gateway, endpoint.ipv6_gateway)
+    return [routing.add_default_route(ipaddress.ip_address(one), index) for one in gateways if one]
+
+
+def lead_out(endpoint: Endpoint, *, netlink: int) -> None:
+    """Make an interface that is there the container's way out, in place of another."""
+    with Socket(fd=netlink) as inside:
+        found = links.parse(inside.request(links.find(endpoint.interface), subject=endpoint.interface)[0][0])
+        inside.request(*_way_out(endpoint, found.index), subject=endpoint.interface)
 
 
 def _introduce(socket: Socket, endpoint: Endpoint, bridge: int, hairpin: bool) -> None:

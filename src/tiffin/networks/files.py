@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tiffin.errors import Invalid
-from tiffin.model.network import Endpoints
+from tiffin.model.network import Endpoint, Endpoints
 from tiffin.networks import doorway
 
 _LOCAL_V4 = "127.0.0.1\tlocalhost\n"
@@ -35,10 +35,15 @@ def hosts(
     lines = [_LOCAL_V4, _LOCAL_V6]
     lines += [_extra_host(entry, host_gateway) for entry in extra]
     lines += [f"{address}\t{' '.join(names)}\n" for address, names in links]
-    own = f"{hostname}.{domainname} {hostname}" if domainname else hostname
     for endpoint in endpoints.endpoints if endpoints is not None else ():
-        lines += [f"{address}\t{own}\n" for address in (endpoint.ipv4, endpoint.ipv6) if address]
+        lines.append(own_lines(endpoint, hostname, domainname))
     return "".join(lines)
+
+
+def own_lines(endpoint: Endpoint, hostname: str, domainname: str = "") -> str:
+    """What /etc/hosts says of the container itself on one network."""
+    own = f"{hostname}.{domainname} {hostname}" if domainname else hostname
+    return "".join(f"{address}\t{own}\n" for address in (endpoint.ipv4, endpoint.ipv6) if address)
 
 
 def _extra_host(entry: str, host_gateway: str) -> str:

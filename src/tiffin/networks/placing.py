@@ -15,6 +15,8 @@ from tiffin.networks import definition
 from tiffin.networks.addresses import Leases, address_of, mac_of
 
 _INTERFACE = "com.docker.network.endpoint.ifname"
+_SYSCTLS = "com.docker.network.endpoint.sysctls"
+_SETTING = re.compile(r"(net\.(?:ipv[46]\.(?:conf|neigh)|mpls\.conf)\.)IFNAME(\.[a-z0-9_]+)", re.IGNORECASE)
 
 
 class Places:
@@ -37,6 +39,7 @@ class Places:
         if network.driver != "bridge":
             return blank
         _check(network, request)
+        _own_sysctls(request.driver_opts or {}, interface)
         chosen = request.driver_opts.get(_INTERFACE, "") if request.driver_opts else ""
         endpoint = replace(
             blank,
@@ -170,4 +173,19 @@ def sysctls(endpoints: Sequence[Endpoint], *, ipv6: bool) -> Mapping[str, str]:
                 found[f"{place}.accept_ra"] = "0"
             else:
                 found[f"{place}.disable_ipv6"] = "1"
+        found |= _own_sysctls(one.request.driver_opts or {}, one.interface)
+    return found
+
+
+def _own_sysctls(options: Mapping[str, str], interface: str) -> dict[str, str]:
+    """Those that the endpoint's options ask for: `net.ipv4.conf.IFNAME.log_martians=1,…`. Raises Invalid."""
+    found = {}
+    for setting in filter(None, options.get(_SYSCTLS, "").split(",")):
+        name, equals, value = setting.strip().partition("=")
+        if not equals or not _SETTING.fullmatch(name):
+            raise Invalid(
+                f"invalid endpoint sysctl setting {setting!r}: write net.ipv4.conf.IFNAME.NAME=VALUE; ipv6 and neigh,"
+                " and mpls.conf, are possible as well"
+            )
+        found[_SETTING.sub(rf"\g<1>{interface.replace('.', '/')}\g<2>", name)] = value
     return found

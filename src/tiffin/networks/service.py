@@ -19,13 +19,15 @@ from tiffin.errors import Forbidden, Internal, NotFound
 from tiffin.model.network import Network, NetworkRequest
 from tiffin.networks import bridges, definition
 from tiffin.networks.addresses import DEFAULT_SPACES, IPNetwork
-from tiffin.networks.attachments import Attachments, Kernel, Tell, words
-from tiffin.networks.attachments import check_joinable as check_joinable
+from tiffin.networks.attachments import Attachments
 from tiffin.networks.definition import Defaults
 from tiffin.networks.firewall import Firewall
+from tiffin.networks.joining import Joining
+from tiffin.networks.joining import check_joinable as check_joinable
 from tiffin.networks.placing import Places
 from tiffin.networks.records import Records
 from tiffin.networks.registry import Registry
+from tiffin.networks.standing import Kernel, Standing, Tell, words
 
 log = logging.getLogger(__name__)
 
@@ -53,16 +55,18 @@ class Networks:
         self._places = Places()
         self._firewall = Firewall()
         self._kernel = Kernel()
-        self._attachments = Attachments(records, self._registry, self._places, self._firewall, self._kernel, tell)
+        self._standing = Standing(records, self._registry, self._places, self._firewall, self._kernel, tell)
+        self._attachments = Attachments(self._standing)
+        joining = Joining(self._standing)
         self._creating = asyncio.Lock()
         # the containers' side, documented there
         self.reserve = self._attachments.reserve
         self.attach = self._attachments.attach
         self.release = self._attachments.release
-        self.connect = self._attachments.connect
-        self.disconnect = self._attachments.disconnect
-        self.resume = self._attachments.resume
-        self.resolvers = self._attachments.resolvers
+        self.connect = joining.connect
+        self.disconnect = joining.disconnect
+        self.resume = joining.resume
+        self.resolvers = self._standing.resolvers
         self.containers = self._attachments.containers
         self.endpoints = self._attachments.endpoints
 
@@ -118,7 +122,7 @@ class Networks:
 
     async def close(self) -> None:
         """Let go; containers keep their network while the daemon is away."""
-        await self._attachments.close()
+        await self._standing.close()
         self._kernel.close()
 
     # networks

@@ -2,6 +2,7 @@
 
 import _socket as socket  # socket itself loads enum
 import os
+from collections.abc import Mapping
 
 from tiffin.linux import fds, namespaces
 
@@ -43,6 +44,36 @@ def make_in(pidfd: int, wanted: Wanted = ()) -> list[int]:
     return attached
 
 
+def paths(settings: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
+    """Of `net.ipv6.conf.eth0.disable_ipv6` and the like, where in /proc they are written."""
+    swap = str.maketrans("./", "/.")
+    return tuple((key.translate(swap).encode(), value.encode()) for key, value in settings.items())
+
+
+def set_in(pidfd: int, settings: tuple[tuple[bytes, bytes], ...]) -> None:
+    """Write settings of a process's network namespace, relative to /proc/sys; by a child. Raises OSError."""
+    for path, _ in settings:
+        if not path.startswith(b"net/") or not all(path.split(b"/")) or b".." in path.split(b"/"):
+            raise OSError(22, "not a setting of a network namespace", path)
+    pid = os.fork()
+    if pid == 0:
+        number = 255
+        try:
+            namespaces.setns(pidfd, namespaces.CLONE_NEWNET)
+            for path, value in settings:
+                fd = os.open(b"/proc/sys/" + path, os.O_WRONLY | os.O_CLOEXEC)
+                os.write(fd, value)
+                os.close(fd)
+            number = 0
+        except OSError as error:
+            number = error.errno or number
+        finally:
+            os._exit(number)
+    number = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if number:
+        raise OSError(number, os.strerror(number), b"/proc/sys/net")
+
+
 class Doors:
     """Keeps a second descriptor of the name server's sockets: what is asked while there is no daemon waits in them."""
 
@@ -56,7 +87,10 @@ class Doors:
         return made
 
     def open(self, pidfd: int, request: dict[str, object]) -> list[int]:
-        """As requested, `sockets` or `resolver`: for the latter those that are kept, where there are some."""
+        """As requested: `settings` to be written, `sockets`, or `resolver`, those that are kept or new ones."""
+        if request.get("settings"):
+            set_in(pidfd, request["settings"])  # type: ignore[arg-type]
+            return []
         if not request.get("resolver"):
             return make_in(pidfd, tuple(request.get("sockets", ())))  # type: ignore[arg-type]
         made = make_in(pidfd, RESOLVER)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tiffin.linux import fds, namespaces
-from tiffin.runtime import channel, exits
+from tiffin.runtime import channel, doors, exits
 from tiffin.runtime.handles import Attachment, ExecProcess, Exit, Sandbox, StartFailed
 from tiffin.runtime.interpreter import start_forkserver
 from tiffin.runtime.link import Connection, Refused, close_all
@@ -188,20 +188,20 @@ class Running:
         self._tell("discard", {})
 
     async def sandbox(self, *, resolver: bool = False) -> Sandbox:
-        """Its network namespace, to change it; with the name server's sockets that a daemon before had, or new ones.
-
-        The caller closes the descriptors.
-        """
+        """Its network namespace, for the caller to close; with the name server's sockets of a daemon before, or new."""
         _, attached = await self._ask("network", {"resolver": resolver})
         return Sandbox(attached[0], attached[1], self.pid, tuple(attached[2:]))
 
     async def sockets(self, *wanted: tuple[int, int, int]) -> list[int]:
         """New sockets made in its network namespace: family, type, protocol of each. The caller closes them."""
-        # marshal takes no enums
-        numbers = tuple((int(family), int(kind), protocol) for family, kind, protocol in wanted)
+        numbers = tuple(tuple(map(int, one)) for one in wanted)  # marshal takes no enums
         _, attached = await self._ask("network", {"sockets": numbers})
         close_all(attached[:2])
         return attached[2:]
+
+    async def set_sysctls(self, settings: Mapping[str, str]) -> None:
+        """Of its network namespace: names with dots, an interface's own dots as slashes. StartFailed."""
+        await self._ask("network", {"settings": doors.paths(settings)})
 
     def close(self) -> None:
         """Let go of the monitor; the container runs on."""
