@@ -6,6 +6,7 @@ the word to the forkserver. What was acquired is given back in the opposite orde
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -22,7 +23,7 @@ from tiffin.engine.container_context import Context
 from tiffin.engine.container_failures import OTHER, StartError, of_runtime
 from tiffin.engine.container_links import Link
 from tiffin.errors import Conflict, Internal, TiffinError
-from tiffin.linux import mounts
+from tiffin.linux import cgroups_live, mounts
 from tiffin.model.container import Container
 from tiffin.model.container_status import Paused, Restarting, process_of
 from tiffin.model.container_status import Running as RunningStatus
@@ -59,6 +60,8 @@ class Starter:
                     if one.ended is not None:
                         self._context.watch_stream(container.id, one.ended)
             except StartFailed as failure:
+                if failure.step == "monitor":  # it died: where the forkserver did too, nobody else ends what it began
+                    await asyncio.to_thread(cgroups_live.discard, self._context.cgroup(container))
                 raise of_runtime(failure) from failure
             except TiffinError as failure:
                 raise StartError(failure, OTHER) from failure

@@ -56,16 +56,17 @@ class Birth:
         elif name == "hook":
             self._hook(str(message[1]))
         elif name == "ready":
+            # Attached are an ephemeral container's mounts. They stay open until we end: whoever waits for its end does
+            # not wait for its file systems to be written back and taken down.
             self._begin()
         elif name == "notify":
             self._notify(attached[0])
 
     def _begin(self) -> None:
-        if self.plan["ephemeral"]:
-            hold(self.pid)
         self.started_at = time.time_ns()
         self.on_ready()
-        self.go()
+        if not self.plan["eager"]:
+            self.go()
 
     def _hook(self, name: str) -> None:
         try:
@@ -114,10 +115,7 @@ class Birth:
 
 
 def hold(pid: int) -> None:
-    """Keep a process's mounts until we end: whoever waits for its end need not wait for a file system's unmounting.
-
-    That writes back everything and waits for RCU. Not for a container that may be started again meanwhile.
-    """
+    """Keep a process's mounts until we end. Not for a container that may be started again meanwhile."""
     try:
         namespaces.open_namespace(pid, namespaces.CLONE_NEWNS)
     except OSError:

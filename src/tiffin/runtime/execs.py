@@ -48,6 +48,8 @@ class Execs:
             "init": False,
             "gate": None,
             "network": False,
+            "ephemeral": False,
+            "eager": True,
             "operations": (),
             "hooks": {},
         }

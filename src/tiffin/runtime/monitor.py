@@ -72,6 +72,7 @@ class Monitor:
                     path = operation[1]
                     controls.execute(operation)
                 step, path = "start", b""
+                self.plan["eager"] = bool(self.plan["procs"]) and not self.plan["gate"]
                 birth = Birth(self.loop, self.plan, *spawn.first(self.plan, theirs))
         except OSError as error:
             number, text = error.errno or 0, str(error.strerror)
@@ -167,8 +168,7 @@ class Monitor:
         if isinstance(self.birth, External) and self.birth.child_ended(pid, status):
             return
         if self.birth is not None and pid == self.birth.pid:
-            if self.birth.started_at:
-                self.birth.plan["ended"] = status  # the channel's end has not been read yet
+            self.birth.plan["ended"] = status  # what the channel holds has not been read yet
         elif pid == self.pid:
             self._ended(status)
         else:

@@ -22,6 +22,7 @@ codec may be looked up.
         "log": None | {"driver": "json-file" | "local", "path": str, "max_size": int (bytes, 0 or less: unlimited),
                        "max_file": int, "compress": bool, "attrs": bytes | None (a JSON object)},
         "ephemeral": bool,              # removed when it ends: its mounts are taken down after its exit is announced
+        "eager": bool,                  # exec without waiting for the word: who kills by procs needs not be told before
         "init": bool,                   # PID 1 is a reaper that forwards signals; the process is its child
         "network": bool | "resolver",   # stop after unshare, send netlink socket and netns up (and the sockets that a
                                         # name server takes), wait for the word
@@ -75,6 +76,7 @@ _PLAN: dict[str, object] = {
     "operations": (),
     "log": None,
     "ephemeral": False,
+    "eager": False,
     "init": False,
     "network": False,
     "hooks": {},

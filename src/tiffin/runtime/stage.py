@@ -37,7 +37,7 @@ class Stage:
         user: tuple[bytes, bytes, bool] | None = plan["user"]  # type: ignore[assignment]
         self.root = Root(user[:2] if user else None)
         self.waited_for_network = not plan["network"]
-        self.gate = self.proc = -1
+        self.gate = self.proc = self.mounts = -1
 
     # -- talking -----------------------------------------------------------------------------------------------------
 
@@ -49,6 +49,14 @@ class Stage:
         """Wait for the word; without a monitor there is nothing to become."""
         if not self.channel.recv(16):
             os._exit(1)
+
+    def check(self) -> None:
+        """Leave if there is no monitor any more; what it says is not waited for."""
+        try:
+            if not self.channel.recv(16, socket.MSG_DONTWAIT | socket.MSG_PEEK):
+                os._exit(1)
+        except BlockingIOError:
+            pass
 
     def fail(self, error: OSError) -> None:
         """Report the first thing that failed and leave."""
@@ -107,6 +115,8 @@ class Stage:
         self.step, self.path = "unshare", b""
         flags: int = self.plan["unshare"]  # type: ignore[assignment]
         namespaces.unshare(flags & ~_NAMESPACED)
+        if self.plan["ephemeral"]:
+            self.mounts = os.open(b"/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
     def run(self) -> None:
         """Everything from the namespaces on; never returns."""
@@ -260,8 +270,11 @@ class Stage:
         tail.find(which)
         if which["personality"] is not None:
             credentials.personality(which["personality"])  # type: ignore[arg-type]
-        self.say("ready")
-        self.wait_for_start()
+        self.say("ready", attach=() if self.mounts < 0 else (self.mounts,))
+        if self.plan["eager"]:
+            self.check()
+        else:
+            self.wait_for_start()
         self.step = "seccomp"
         tail.enter()
         if "startContainer" in self.plan["hooks"]:  # type: ignore[operator]
