@@ -6,6 +6,7 @@ import signal
 import socket
 import struct
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,21 @@ def refused(place: Path, *argv: str, **more: object) -> StartFailed:
     return seen[0]
 
 
+def in_child(work: Callable[[], None]) -> None:
+    """Run it in a process of its own, which what it changes ends with."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+
+
 def test_a_container_has_the_capabilities_and_nothing_ignored_or_blocked(tmp_path: Path) -> None:
     status = dict(line.split(":\t", 1) for line in sees(tmp_path, "cat", "/proc/self/status").splitlines())
     for name in ("CapBnd", "CapPrm", "CapEff"):
@@ -58,23 +74,17 @@ def test_a_container_has_the_capabilities_and_nothing_ignored_or_blocked(tmp_pat
 
 def test_what_the_engine_was_told_to_ignore_is_not_ignored_in_a_container(tmp_path: Path) -> None:
     ignored = (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, 32, 33, signal.SIGRTMIN, signal.SIGRTMAX)
-    child = os.fork()  # whoever starts the engine; sigaction(3) would refuse 32 and 33
-    if child == 0:
-        code = 1
-        try:
-            for number in ignored:
-                ctypes.CDLL(None).syscall(NUMBERS["rt_sigaction"], number, struct.pack("QQQQ", 1, 0, 0, 0), None, 8)
-            own = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines())
-            assert int(own["SigIgn"], 16) & 0x180000000 == 0x180000000
-            text = sees(tmp_path, "cat", "/proc/self/status")
-            status = dict(line.split(":\t", 1) for line in text.splitlines())
-            assert int(status["SigIgn"], 16) == int(status["SigBlk"], 16) == 0, status
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
+
+    def work() -> None:
+        for number in ignored:  # sigaction(3) would refuse 32 and 33
+            ctypes.CDLL(None).syscall(NUMBERS["rt_sigaction"], number, struct.pack("QQQQ", 1, 0, 0, 0), None, 8)
+        own = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        assert int(own["SigIgn"], 16) & 0x180000000 == 0x180000000
+        text = sees(tmp_path, "cat", "/proc/self/status")
+        status = dict(line.split(":\t", 1) for line in text.splitlines())
+        assert int(status["SigIgn"], 16) == int(status["SigBlk"], 16) == 0, status
+
+    in_child(work)
 
 
 def test_a_user_other_than_root_has_no_capabilities(tmp_path: Path) -> None:
@@ -102,7 +112,9 @@ def test_every_namespace_is_its_own(tmp_path: Path) -> None:
 
 
 def test_proc_is_masked_and_sysctls_are_set_and_read_only(tmp_path: Path) -> None:
-    script = "exec 2>&1; wc -c < /proc/version; ls /proc/acpi | wc -l; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; "
+    script = (
+        "exec 2>&1; wc -c < /proc/version; ls /proc/acpi | wc -l; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; "
+    )
     script += "echo 1 > /proc/sys/net/ipv4/ip_forward; cat /proc/sys/kernel/hostname; ls /sys/class/net"
     text = sees(tmp_path, "sh", "-c", script)
     assert text.splitlines()[:2] == ["0", "0"]
@@ -219,6 +231,20 @@ def test_a_user_namespace_maps_root_and_keeps_devices(tmp_path: Path) -> None:
         assert "device" in text
 
     with_forkserver(tmp_path, body)
+
+
+def test_a_user_namespace_works_where_the_hosts_mounts_are_shared(tmp_path: Path) -> None:
+    user = (b"0 100000 65536\n", b"0 100000 65536\n", False)
+
+    def work() -> None:
+        ns.unshare(ns.CLONE_NEWNS)
+        for kind in (mounts.MS_PRIVATE, mounts.MS_SHARED):
+            mounts.mount(b"none", b"/", None, kind | mounts.MS_REC)
+        text = sees(tmp_path, "cat", "/proc/self/mountinfo", unshare=plans.NAMESPACES | ns.CLONE_NEWUSER, user=user)
+        assert text
+        assert "shared:" not in text
+
+    in_child(work)
 
 
 def test_an_exec_joins_a_user_namespace(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from tiffin.linux import mounts, namespaces, paths
 from tiffin.model.mount import Mount
-from tiffin.runtime.rootfs import layered
+from tiffin.runtime.detached import layered
 
 _BIGGEST = 4 << 20
 """Bytes of a passwd or group file that are read: a directory service's export fits, a hostile sparse file does not."""

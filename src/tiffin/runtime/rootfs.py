@@ -10,7 +10,7 @@ import stat
 
 from tiffin.linux import mounts, paths
 from tiffin.linux.trees import copy_tree
-from tiffin.runtime import idmaps
+from tiffin.runtime import detached
 
 Maps = tuple[bytes, bytes]
 # What may be mounted inside procfs: files that lxcfs and its like provide.
@@ -21,7 +21,6 @@ _PROC_FILES = frozenset(
         *(b"sys/kernel/ns_last_pid", b"sys/crypto/fips_enabled"),
     )
 )
-_STRING_LIMIT = 255  # of fsconfig(2); beyond it overlay takes its layers one at a time
 
 
 class Root:
@@ -36,17 +35,23 @@ class Root:
 
     def prepare(self, operation: tuple[object, ...]) -> None:
         """Make what needs the host's privileges: the root's mount, and copies of bind sources and devices."""
-        name = operation[0]
-        if name == "rootfs":
-            self.prepared[operation] = self._detached_root(*operation[1:])  # type: ignore[arg-type]
+        name, tree = operation[0], -1
+        if name == "propagation":
+            flags: int = operation[1]  # type: ignore[assignment]
+            self.spread = flags
+        elif name == "rootfs":
+            tree = self._detached_root(*operation[1:])  # type: ignore[arg-type]
         elif name == "mount" and operation[2] == b"bind":
             _, _, _, source, _, _, _, _, bind, _, _, idmap, idmap_recursive, _, follow, subpath = operation
-            tree = _bound(source, subpath, recursive=bind == 2, follow=bool(follow))  # type: ignore[arg-type]
+            tree = detached.bound(source, subpath, recursive=bind == 2, follow=bool(follow))  # type: ignore[arg-type]
             if idmap is not None:
                 self._idmap(tree, idmap, bool(idmap_recursive))  # type: ignore[arg-type]
-            self.prepared[operation] = tree
         elif name == "device" and os.path.exists(operation[1]):  # type: ignore[arg-type]
-            self.prepared[operation] = mounts.clone(mounts.AT_FDCWD, operation[1])  # type: ignore[arg-type]
+            tree = mounts.clone(mounts.AT_FDCWD, operation[1])  # type: ignore[arg-type]
+        if tree >= 0:
+            # as what is cloned later, from a mount namespace of which that operation was the first
+            self._apply(tree, (0, 0), (0, 0), self.spread)
+            self.prepared[operation] = tree
 
     def _detached_root(
         self,
@@ -62,7 +67,7 @@ class Root:
             tree = mounts.clone(mounts.AT_FDCWD, source, recursive=recursive)
         else:
             named = (b"source=" + (source or kind), *options)
-            tree = mounts.create(kind, layered(named) if kind == b"overlay" else named)
+            tree = mounts.create(kind, detached.layered(named) if kind == b"overlay" else named)
         if attributes:
             mounts.set_attributes(tree, attributes)
         if idmap is not None:
@@ -70,13 +75,7 @@ class Root:
         return tree
 
     def _idmap(self, tree: int, maps: Maps, recursive: bool) -> None:
-        if maps == (b"", b""):
-            maps = self.user or maps
-        holder = idmaps.user_namespace(*maps)
-        try:
-            mounts.set_attributes(tree, mounts.MOUNT_ATTR_IDMAP, user_namespace=holder, recursive=recursive)
-        finally:
-            os.close(holder)
+        detached.shift(tree, maps if maps != (b"", b"") else self.user or maps, recursive=recursive)
 
     # -- the root ----------------------------------------------------------------------------------------------------
 
@@ -162,7 +161,7 @@ class Root:
             if tree >= 0:
                 pass
             elif kind == b"bind":
-                tree = _bound(source, subpath, recursive=bind == 2, follow=follow)
+                tree = detached.bound(source, subpath, recursive=bind == 2, follow=follow)
                 if idmap is not None:
                     self._idmap(tree, idmap, idmap_recursive)
             else:
@@ -354,31 +353,6 @@ def _reachable(at: bytes) -> int:
         except PermissionError:
             continue
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), at)
-
-
-def layered(options: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """Overlay options for fsconfig(2): a lowerdir too long for one string becomes one lowerdir+ for each layer."""
-    out: list[bytes] = []
-    for option in options:
-        key, _, value = option.partition(b"=")
-        if key == b"lowerdir" and len(value) > _STRING_LIMIT:
-            layers = value.replace(b"\\:", b"\0").split(b":")
-            out += [b"lowerdir+=" + layer.replace(b"\0", b":") for layer in layers]
-        else:
-            out.append(option)
-    return tuple(out)
-
-
-def _bound(source: bytes, subpath: bytes, *, recursive: bool, follow: bool) -> int:
-    """A copy of what is mounted at a path of the host, or beneath it where others may swap directories for links."""
-    if not subpath:
-        return mounts.clone(mounts.AT_FDCWD, source, recursive=recursive, follow=follow)
-    top = os.open(source, paths.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    inner = paths.open_in(top, subpath)
-    tree = mounts.clone(inner, recursive=recursive)
-    os.close(inner)
-    os.close(top)
-    return tree
 
 
 def _plain_directory(parent: int, name: bytes) -> tuple[int, bool]:

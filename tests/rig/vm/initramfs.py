@@ -35,6 +35,7 @@ MODULES = (
         "nft_reject_inet",
         "nft_fib_inet",
         "nft_compat",
+        "nf_conntrack_netlink",
         "xt_nat",
         "xt_MASQUERADE",
         "xt_conntrack",
