@@ -153,8 +153,11 @@ class Attachments:
             self._standing.records.drop_endpoints(container_id)
 
         try:
-            if any(one.interface for one in endpoints.endpoints):
+            if endpoints.published:
                 await self._standing.kernel.do(work)
+            elif any(one.interface for one in endpoints.endpoints):
+                # no rules, nothing of the kernel's to wait for
+                self._standing.records.drop_endpoints(container_id)
         finally:
             if self._standing.endpoints.get(container_id) is endpoints:
                 del self._standing.endpoints[container_id]

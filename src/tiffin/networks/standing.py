@@ -54,7 +54,10 @@ class Kernel:
 
 @dataclass(slots=True)
 class Standing:
-    """Changed on the event loop only, but for `firewall` and `records`, which belong to the kernel's thread."""
+    """Changed on the event loop only, but for `firewall` and `records`, which belong to the kernel's thread.
+
+    Records of endpoints that nothing in the kernel belongs to are dropped on the loop.
+    """
 
     records: Records
     registry: Registry
