@@ -1,5 +1,6 @@
 """Connections that the kernel tracks, and making it forget some (linux/netfilter/nfnetlink_conntrack.h)."""
 
+import errno
 import socket as sockets
 from collections.abc import Collection
 
@@ -24,7 +25,13 @@ def forget_udp(ports: Collection[int], socket: Socket | None = None) -> int:
         with Socket(NETLINK_NETFILTER) as fresh:
             return forget_udp(ports, fresh)
     doomed = []
-    for payload in socket.dump(Message(_SUBSYSTEM | _GET, 0, bytes((sockets.AF_UNSPEC, 0, 0, 0)))):
+    try:
+        flows = socket.dump(Message(_SUBSYSTEM | _GET, 0, bytes((sockets.AF_UNSPEC, 0, 0, 0))))
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return 0  # a kernel without nf_conntrack_netlink: nobody but the flow itself can end it
+        raise
+    for payload in flows:
         values = attributes(payload, _HEADER)
         origin = values.get(_TUPLE_ORIG, b"")
         protocol = attributes(attributes(origin).get(_TUPLE_PROTO, b""))

@@ -1,6 +1,8 @@
 """The exit file: how a container ended, where a daemon that was away finds it. One line of JSON, written atomically.
 
-{"code":0,"oom_killed":false,"finished_at":1767323045123456789}      finished_at: Unix time in nanoseconds
+{"code":0,"oom_killed":false,"finished_at":1767323045123456789}
+
+finished_at is Unix time in nanoseconds; "error" is there where the code is not the process's own.
 """
 
 import os
@@ -19,7 +21,8 @@ def write_exit(state: str, code: int, oom: bool, error: str = "") -> dict[str, o
     Until `sync_exit` a power loss may leave an empty file, which says as little as none.
     """
     finished = time.time_ns()
-    text = f'{{"code":{code},"oom_killed":{"true" if oom else "false"},"finished_at":{finished}}}\n'
+    said = f',"error":"{error}"' if error else ""
+    text = f'{{"code":{code},"oom_killed":{"true" if oom else "false"},"finished_at":{finished}{said}}}\n'
     try:
         directory = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

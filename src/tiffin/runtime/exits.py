@@ -25,7 +25,8 @@ def recorded(state: Path) -> Ended | None:
     """What the exit file says: code, OOM, finished_at (ns), error."""
     try:
         document = json.loads((state / "exit").read_bytes())
-        return int(document["code"]), bool(document["oom_killed"]), int(document["finished_at"]), ""
+        error = str(document.get("error", ""))
+        return int(document["code"]), bool(document["oom_killed"]), int(document["finished_at"]), error
     except (OSError, ValueError, KeyError):
         return None
 

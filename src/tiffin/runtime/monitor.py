@@ -191,9 +191,9 @@ class Monitor:
         elif patience > 0:
             self.loop.after("status", 0.01, lambda: self._find_status(patience - 0.01))
         else:
-            self._ended(9)
+            self._ended(9, "the container's monitor and forkserver were killed, and its exit status is lost")
 
-    def _ended(self, status: int) -> None:
+    def _ended(self, status: int, error: str = "") -> None:
         if self.exited is not None:
             return
         controls.kill(self.plan["procs"])  # type: ignore[arg-type]
@@ -202,7 +202,7 @@ class Monitor:
         if self.plan["external"]:
             external.delete(self.plan)
         left = controls.remove(self.plan["rmdir"])  # type: ignore[arg-type]
-        self.exited = write_exit(self.state, code_of(status), oom)
+        self.exited = write_exit(self.state, code_of(status), oom, error)
         self._tell("exited", {"left": left})
         try:
             hooks.run(self.plan, "poststop", b"stopped", 0)
