@@ -155,6 +155,25 @@ def test_what_bears_our_ids_and_is_nobodys_is_removed_and_the_rest_stays(start_e
     nothing_more(engine, before)
 
 
+def test_a_container_that_another_data_root_knows_runs_on(start_engine: Callable[..., Engine]) -> None:
+    engine = start_engine()
+    api = settled(engine)
+    container = api.run("sleep", "100000", CgroupParent=f"{engine.machine.cgroup_parent}/deeper")
+    pid = api.state(container)["Pid"]
+    engine.kill()
+    with contextlib.closing(sqlite3.connect(engine.data_root / "ledger.db")) as ledger:
+        ledger.execute("DELETE FROM container")
+        ledger.commit()
+    engine.start()
+    assert api.ask("GET", "/containers/json", all=1) == []
+    assert os.path.exists(f"/proc/{pid}")
+    assert monitor_of(engine, container)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not os.path.exists(f"/proc/{pid}"))
+    engine.restart()
+    assert not (engine.exec_root / "containers" / container).exists()
+
+
 def test_a_second_daemon_on_the_same_roots_is_refused(start_engine: Callable[..., Engine]) -> None:
     engine = start_engine()
     api = Api(engine)

@@ -32,6 +32,7 @@ from tiffin.model.container_status import (
     exit_code_of,
     is_running,
 )
+from tiffin.runtime import channel
 from tiffin.runtime.exits import recorded
 from tiffin.runtime.launcher import Exit, StartFailed
 from tiffin.runtime.launcher import Running as Process
@@ -145,7 +146,7 @@ class Restore:
 
     def _forget_state(self, directory: Path) -> None:
         cgroup = self._context.hierarchies.place(f"{self._context.settings.cgroup_parent}/{directory.name}")
-        if cgroups_live.exists(cgroup) and cgroups_live.pids(cgroup):
+        if _is_watched(directory) or (cgroups_live.exists(cgroup) and cgroups_live.pids(cgroup)):
             log.warning("%s belongs to a container of another data root that runs; it is left alone", directory)
             return
         cgroups_live.discard(cgroup)
@@ -180,6 +181,15 @@ async def _try(work: Callable[[], Awaitable[None]], what: str, container_id: str
         await work()
     except TiffinError as failure:
         log.warning("%s of %s failed: %s", what, container_id[:12], failure)
+
+
+def _is_watched(state: Path) -> bool:
+    """Whether a monitor listens there."""
+    try:
+        channel.connect(str(state), _SOCKET).close()
+    except OSError:
+        return False
+    return True
 
 
 def _unlink(path: Path) -> None:
