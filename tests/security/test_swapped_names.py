@@ -6,6 +6,7 @@ The swap is done at the very step where it hurts, in place of a race that would 
 import io
 import os
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from tiffin.cli import copy_archive
 from tiffin.cli.command import Failed
 from tiffin.errors import TiffinError
+from tiffin.runtime import controls
 from tiffin.snapshots import trees
 from tiffin.snapshots.extract import extract
 from tiffin.snapshots.pack import END, Packer
@@ -178,3 +180,15 @@ def test_the_command_line_makes_no_directory_of_a_link(host: Path, volume: Path)
     archive = entry_header(Entry(b"./", Kind.DIRECTORY, 0o755)) + entry_header(Entry(b"new", Kind.FILE)) + END
     copy_archive.extract([archive], str(volume / "mine"), "", keep_owner=False)
     assert (host / "new").exists()
+
+
+def test_a_number_that_became_somebody_elses_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between reading cgroup.procs and opening the process, its number may have been given away."""
+    with subprocess.Popen(["sleep", "1000"]) as bystander:
+        lists = [b"%d\n" % bystander.pid, b"", b""]
+        monkeypatch.setattr(controls, "read", lambda path: lists.pop(0) if lists else b"")
+        controls.kill((b"cgroup.procs",))
+        assert bystander.poll() is None
+        lists = [b"%d\n" % bystander.pid] * 2
+        controls.kill((b"cgroup.procs",))
+        assert bystander.wait(timeout=30) == -9

@@ -87,24 +87,34 @@ def oom_killed(path: bytes | None) -> bool:
     return False
 
 
+_AT_ONCE = 256  # descriptors
+
+
+def _members(procs: bytes) -> list[bytes]:
+    try:
+        return [pid for pid in read(procs).split() if int(pid) > 0]
+    except OSError:
+        return []
+
+
 def kill(procs: tuple[bytes, ...]) -> None:
     """Kill every process in a cgroup; the first of the given cgroup.procs files names them all."""
     for _ in range(64):
-        pids: list[bytes] = []
-        for path in procs[:1]:
-            try:
-                pids = [pid for pid in read(path).split() if int(pid) > 0]
-            except OSError:
-                return
+        pids = _members(procs[0]) if procs else []
         if not pids:
             return
-        for pid in pids:
+        opened: dict[bytes, int] = {}
+        for pid in pids[:_AT_ONCE]:
             try:
-                pidfd = namespaces.pidfd_open(int(pid))
+                opened[pid] = namespaces.pidfd_open(int(pid))
             except OSError:
                 continue
+        # the list again: a number that was another process's by the time it was opened is not in it
+        there = _members(procs[0])
+        for pid, pidfd in opened.items():
             try:
-                namespaces.pidfd_send_signal(pidfd, 9)
+                if pid in there:
+                    namespaces.pidfd_send_signal(pidfd, 9)
             except OSError:
                 pass
             os.close(pidfd)
