@@ -31,7 +31,7 @@ _CONFIG = """\
 version: 0.1
 log: {{level: info, fields: {{}}, accesslog: {{disabled: false}}}}
 storage: {{delete: {{enabled: true}}, filesystem: {{rootdirectory: {root}}}}}
-http: {{addr: "127.0.0.1:{port}"{tls}}}
+http: {{addr: "{address}"{tls}}}
 {rest}
 """
 
@@ -47,21 +47,23 @@ class Registry:
         *,
         users: dict[str, str] | None = None,
         certificate: tuple[Path, Path] | None = None,
-        upstream: str = "",
+        bind: str = "127.0.0.1",
     ) -> None:
-        self.address = f"127.0.0.1:{port}"
+        self.address = f"{bind}:{port}"
         self.root = directory
         self.root.mkdir()
         self.log = self.root / "log"
-        rest = f"proxy: {{remoteurl: {upstream}}}\n" if upstream else ""
+        rest = ""
         if users:
             for name, password in users.items():
                 with (self.root / "users").open("ab") as file:
                     file.write(subprocess.check_output(["htpasswd", "-Bbn", name, password]).strip() + b"\n")
             rest += f"auth: {{htpasswd: {{realm: test, path: {self.root}/users}}}}\n"
         tls = f", tls: {{certificate: {certificate[0]}, key: {certificate[1]}}}" if certificate else ""
-        (self.root / "config.yml").write_text(_CONFIG.format(root=self.root / "data", port=port, tls=tls, rest=rest))
-        with self.log.open("wb") as log:
+        (self.root / "config.yml").write_text(
+            _CONFIG.format(root=self.root / "data", address=self.address, tls=tls, rest=rest)
+        )
+        with self.log.open("ab") as log:
             self._process = engine.machine.popen(
                 ["docker-registry", "serve", self.root / "config.yml"], stdout=log, stderr=log
             )

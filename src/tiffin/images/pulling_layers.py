@@ -188,8 +188,8 @@ class _Checked:
 
 def _layers(manifest: Manifest, config: ImageConfig) -> Sequence[_Layer]:
     chains = chain_ids(config.diff_ids)
-    parents: list[Digest | None] = [None, *chains[:-1]]
-    return [_Layer(*parts) for parts in zip(parents, chains, config.diff_ids, manifest.layers, strict=True)]
+    parents: list[Digest | None] = [None, *chains]
+    return [_Layer(*parts) for parts in zip(parents, chains, config.diff_ids, manifest.layers, strict=False)]
 
 
 def _await(first: "Future[None] | None") -> None:

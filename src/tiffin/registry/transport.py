@@ -5,6 +5,7 @@ Failures are told in Go's words (`Get "https://…": dial tcp …: connect: conn
 
 import functools
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -174,9 +175,9 @@ class Transport:
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 cancellation.check()
-                if fresh:
+                if fresh or method not in ("GET", "HEAD"):  # what was sent may have been taken
                     raise broken(method, url, error) from error
-                continue  # the server had closed an idle connection
+                continue  # the server has closed an idle connection
             except BaseException:
                 connection.close()
                 raise
@@ -192,6 +193,8 @@ class Transport:
         body: Callable[[], Body] | None,
         cancellation: Cancellation,
     ) -> tuple["http.client.HTTPResponse", socket.socket]:
+        import http.client
+
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         plain_proxy = parts.scheme == "http" and self._proxies.url("http", parts.hostname or "")
@@ -203,7 +206,13 @@ class Transport:
         with cancellation.ending(shutting_down(sock)):
             sent = body() if body is not None else None
             given = {"User-Agent": USER_AGENT, **headers}
-            connection.request(method, url if plain_proxy else target, sent, given)
+            try:
+                connection.request(method, url if plain_proxy else target, sent, given)
+            except (BrokenPipeError, ConnectionResetError):
+                # the server did not wait for the end of the body; it may have said why
+                with suppress(OSError, http.client.HTTPException):
+                    return connection.getresponse(), sock
+                raise
             return connection.getresponse(), sock
 
     def _connection(
@@ -211,8 +220,11 @@ class Transport:
     ) -> tuple["http.client.HTTPConnection", bool]:
         with self._lock:
             idle = self._idle.get(key)
-            if idle:
-                return idle.pop(), False
+            while idle:
+                connection = idle.pop()
+                if not _ended(connection.sock):
+                    return connection, False
+                connection.close()
         return self._made(*key, url, method), True
 
     def _made(self, scheme: str, authority: str, verify: bool, url: str, method: str) -> "http.client.HTTPConnection":
@@ -253,6 +265,13 @@ class Transport:
             one.close()
 
 
+def _ended(sock: socket.socket) -> bool:
+    """Whether an idle connection's other end has closed it (or sends what nobody asked for)."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def _proxy_headers(username: str | None, password: str | None) -> dict[str, str]:
     from tiffin.registry.credentials import Credentials
 
@@ -280,6 +299,8 @@ def _reason(url: str, error: BaseException) -> str:
     if isinstance(error, ConnectionResetError):
         # http.client's RemoteDisconnected is one of these
         return "EOF" if error.errno is None else f"read tcp {address}: connection reset by peer"
+    if isinstance(error, BrokenPipeError):
+        return f"write tcp {address}: write: broken pipe"
     if isinstance(error, OSError) and error.errno:
         return f"dial tcp {address}: connect: {os.strerror(error.errno).lower()}"
     return f"net/http: HTTP/1.x transport connection broken: {type(error).__name__} {error}".rstrip()

@@ -12,6 +12,7 @@ from tiffin.registry.repository import Repository
 from tiffin.registry.session import Call
 
 CHUNK = 16 << 20
+_SMALLEST_CHUNK = 1 << 20
 _LARGEST_CHUNK = 512 << 20
 
 Opened = Callable[[], BinaryIO]
@@ -119,10 +120,10 @@ def _chunked(
             failures += 1
             if failures >= session.retries.attempts or (isinstance(error, Refused) and error.status in (401, 403)):
                 raise
-            asked = error.wait if isinstance(error, Refused) else None
-            cancellation.wait(session.retries.delay(failures - 1) if asked is None else min(asked, 60.0))
-            if isinstance(error, Refused) and error.status == 413:
-                step = max(step // 4, 1 << 20)
+            step = max(step // 4, _SMALLEST_CHUNK)
+            if not isinstance(error, Refused) or error.status != 413:
+                asked = error.wait if isinstance(error, Refused) else None
+                cancellation.wait(session.retries.delay(failures - 1) if asked is None else min(asked, 60.0))
             resumed = _status(repository, location, cancellation)
             if resumed is None:
                 location, step = _begin_chunked(repository, cancellation)
