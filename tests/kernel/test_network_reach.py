@@ -8,7 +8,10 @@ import pytest
 
 from kernel.network_host import HERE, NEIGHBOUR, Containers, Host, published
 from rig.netns import Namespace
+from tiffin.errors import Invalid
+from tiffin.model.container_host import PortBinding
 from tiffin.model.network import PoolRequest
+from tiffin.networks.definition import GATEWAY_MODE
 
 pytestmark = pytest.mark.root
 
@@ -145,6 +148,51 @@ def test_dual_stack_network_publishes_over_both_families(host: Host, container: 
         assert host.neighbour.reaches("2001:db8::1", 8000, listening) == "2001:db8::9"
         assert host.namespace.reaches("::1", 8000, listening)
         assert host.inside(two).reaches("10.60.0.2", 80, listening) == "::ffff:10.60.0.3"
+
+
+def test_unprotected_network_is_reached_directly_but_not_from_other_networks(host: Host, container: Containers) -> None:
+    host.create("bare", options={f"{GATEWAY_MODE}4": "nat-unprotected"})
+    server, client, beside = container("bare", ports=published("8000")), container(), container("bare")
+    for one in (server, client, beside):
+        host.run(one)
+    host.neighbour.run("ip", "route", "add", "172.18.0.0/16", "via", HERE)
+    with host.inside(server).listen(80) as listening, host.inside(server).listen(81) as other:
+        assert host.neighbour.reaches("172.18.0.2", 81, other) == NEIGHBOUR
+        assert host.neighbour.reaches(HERE, 8000, listening) == NEIGHBOUR
+        assert host.inside(client).reaches("172.18.0.2", 81, other) is None
+        assert host.inside(beside).reaches("172.18.0.2", 81, other) == "172.18.0.3"
+
+
+def test_routed_network_is_reached_at_its_own_addresses(host: Host, container: Containers) -> None:
+    host.create("plain", options={f"{GATEWAY_MODE}4": "routed"})
+    server, client = container("plain", ports=published("8000")), container()
+    endpoints = host.run(server)
+    host.run(client)
+    assert endpoints.ports() == {"80/tcp": (PortBinding("0.0.0.0", ""),)}
+    host.neighbour.run("ip", "route", "add", "172.18.0.0/16", "via", HERE)
+    inside = host.inside(server)
+    with inside.listen(80) as listening, inside.listen(81) as other, host.neighbour.listen(80) as outside:
+        assert host.neighbour.reaches("172.18.0.2", 80, listening) == NEIGHBOUR
+        assert host.inside(client).reaches("172.18.0.2", 80, listening), "from another network"
+        assert host.neighbour.reaches("172.18.0.2", 81, other) is None, "what is not published"
+        assert host.neighbour.reaches(HERE, 8000, listening) is None, "no port of the host"
+        assert inside.reaches(NEIGHBOUR, 80, outside) == "172.18.0.2", "under its own address"
+    host.neighbour.run("busybox", "ping", "-c1", "-W5", "172.18.0.2")
+    host.end(server)
+    assert "172.18.0.2 . " not in host.rules()
+
+
+def test_host_is_not_on_an_isolated_network(host: Host, container: Containers) -> None:
+    with pytest.raises(Invalid, match="gateway mode 'isolated' can only be used for an internal network"):
+        host.create("wrong", options={f"{GATEWAY_MODE}4": "isolated"})
+    network = host.create("alone", internal=True, options={f"{GATEWAY_MODE}4": "isolated"})
+    assert "inet " not in host.namespace.run("ip", "addr", "show", network.bridge)
+    one, two = container("alone"), container("alone")
+    host.run(one)
+    host.run(two)
+    with host.inside(one).listen(80) as listening:
+        assert host.inside(two).reaches("172.18.0.2", 80, listening) == "172.18.0.3"
+        assert host.namespace.reaches("172.18.0.2", 80, listening) is None
 
 
 def _cable(namespace: Namespace) -> str:

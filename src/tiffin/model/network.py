@@ -112,7 +112,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A port of the host that leads to a port of the container. `protocol` is tcp, udp or sctp."""
+    """A port of the host that leads to a port of the container. `protocol` is tcp, udp or sctp.
+
+    Host port 0: the container's own address leads there (gateway mode routed).
+    """
 
     container_port: int
     protocol: str
@@ -149,7 +152,7 @@ class Endpoints:
         for one in self.published:
             key = f"{one.container_port}/{one.protocol}"
             entries = found.get(key) or []
-            entries.append(PortBinding(one.host_ip, str(one.host_port)))
+            entries.append(PortBinding(one.host_ip, str(one.host_port or "")))
             found[key] = entries
         return {key: None if entries is None else tuple(entries) for key, entries in found.items()}
 

@@ -96,10 +96,15 @@ class Attachments:
             container.config.exposed_ports or (),
             publish_all=container.host.publish_all_ports,
         )
-        address = self._standing.registry.get(way.network_id).options.get(definition.HOST_BINDING, "")
+        network = self._standing.registry.get(way.network_id)
+        address = network.options.get(definition.HOST_BINDING, "")
         default_ip = "" if address == "0.0.0.0" else address
+        versions = [version for version, own in ((4, way.ipv4), (6, way.ipv6)) if own]
+        routed = [version for version in versions if definition.gateway_mode(network, version) == "routed"]
+        bound = [version for version in versions if version not in routed] if routed else (4, 6)
         try:
-            return tuple(self._standing.ports.take(wanted, way.ipv4 or way.ipv6, default_ip=default_ip))
+            held = self._standing.ports.take(wanted, way.ipv4 or way.ipv6, default_ip=default_ip, versions=bound)
+            return (*held, *ports.as_it_is(wanted, routed))
         except ports.PortTaken as error:
             leading = (
                 "failed to set up container networking: driver failed programming external connectivity on endpoint"

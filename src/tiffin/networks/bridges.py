@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiffin.model.network import Endpoint, Network
+from tiffin.model.network import Endpoint, Network, Pool
 from tiffin.netlink import links, routing
 from tiffin.netlink.message import Message
 from tiffin.netlink.socket import Socket
+from tiffin.networks import definition
 from tiffin.networks.addresses import IPNetwork, mac_of
 
 DEFAULT = "tiffin0"
@@ -98,8 +99,13 @@ def _gateways(network: Network) -> list[ipaddress.IPv4Interface | ipaddress.IPv6
     return [
         ipaddress.ip_interface(f"{pool.gateway}/{pool.subnet.partition('/')[2]}")
         for pool in network.pools
-        if pool.gateway
+        if pool.gateway and not _isolated(network, pool)
     ]
+
+
+def _isolated(network: Network, pool: Pool) -> bool:
+    # the host itself stays away from the network
+    return definition.gateway_mode(network, ipaddress.ip_network(pool.subnet).version) == "isolated"
 
 
 def _settings(network: Network) -> None:

@@ -25,6 +25,7 @@ ICC = "com.docker.network.bridge.enable_icc"
 MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 HOST_BINDING = "com.docker.network.bridge.host_binding_ipv4"
 GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv"
+MODES = ("nat", "nat-unprotected", "routed", "isolated")
 DEFAULT_BRIDGE = "com.docker.network.bridge.default_bridge"
 MTU = "com.docker.network.driver.mtu"
 INTERFACE_PREFIX = "com.docker.network.container_iface_prefix"
@@ -59,6 +60,11 @@ def flag(options: Mapping[str, str], key: str, default: bool) -> bool:
     raise Invalid(f"invalid value for option {key}: {options[key]!r} is neither true nor false")
 
 
+def gateway_mode(network: Network, version: int) -> str:
+    """One of MODES: how a network's containers are reached and reach others over IPv4 or IPv6."""
+    return network.options.get(f"{GATEWAY_MODE}{version}") or "nat"
+
+
 def define(
     request: NetworkRequest,
     *,
@@ -72,7 +78,7 @@ def define(
     """
     _check_name(request.name, others)
     _check_kind(request)
-    _check_options(request.options)
+    _check_options(request.options, internal=request.internal)
     taken = [ipaddress.ip_network(pool.subnet) for other in others for pool in other.pools]
     pools = _pools(request, spaces, taken, avoid)
     network = Network(
@@ -121,7 +127,7 @@ def _check_kind(request: NetworkRequest) -> None:
         raise Invalid("IPv4 or IPv6 must be enabled")
 
 
-def _check_options(options: Mapping[str, str]) -> None:
+def _check_options(options: Mapping[str, str], *, internal: bool) -> None:
     name = options.get(BRIDGE_NAME, "")
     if len(name) > 15 or "/" in name or any(letter.isspace() for letter in name) or name in (".", ".."):
         raise Invalid(
@@ -135,9 +141,11 @@ def _check_options(options: Mapping[str, str]) -> None:
     if text := options.get(HOST_BINDING, ""):
         address_of(text, f"value for option {HOST_BINDING}")
     for version in ("4", "6"):
-        mode = options.get(GATEWAY_MODE + version, "nat")
-        if mode not in ("", "nat"):
-            raise Unsupported(f"{GATEWAY_MODE}{version}={mode} is not supported yet; only nat is")
+        mode = options.get(GATEWAY_MODE + version) or "nat"
+        if mode not in MODES:
+            raise Invalid(f"unknown gateway mode {mode}: {GATEWAY_MODE}{version} must be one of {', '.join(MODES)}")
+        if mode == "isolated" and not internal:
+            raise Invalid("gateway mode 'isolated' can only be used for an internal network")
 
 
 def _pools(

@@ -45,6 +45,9 @@ _V6: int = socket.AF_INET6
 _SOURCE, _DESTINATION, _DESTINATION_PORT = {_V4: 12, _V6: 8}, {_V4: 16, _V6: 24}, 2
 _LENGTH = {_V4: 4, _V6: 16}
 _TYPE = {_V4: TYPE_IPV4, _V6: TYPE_IPV6}
+_FAMILY = {4: _V4, 6: _V6}
+_OPEN = {_V4: "open4", _V6: "open6"}
+_ICMP = {_V4: socket.IPPROTO_ICMP, _V6: socket.IPPROTO_ICMPV6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,15 @@ class Bridge:
     internal: bool = False
     within: bool = True
     """Containers on it may talk to each other."""
+    unprotected: tuple[int, ...] = ()
+    """IP versions in which everything that gets to this host may go on to it, published or not."""
+    routed: tuple[int, ...] = ()
+    """IP versions in which addresses are not translated: what is published is reached at the container's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """A published port and the container's address of the same family."""
+    """A published port and the container's address of the same family. Host port 0: it is reached at that address."""
 
     published: Published
     address: str
@@ -106,7 +113,7 @@ class Firewall:
         batch = Batch(TABLE)
         how(batch, mappings)
         self._commit(batch)
-        datagrams = {one.published.host_port for one in mappings if one.published.protocol == "udp"}
+        datagrams = {one.published.host_port for one in mappings if one.published.protocol == "udp"} - {0}
         if datagrams:
             conntrack.forget_udp(datagrams)
 
@@ -127,6 +134,7 @@ def ruleset(bridges: Sequence[Bridge], mappings: Iterable[Mapping]) -> Batch:
         kind = _TYPE[family]
         batch.add_set(_map(family, everywhere=True), (TYPE_PROTOCOL, TYPE_PORT), (kind, TYPE_PORT))
         batch.add_set(_map(family, everywhere=False), (TYPE_PROTOCOL, TYPE_PORT, kind), (kind, TYPE_PORT))
+        batch.add_set(_OPEN[family], (kind, TYPE_PROTOCOL, TYPE_PORT))
     batch.add_chain("publish")
     batch.add_base_chain("prerouting", "nat", PREROUTING, _DSTNAT)
     batch.add_base_chain("output", "nat", OUTPUT, _DSTNAT)
@@ -167,7 +175,12 @@ def _elements(mappings: Iterable[Mapping]) -> dict[str, list[Element]]:
     for one in mappings:
         host = ipaddress.ip_address(one.published.host_ip)
         target = ipaddress.ip_address(one.address)
-        key = _word(PROTOCOLS[one.published.protocol].to_bytes(1, "big")) + _port(one.published.host_port)
+        protocol = _word(PROTOCOLS[one.published.protocol].to_bytes(1, "big"))
+        if not one.published.host_port:
+            key = target.packed + protocol + _port(one.published.container_port)
+            found.setdefault(_OPEN[_FAMILY[target.version]], []).append((key, None))
+            continue
+        key = protocol + _port(one.published.host_port)
         if not host.is_unspecified:
             key += host.packed
         name = _map(_V4 if host.version == 4 else _V6, everywhere=host.is_unspecified)
@@ -218,7 +231,7 @@ def _leave(batch: Batch, bridges: Sequence[Bridge]) -> None:
         for subnet in map(ipaddress.ip_network, bridge.subnets):
             # to a port that a neighbour on the same bridge publishes: its answer would not pass here otherwise
             batch.add_rule("postrouting", *_out(bridge.name), *_from(subnet), *_redirected(), ex.masquerade())
-            if bridge.masquerade and not bridge.internal:
+            if bridge.masquerade and not bridge.internal and subnet.version not in bridge.routed:
                 batch.add_rule("postrouting", *_from(subnet), *_out(bridge.name, equal=False), ex.masquerade())
 
 
@@ -237,8 +250,34 @@ def _forward(batch: Batch, bridges: Sequence[Bridge]) -> None:
     known = ex.CT_STATE_ESTABLISHED | ex.CT_STATE_RELATED
     batch.add_rule("forward", *into, ex.conntrack(ex.CT_STATE), ex.bits(known), accept)
     batch.add_rule("forward", *into, *_redirected(), accept)
+    _reach_directly(batch, bridges)
     # neither another network's containers nor the neighbours of this host that set a route
     batch.add_rule("forward", *into, *_drop())
+
+
+def _reach_directly(batch: Batch, bridges: Sequence[Bridge]) -> None:
+    """What may go to a container's own address, by its network's gateway mode."""
+    accept = ex.verdict(ex.NF_ACCEPT)
+    elsewhere = ex.meta(ex.META_IIFNAME), ex.look_up("bridges", absent=True)
+    for bridge in bridges:
+        for version in bridge.unprotected:
+            batch.add_rule("forward", *elsewhere, *_out(bridge.name), *_family(_FAMILY[version]), accept)
+        for version in bridge.routed:
+            family = _FAMILY[version]
+            ping = ex.meta(ex.META_L4PROTO), ex.compare(bytes((_ICMP[family],)))
+            batch.add_rule("forward", *_out(bridge.name), *_family(family), *ping, accept)
+            batch.add_rule("forward", *_out(bridge.name), *_published_as_it_is(family), accept)
+
+
+def _published_as_it_is(family: int) -> tuple[bytes, ...]:
+    after = ex.REG32_00 + _LENGTH[family] // 4
+    return (
+        *_family(family),
+        ex.payload(ex.NETWORK_HEADER, _DESTINATION[family], _LENGTH[family], ex.REG32_00),
+        ex.meta(ex.META_L4PROTO, after),
+        ex.payload(ex.TRANSPORT_HEADER, _DESTINATION_PORT, 2, after + 1),
+        ex.look_up(_OPEN[family]),
+    )
 
 
 def _family(family: int) -> tuple[bytes, ...]:

@@ -9,7 +9,7 @@ import errno
 import ipaddress
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -19,6 +19,8 @@ from tiffin.model.network import Published
 
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
+
+EVERYWHERE = {4: "0.0.0.0", 6: "::"}
 
 Key = tuple[str, str, int]
 """Protocol, host address, host port."""
@@ -113,6 +115,21 @@ def _host_ip(text: str) -> str:
         raise Invalid(f"invalid IP address in port binding: {text!r}") from error
 
 
+def as_it_is(wanted: Iterable[PortRequest], versions: Collection[int]) -> list[Published]:
+    """Ports that are reached at the container's own address in these IP versions: none of the host's is taken."""
+    return [
+        Published(one.container_port, one.protocol, EVERYWHERE[version], 0)
+        for one in wanted
+        for version in versions
+        if not one.host_ip or version_of(one.host_ip) == version
+    ]
+
+
+def version_of(address: str) -> int:
+    """4 or 6."""
+    return 6 if ":" in address else 4
+
+
 class Ports:
     """The host ports that are held."""
 
@@ -120,11 +137,13 @@ class Ports:
         self._held: dict[Key, socket.socket | None] = {}
         self._next = 0
 
-    def take(self, wanted: Sequence[PortRequest], target: str, *, default_ip: str = "") -> list[Published]:
+    def take(
+        self, wanted: Sequence[PortRequest], target: str, *, default_ip: str = "", versions: Collection[int] = (4, 6)
+    ) -> list[Published]:
         """Hold them all or none. Raises PortTaken.
 
         `target` is the container's address, for the error; `default_ip` where ports without an address go, "" for
-        everywhere.
+        everywhere; `versions` are the IP versions in which ports of the host are taken.
         """
         taken: list[Published] = []
         with ExitStack() as undo:
@@ -133,7 +152,7 @@ class Ports:
             order = sorted(range(len(wanted)), key=lambda place: wanted[place].low == 0)
             found: dict[int, list[Published]] = {}
             for place in order:
-                found[place] = self._take(wanted[place], target, default_ip)
+                found[place] = self._take(wanted[place], target, default_ip, versions)
                 taken += found[place]
             undo.pop_all()
         return [one for place in range(len(wanted)) for one in found[place]]
@@ -145,6 +164,8 @@ class Ports:
         container before that process sees them.
         """
         for one in published:
+            if not one.host_port:
+                continue
             key = (one.protocol, one.host_ip, one.host_port)
             try:
                 self._held[key] = _hold(one.protocol, one.host_ip, one.host_port)
@@ -169,9 +190,12 @@ class Ports:
                 held.close()
         self._held.clear()
 
-    def _take(self, wanted: PortRequest, target: str, default_ip: str) -> list[Published]:
+    def _take(self, wanted: PortRequest, target: str, default_ip: str, versions: Collection[int]) -> list[Published]:
         asked = wanted.host_ip or default_ip
         addresses = [asked] if asked else ["0.0.0.0", "::"] if _has_ipv6() else ["0.0.0.0"]
+        addresses = [one for one in addresses if version_of(one) in versions]
+        if not addresses:
+            return []
         choices = self._ephemeral() if wanted.low == 0 else range(wanted.low, wanted.high + 1)
         failure: PortTaken | None = None
         for port in choices:

@@ -37,6 +37,8 @@ class Registry:
                 masquerade=definition.flag(network.options, definition.MASQUERADE, True),
                 internal=network.internal,
                 within=definition.flag(network.options, definition.ICC, True),
+                unprotected=_versions(network, "nat-unprotected"),
+                routed=_versions(network, "routed"),
             )
             for network in self.bridges()
         ]
@@ -61,3 +63,7 @@ class Registry:
         if not fitting:
             raise NotFound(f"network {reference} not found")
         return fitting[0]
+
+
+def _versions(network: Network, mode: str) -> tuple[int, ...]:
+    return tuple(version for version in (4, 6) if definition.gateway_mode(network, version) == mode)
