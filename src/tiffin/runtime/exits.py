@@ -15,6 +15,7 @@ from tiffin.runtime.exitfile import code_of
 Ended = tuple[int, bool, int, str]
 End = Callable[[], None]
 _PATIENCE = 5.0  # s, for the forkserver to fork a new monitor
+_SURE = 6  # answers in a row, within a third of a second, that it will not
 
 
 def _nothing() -> None:
@@ -31,12 +32,16 @@ def recorded(state: Path) -> Ended | None:
         return None
 
 
-async def find(state: Path, pidfd: int, end: End = _nothing) -> socket.socket | Ended:
+async def find(
+    state: Path, pidfd: int, end: End = _nothing, keeper: tuple[Path, str] | None = None
+) -> socket.socket | Ended:
     """A connection to the container's monitor, or how the container ended. pidfd: of its first process, or -1.
 
-    end: kills every process of the container, those that are frozen too.
+    end: kills every process of the container, those that are frozen too. keeper: the forkserver's directory and the
+    container's id, to ask whether a dead monitor will be replaced.
     """
     deadline = time.monotonic() + _PATIENCE
+    unkept = 0
     pause = 0.005
     while True:
         ended = recorded(state)
@@ -49,11 +54,31 @@ async def find(state: Path, pidfd: int, end: End = _nothing) -> socket.socket | 
             if pidfd < 0 or _ended(pidfd):
                 return await find_exit(state, pidfd, end)
         except OSError:
-            pass  # nobody listens at the moment
+            # Nobody listens at the moment: another monitor comes, or there is nobody who would fork one.
+            unkept = 0 if keeper is None or in_charge(*keeper) else unkept + 1
+            if unkept >= _SURE:
+                return await find_exit(state, pidfd, end)
         if time.monotonic() > deadline:
             return await find_exit(state, pidfd, end)
         await asyncio.sleep(pause)
         pause = min(pause * 2, 0.2)
+
+
+def in_charge(directory: Path, container_id: str) -> bool:
+    """Whether the forkserver looks after a container; True also where it can't be asked."""
+    try:
+        server = channel.connect(str(directory), "forkserver.sock")
+    except OSError:
+        return True
+    try:
+        server.settimeout(1.0)
+        channel.send(server, (1, "list", {}))
+        (_, _, reply), _ = channel.receive(server)
+        return container_id in reply["ids"]  # type: ignore[operator]
+    except OSError:
+        return True
+    finally:
+        server.close()
 
 
 async def find_exit(state: Path, pidfd: int, end: End = _nothing) -> Ended:

@@ -25,8 +25,8 @@ _PATIENCE = 30.0  # s, for a monitor that is found to say what it watches
 class Running:
     """A container that runs, and its monitor."""
 
-    def __init__(self, container_id: str, state: Path) -> None:
-        self.id, self.state = container_id, state
+    def __init__(self, container_id: str, state: Path, directory: Path) -> None:
+        self.id, self.state, self.directory = container_id, state, directory
         self.pid, self.started_at, self.pidfd, self._serial = 0, 0, -1, 0
         loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = loop.create_future()
@@ -121,7 +121,7 @@ class Running:
 
     async def _find_again(self) -> None:
         """The monitor died: the forkserver forks another, or the exit file says how the container ended."""
-        found = await exits.find(self.state, self.pidfd, self.end)
+        found = await exits.find(self.state, self.pidfd, self.end, (self.directory, self.id))
         if isinstance(found, socket.socket):
             return self.connect(found)
         self._ended(Exit(*found))
@@ -308,7 +308,7 @@ class Forkserver:
         descriptors = tuple(attachment.fd for attachment in attachments)
         try:
             for attempt in (0, 1):
-                running = Running(str(plan["id"]), Path(plan["state"]))
+                running = Running(str(plan["id"]), Path(plan["state"]), self.directory)
                 running._network = network
                 wants = tuple(running._register(attachment) for attachment in attachments)
                 running.connect(self._send_plan(plan, wants, descriptors))
@@ -374,10 +374,10 @@ class Forkserver:
 
     async def adopt(self, container_id: str, state_dir: Path) -> Running | Exit:
         """Find a container again after the daemon was away: running, or how it ended."""
-        found = await exits.find(state_dir, -1)
+        found = await exits.find(state_dir, -1, keeper=(self.directory, container_id))
         if not isinstance(found, socket.socket):
             return Exit(*found)
-        running = Running(container_id, state_dir)
+        running = Running(container_id, state_dir, self.directory)
         running.connect(found)
         waited = {asyncio.ensure_future(_quiet(running._begun)), asyncio.ensure_future(_quiet(running._exit))}
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED, timeout=_PATIENCE)
