@@ -230,7 +230,7 @@ def test_a_sparse_file_takes_no_space(docker: Cli, engine: Engine) -> None:
 def test_a_compressed_flood_is_read_in_flat_memory(docker: Cli, engine: Engine, tmp_path: Path) -> None:
     before = memory(engine)
     with gzip.open(tmp_path / "flood.gz", "wb", compresslevel=1) as file:
-        for _ in range(512):
+        for _ in range(128):
             file.write(bytes(1 << 20))
     docker("load", "-i", str(tmp_path / "flood.gz"), check=False)
     docker("import", str(tmp_path / "flood.gz"), "hostile:flood", check=False)

@@ -59,7 +59,7 @@ def test_a_subpath_leads_nowhere_outside_of_its_volume(docker: Cli, secret: Path
     mount = "type=volume,src=subpaths,dst=/data,volume-subpath=here"
     seen = set()
     with exchanging(data / "here", data / "there"):
-        for _ in range(15):
+        for _ in range(10):
             done = docker(
                 "run", "--rm", "--network", "none", "--mount", mount, "busybox", "cat", "/data/file", check=False
             )
@@ -75,7 +75,7 @@ def test_a_mount_target_that_is_swapped_makes_and_covers_nothing_on_the_host(doc
     mounts = ["-v", "targets:/vol", "--tmpfs", "/vol/place/deep/er", "-v", f"{secret}/file:/vol/place/bound"]
     before = Path("/proc/self/mountinfo").read_text()
     with exchanging(data / "place", data / "link"):
-        for _ in range(15):
+        for _ in range(10):
             docker("run", "--rm", "--network", "none", *mounts, "busybox", "true", check=False)
     assert [path.name for path in secret.iterdir()] == ["file"]
     assert (secret / "file").read_text() == "secret\n"
@@ -116,7 +116,7 @@ def test_cp_stays_in_the_container_while_it_swaps_its_directories(
     (tmp_path / "new").write_text("written\n")
     seen = set()
     with exchanging(root / "place", root / "link"):
-        for number in range(15):
+        for number in range(10):
             docker("cp", str(tmp_path / "new"), f"swaps:/place/new{number}", check=False)
             out = tmp_path / "out"
             if docker("cp", "-L", "swaps:/place/file", str(out), check=False).rc == 0:
