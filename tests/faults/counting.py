@@ -10,18 +10,16 @@ import pytest
 
 from faults.api import Api
 
-MANY = int(os.environ.get("TIFFIN_TEST_CYCLES", "200"))
-"""Cycles of the long tests; the short ones run a few."""
-
 _SCRIPT = (
     "i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo out $i; echo err $i >&2;"
     " [ $((i % {pause})) = 0 ] && usleep 25000; done; exit {code}"
 )
 
 
-def cycles(few: int, many: int = MANY) -> list[Any]:
-    """For parametrize: a few in `make test`, many in `make test-slow`."""
-    return [few, pytest.param(many, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])]
+def cycles(few: int, many: int = 200) -> list[Any]:
+    """For parametrize: a few in `make test`, many in `make test-slow`, or as many as TIFFIN_TEST_CYCLES says."""
+    number = int(os.environ.get("TIFFIN_TEST_CYCLES", many))
+    return [few, pytest.param(number, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])]
 
 
 @dataclass(frozen=True)

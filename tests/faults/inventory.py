@@ -15,6 +15,8 @@ from rig.leaks import Census, descriptors
 
 # what grows and shrinks by itself, or is rewritten at each start of the daemon
 _PASSING = re.compile(r"ledger\.db-(wal|shm)$|/tmp/|\.log$|monitor\.sock\.\d+$")
+# layers are mounted when they are first needed, until the daemon ends
+_LAYERS = "/snapshots/erofs/mounts"
 
 
 def holder(path: Path) -> int:
@@ -54,6 +56,8 @@ def settled(engine: Engine) -> Api:
 def inventory(engine: Engine) -> Counter[str]:
     """Processes, mounts, cgroups, links, rules, descriptors of daemon and forkserver, files in both roots."""
     found = Counter(Census.of(engine).found)
+    for name in [name for name in found if name.startswith("mount ") and _LAYERS in name]:
+        del found[name]
     for name in found:
         # a compressor is forked from the forkserver for a moment; each thread that reads the ledger has it open
         if "forkserver" in name or "/ledger.db" in name:
@@ -66,6 +70,8 @@ def inventory(engine: Engine) -> Counter[str]:
     found += Counter(f"forkserver's {one}" for one in descriptors(forkserver_of(engine)))
     for root in (engine.data_root, engine.exec_root):
         for directory, names, files in os.walk(root):
+            if directory.endswith(_LAYERS):
+                names.clear()
             found += Counter(
                 f"file {path}"
                 for name in (*names, *files)

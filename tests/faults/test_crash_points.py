@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from faults.api import Api, Failed
+from faults.counting import cycles
 from faults.inventory import inventory, nothing_more, settled
 from rig import Engine, archives, eventually
 
@@ -238,7 +239,7 @@ def broken_off(engine: Engine, operation: Operation, points: Points, number: int
     operation.undo(api)
 
 
-@pytest.mark.parametrize("count", [6, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])])
+@pytest.mark.parametrize("count", cycles(6, 100))
 @pytest.mark.timeout(600)
 def test_a_daemon_killed_at_any_moment_of_any_operation_carries_on(
     start_engine: Callable[..., Engine], count: int

@@ -50,7 +50,7 @@ def cpu_seconds(engine: Engine) -> float:
 
 
 @pytest.mark.slow
-def test_a_hundred_containers_are_found_within_a_second(start_engine: Callable[..., Engine]) -> None:
+def test_a_hundred_containers_are_found_again(start_engine: Callable[..., Engine]) -> None:
     engine = start_engine()
     api = settled(engine)
     with ThreadPoolExecutor(4) as crowd:
