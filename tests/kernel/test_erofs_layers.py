@@ -126,6 +126,21 @@ def test_a_blob_on_another_file_system_is_copied(snapshots: Snapshotter, tmp_pat
     assert (tmp_path / "snapshots/erofs/layers" / hex_of(DIFF) / "tar").read_bytes() == DATA
 
 
+def test_a_damaged_layer_is_whole_when_its_blob_has_come_again(snapshots: Snapshotter, tmp_path: Path) -> None:
+    for name in ("blob", "again"):
+        (tmp_path / name).write_bytes(DATA)
+    apply(snapshots, tmp_path / "blob")
+    before = mount_detached(snapshots.prepare("one", DIFF))
+    with (tmp_path / "blob").open("r+b") as file:
+        file.truncate(100)
+    apply(snapshots, tmp_path / "again")
+    after = mount_detached(snapshots.prepare("two", DIFF))
+    assert read(after, "other") == b"two"
+    assert (tmp_path / "snapshots/erofs/layers" / hex_of(DIFF) / "tar").samefile(tmp_path / "again")
+    for mount in (before, after):
+        os.close(mount)
+
+
 def test_inode_numbers_stay_small(snapshots: Snapshotter) -> None:
     """Programs in JavaScript keep them in doubles, 32-bit programs in 32 bits."""
     apply(snapshots)

@@ -97,7 +97,7 @@ class Arrivals:
         jobs = [
             (chains[index - 1] if index else None, diff, layers[index])
             for index, diff in enumerate(config.diff_ids)
-            if self._snapshots.layer(chains[index]) is None
+            if self._snapshots.layer(chains[index]) is None or self._is_plain(layers[index], diff)
         ]
         if not self._snapshots.independent or len(jobs) < 2:
             for job in jobs:
@@ -107,6 +107,10 @@ class Arrivals:
             # the first error ends it: what the others unpacked meanwhile is swept
             for result in [pool.submit(self._apply, *job, report) for job in jobs]:
                 result.result()
+
+    def _is_plain(self, blob: Digest, diff: Digest) -> bool:
+        """Whether a layer that is there may stand on this very blob, which then may have been renewed."""
+        return blob == diff and self._blobs.exists(blob)
 
     def _apply(self, parent: Digest | None, diff: Digest, blob: Digest, report: Report) -> None:
         if not self._blobs.exists(blob):

@@ -52,6 +52,10 @@ class Layers(Protocol):
         """Keep a layer's tar; the bytes of its files. plain: a file of just that content, which never changes."""
         ...
 
+    def renew(self, diff: Digest, plain: Path | None) -> None:
+        """The content of a layer that is there has come once more: what it has of it may be damaged."""
+        ...
+
     def bring_changes(self, diff: Digest, upper: Path, tar: Iterator[bytes]) -> int:
         """Keep what an upper directory holds, which nobody needs there afterwards; `tar` is the same as a stream."""
         ...
@@ -91,6 +95,7 @@ class Overlay:
         with self._directories.exclusive(diff):
             known = self._records.layer(chain)
             if known is not None:
+                self._layers.renew(diff, plain)
                 return known
             size = self._size_of(diff)
             if size is None:

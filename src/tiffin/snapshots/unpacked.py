@@ -36,6 +36,9 @@ class Unpacked:
             self._directories.settle(staged, self.path(diff))
         return size
 
+    def renew(self, diff: Digest, plain: Path | None) -> None:
+        pass
+
     def bring_changes(self, diff: Digest, upper: Path, tar: Iterator[bytes]) -> int:
         with opened(upper) as fd:
             size, _ = trees.usage(fd)
