@@ -136,7 +136,8 @@ def _resolve(graph: StageGraph, bases: Bases) -> None:
             return
         for state in graph.reachable():
             state.inherit()
-            if state.draft is None:
+            # an image that only --from names is read, not built on
+            if state.draft is None or state.dispatched:
                 continue
             again |= graph.take_triggers(state, state.draft.texts("OnBuild"))
             state.draft = state.draft.with_run(OnBuild=None)
