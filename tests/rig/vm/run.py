@@ -34,8 +34,8 @@ PYTEST = (
     *(".venv/bin/python", "-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_timeout"),
     *("-m", "not slow", "--timeout=1200", "--color=no", "--verbose", "--tb=short"),
 )
-# everything takes some thirty times as long as on the machine itself: plugins too, and whatever tests wait for
-ENVIRONMENT = "PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 TIFFIN_TEST_PATIENCE=30"
+# everything takes some twenty times as long as on the machine itself: plugins too, and whatever tests wait for
+ENVIRONMENT = "PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 TIFFIN_TEST_PATIENCE=6"
 
 
 def main() -> int:
