@@ -143,7 +143,9 @@ class Removal:
         context.forget(container.id)
         context.publish(container, "destroy")
         context.waits.removed(container.id, Outcome(code))
-        later.append(partial(_remove_tree, context.directory(container.id)))
+        later += [
+            partial(_remove_tree, path) for path in (context.directory(container.id), context.state(container.id))
+        ]
         context.task(asyncio.to_thread(_all, later), f"clearing away of {container.id}")
 
     async def _discard(self, container: Container, later: Callable[[Callable[[], None]], None]) -> None:
@@ -154,8 +156,6 @@ class Removal:
         else:  # a rename: a thread would cost more
             context.snapshots.remove(container.id, later)
         crash.point("container-layer-removed")
-        _remove_tree(context.state(container.id))
-        crash.point("container-files-removed")
 
     async def _remove_volume(self, name: str) -> None:
         try:
