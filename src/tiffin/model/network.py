@@ -19,7 +19,10 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network as it was created. `driver` is bridge, host or null; `created` is nanoseconds since the epoch."""
+    """A network as it was created. `created` is nanoseconds since the epoch.
+
+    `driver` is bridge, macvlan, ipvlan, host or null.
+    """
 
     id: str
     name: str
@@ -41,6 +44,11 @@ class Network:
     def bridge(self) -> str:
         """The bridge's interface name."""
         return self.options.get("com.docker.network.bridge.name") or f"br-{self.id[:12]}"
+
+    @property
+    def on_link(self) -> bool:
+        """Its containers are on the wire of one of the host's links."""
+        return self.driver in ("macvlan", "ipvlan")
 
     @property
     def mtu(self) -> int:

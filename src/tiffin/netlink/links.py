@@ -15,6 +15,7 @@ from tiffin.netlink.message import (
     string,
     text,
     u8,
+    u16,
     u32,
 )
 from tiffin.netlink.socket import Socket
@@ -23,10 +24,13 @@ IFF_UP = 0x1
 IFNAMSIZ = 16
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 1, 3, 4, 10
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_PROTINFO, _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 12, 18, 20, 26, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
+_IFLA_VLAN_ID = 1
+_IFLA_MACVLAN_MODE, _IFLA_MACVLAN_FLAGS = 1, 2
+_IFLA_IPVLAN_MODE, _IFLA_IPVLAN_FLAGS = 1, 2
 _IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE = 1, 5
 _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
 _IFLA_INET6_ADDR_GEN_MODE = 8
@@ -88,6 +92,49 @@ def create_veth(name: str, *, bridge: int, mtu: int, peer: str, peer_address: st
     data = nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, far))
     near += nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "veth"), data)
     return Message(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _header(up=True) + near)
+
+
+def create_dummy(name: str, *, alias: str) -> Message:
+    """A link that leads nowhere, up. `alias` is a note that stays with it."""
+    return _make(name, "dummy", b"", text(_IFLA_IFALIAS, alias))
+
+
+def create_vlan(name: str, *, link: int, number: int, alias: str) -> Message:
+    """A VLAN on another link, up. `alias` is a note that stays with it."""
+    return _make(name, "vlan", u16(_IFLA_VLAN_ID, number), u32(_IFLA_LINK, link), text(_IFLA_IFALIAS, alias))
+
+
+def create_macvlan(
+    name: str, *, link: int, mode: int, flag: int, address: str, mtu: int, namespace: int | None
+) -> Message:
+    """A link with a MAC of its own on another one, down, in a namespace (an fd). mode: MACVLAN_MODE_*."""
+    parts = _beneath(link, address, mtu, namespace)
+    return _make(name, "macvlan", u32(_IFLA_MACVLAN_MODE, mode) + u16(_IFLA_MACVLAN_FLAGS, flag), *parts, up=False)
+
+
+def create_ipvlan(
+    name: str, *, link: int, mode: int, flag: int, address: str, mtu: int, namespace: int | None
+) -> Message:
+    """A link that shares another one's MAC, down, in a namespace (an fd). mode, flag: IPVLAN_MODE_*, IPVLAN_F_*."""
+    parts = _beneath(link, "", mtu, namespace)
+    return _make(name, "ipvlan", u16(_IFLA_IPVLAN_MODE, mode) + u16(_IFLA_IPVLAN_FLAGS, flag), *parts, up=False)
+
+
+def _beneath(link: int, address: str, mtu: int, namespace: int | None) -> list[bytes]:
+    parts = [u32(_IFLA_LINK, link)]
+    if address:
+        parts.append(attribute(_IFLA_ADDRESS, mac(address)))
+    if mtu:
+        parts.append(u32(_IFLA_MTU, mtu))
+    if namespace is not None:
+        parts.append(u32(_IFLA_NET_NS_FD, namespace))
+    return parts
+
+
+def _make(name: str, kind: str, data: bytes, *attributes: bytes, up: bool = True) -> Message:
+    information = nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, kind), nested(_IFLA_INFO_DATA, data))
+    payload = _header(up=up) + text(_IFLA_IFNAME, name) + b"".join(attributes) + information
+    return Message(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, payload)
 
 
 def set_up(index: int) -> Message:

@@ -62,6 +62,11 @@ def u8(kind: int, value: int) -> bytes:
     return attribute(kind, value.to_bytes(1, "little"))
 
 
+def u16(kind: int, value: int) -> bytes:
+    """16 bits in the machine's order."""
+    return attribute(kind, struct.pack("=H", value))
+
+
 def u32(kind: int, value: int) -> bytes:
     """32 bits in the machine's order, as rtnetlink has them."""
     return attribute(kind, struct.pack("=I", value))

@@ -82,10 +82,12 @@ def addresses(socket: Socket) -> list[Address]:
 
 
 def add_default_route(gateway: IPAddress, link: int) -> Message:
-    """The default route through `gateway`; replaces one that is there."""
+    """The default route through `gateway`, or with 0.0.0.0 or :: to whoever is on the link; replaces one that is there."""
     family = _family(gateway.version)
-    payload = _ROUTE.pack(family, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST, 0)
-    payload += attribute(_RTA_GATEWAY, gateway.packed) + u32(_RTA_OIF, link)
+    scope = _RT_SCOPE_LINK if gateway.is_unspecified else _RT_SCOPE_UNIVERSE
+    payload = _ROUTE.pack(family, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, scope, _RTN_UNICAST, 0) + u32(_RTA_OIF, link)
+    if not gateway.is_unspecified:
+        payload += attribute(_RTA_GATEWAY, gateway.packed)
     return Message(_RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, payload)
 
 

@@ -9,7 +9,7 @@ from tiffin.content import crash
 from tiffin.errors import Internal
 from tiffin.model.container import Container
 from tiffin.model.network import Endpoint, Endpoints, Published
-from tiffin.networks import bridges, definition, placing, ports
+from tiffin.networks import bridges, definition, placing, ports, wiring
 from tiffin.networks.resolving import Sockets, open_sockets
 from tiffin.networks.standing import Sandbox, Standing, mappings, words
 
@@ -97,6 +97,8 @@ class Attachments:
             publish_all=container.host.publish_all_ports,
         )
         network = self._standing.registry.get(way.network_id)
+        if network.on_link:  # it is on the wire under its own address
+            return ()
         address = network.options.get(definition.HOST_BINDING, "")
         default_ip = "" if address == "0.0.0.0" else address
         versions = [version for version, own in ((4, way.ipv4), (6, way.ipv6)) if own]
@@ -120,7 +122,7 @@ class Attachments:
             crash.point("endpoints-recorded")
             for network, one in wired:
                 hairpin = one.gateway and bool(endpoints.published)
-                bridges.attach(network, one, netlink=sandbox.netlink, namespace=sandbox.namespace, hairpin=hairpin)
+                wiring.attach(network, one, netlink=sandbox.netlink, namespace=sandbox.namespace, hairpin=hairpin)
             crash.point("endpoints-linked")
             self._standing.firewall.publish(mappings(endpoints))
             crash.point("ports-published")

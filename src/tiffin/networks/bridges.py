@@ -168,7 +168,7 @@ def attach(network: Network, endpoint: Endpoint, *, netlink: int, namespace: int
             # the name is made from the endpoint's id: what is there is the rest of a start that was broken off
             outside.request(links.remove(name=endpoint.host_interface), create, subject=endpoint.host_interface)
         found = links.parse(inside.request(links.find(endpoint.interface), subject=endpoint.interface)[0][0])
-        inside.request(*_configuration(endpoint, found.index), subject=endpoint.interface)
+        inside.request(*configuration(endpoint, found.index), subject=endpoint.interface)
         _introduce(outside, endpoint, bridge.index, hairpin)
 
 
@@ -182,7 +182,8 @@ def _bridge(socket: Socket, network: Network) -> links.Link:
     return found
 
 
-def _configuration(endpoint: Endpoint, index: int) -> Sequence[Message]:
+def configuration(endpoint: Endpoint, index: int) -> Sequence[Message]:
+    """What an interface gets within: up, its addresses, the way out."""
     changes = [] if endpoint.ipv6 else [links.without_link_local(index)]
     changes.append(links.set_up(index))
     if endpoint.ipv4:

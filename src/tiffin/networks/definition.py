@@ -28,6 +28,12 @@ GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv"
 MODES = ("nat", "nat-unprotected", "routed", "isolated")
 DEFAULT_BRIDGE = "com.docker.network.bridge.default_bridge"
 MTU = "com.docker.network.driver.mtu"
+PARENT = "parent"
+SUBLINKS: Mapping[str, Mapping[str, int]] = {
+    "macvlan": {"": 4, "bridge": 4, "private": 1, "vepa": 2, "passthru": 8},
+    "ipvlan": {"": 0, "l2": 0, "l3": 1, "l3s": 2},
+}
+"""Drivers on a link of the host, with their modes; the first is the default."""
 INTERFACE_PREFIX = "com.docker.network.container_iface_prefix"
 
 _TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")
@@ -79,17 +85,22 @@ def define(
     _check_name(request.name, others)
     _check_kind(request)
     _check_options(request.options, internal=request.internal)
+    if request.driver in SUBLINKS:
+        sublink_mode(request.driver, request.options)
+        if len(request.options.get(PARENT, "")) > 15 or "/" in request.options.get(PARENT, ""):
+            raise Invalid(f"invalid parent interface {request.options[PARENT]!r}")
     taken = [ipaddress.ip_network(pool.subnet) for other in others for pool in other.pools]
     pools = _pools(request, spaces, taken, avoid)
     network = Network(
         id=secrets.token_hex(32),
         name=request.name,
-        driver="bridge",
+        driver=request.driver or "bridge",
         created=time.time_ns(),
         pools=pools,
         ipv4=request.ipv4,
         ipv6=request.ipv6,
-        internal=request.internal,
+        # without a parent there is nowhere to go
+        internal=request.internal or (request.driver in SUBLINKS and not request.options.get(PARENT)),
         attachable=request.attachable,
         options=dict(request.options),
         labels=dict(request.labels),
@@ -97,9 +108,29 @@ def define(
         addressed=any(pool.subnet for pool in request.pools),
     )
     for other in others:
-        if other.driver == "bridge" and other.bridge == network.bridge:
+        if network.on_link and other.on_link and _parent(other) == _parent(network) != "":
+            raise Forbidden(f"network {other.name} is already using parent interface {_parent(network)}")
+        if other.driver == network.driver == "bridge" and other.bridge == network.bridge:
             raise Forbidden(f"bridge name {network.bridge} is in use by network {other.name}; choose another one")
     return network
+
+
+def _parent(network: Network) -> str:
+    return network.options.get(PARENT, "")
+
+
+def sublink_mode(driver: str, options: Mapping[str, str]) -> tuple[int, int]:
+    """The mode and flag of macvlan and ipvlan links, as the kernel numbers them. Raises Invalid."""
+    flags = {"": 0, "bridge": 0, "private": 1, "vepa": 2} if driver == "ipvlan" else {"": 0}
+    chosen = []
+    for key, known in ((f"{driver}_mode", SUBLINKS[driver]), (f"{driver}_flag", flags)):
+        text = options.get(key, "")
+        if text not in known:
+            raise Invalid(
+                f"unknown value {text!r} for option {key}: it must be one of {', '.join(filter(None, known))}"
+            )
+        chosen.append(known[text])
+    return chosen[0], chosen[1]
 
 
 def _check_name(name: str, others: Collection[Network]) -> None:
@@ -115,9 +146,11 @@ def _check_kind(request: NetworkRequest) -> None:
     driver = request.driver or "bridge"
     if driver in ("host", "null"):
         raise Forbidden(f'only one instance of "{driver}" network is allowed')
-    if driver in ("macvlan", "ipvlan", "overlay"):
-        raise Unsupported(f"networks with driver {driver} are not supported yet; use driver bridge")
-    if driver != "bridge":
+    if driver == "overlay":
+        raise Unsupported(
+            "networks with driver overlay belong to swarm mode, which is not supported; use driver bridge"
+        )
+    if driver not in ("bridge", "macvlan", "ipvlan"):
         raise NotFound(f'plugin "{driver}" not found')
     if request.ipam_driver not in ("", "default"):
         raise NotFound(f'plugin "{request.ipam_driver}" not found')

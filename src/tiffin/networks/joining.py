@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from tiffin.errors import Conflict, Forbidden, Internal
+from tiffin.errors import Conflict, Forbidden, Internal, TiffinError
 from tiffin.model.container import Container, EndpointRequest
 from tiffin.model.network import Endpoint, Endpoints, Network
-from tiffin.networks import bridges, placing
+from tiffin.networks import bridges, placing, wiring
 from tiffin.networks.resolving import open_sockets
 from tiffin.networks.standing import Sandbox, Standing, mappings, words
 
@@ -55,9 +55,11 @@ class Joining:
         place = places[-1]
         try:
             await self._change(before, after, lambda: self._plug(network, place, sandbox))
-        except OSError as error:
+        except (OSError, TiffinError) as error:
             standing.places.give_back(place)
-            await standing.kernel.do(lambda: bridges.detach(place))
+            await standing.kernel.do(lambda: wiring.detach(place, netlink=sandbox.netlink))
+            if isinstance(error, TiffinError):
+                raise
             raise Internal(f"failed to set up container networking: {words(error)}") from error
         standing.resolvers.add(place)
         await self._resolve(after, sandbox)
@@ -105,7 +107,7 @@ class Joining:
             await standing.cut_off(after.container_id)
         try:
             await standing.kernel.do(change)
-        except OSError:
+        except (OSError, TiffinError):
             standing.endpoints[after.container_id] = before
             if moved:
                 await standing.kernel.do(lambda: standing.firewall.publish(withdrawn))
@@ -115,10 +117,10 @@ class Joining:
                 standing.relay(standing.endpoints[after.container_id])
 
     def _plug(self, network: Network, place: Endpoint, sandbox: Sandbox) -> None:
-        bridges.attach(network, place, netlink=sandbox.netlink, namespace=sandbox.namespace)
+        wiring.attach(network, place, netlink=sandbox.netlink, namespace=sandbox.namespace)
 
     def _unplug(self, place: Endpoint, after: Endpoints, sandbox: Sandbox) -> None:
-        bridges.detach(place)
+        wiring.detach(place, netlink=sandbox.netlink)
         for one in after.endpoints if place.gateway else ():
             if one.gateway:
                 bridges.lead_out(one, netlink=sandbox.netlink)

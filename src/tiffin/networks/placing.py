@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from tiffin.errors import Invalid
 from tiffin.model.container import Container, EndpointIPAM, EndpointRequest
-from tiffin.model.network import Endpoint, Network
+from tiffin.model.network import Endpoint, Network, Pool
 from tiffin.netlink.links import mac
 from tiffin.networks import definition
 from tiffin.networks.addresses import Leases, address_of, mac_of
@@ -20,7 +20,7 @@ _SETTING = re.compile(r"(net\.(?:ipv[46]\.(?:conf|neigh)|mpls\.conf)\.)IFNAME(\.
 
 
 class Places:
-    """The leases of every bridge network."""
+    """The leases of every network with addresses."""
 
     def __init__(self) -> None:
         self._leases: dict[str, tuple[Leases, ...]] = {}
@@ -36,7 +36,7 @@ class Places:
     def take(self, network: Network, container: Container, request: EndpointRequest, interface: str) -> Endpoint:
         """A place on a network. Raises Invalid, Forbidden for fixed addresses that can't be had, Internal when full."""
         blank = Endpoint(network.id, network.name, secrets.token_hex(32), network.driver, request=request)
-        if network.driver != "bridge":
+        if network.driver != "bridge" and not network.on_link:
             return blank
         _check(network, request)
         _own_sysctls(request.driver_opts or {}, interface)
@@ -44,9 +44,10 @@ class Places:
         endpoint = replace(
             blank,
             interface=_interface_name(chosen) if chosen else interface,
-            host_interface=f"veth{blank.id[:7]}",
-            mtu=network.mtu,
-            isolated=not definition.flag(network.options, definition.ICC, True),
+            host_interface="" if network.on_link else f"veth{blank.id[:7]}",
+            # on a link of the host it is that one's, unless something else is said
+            mtu=0 if network.on_link and definition.MTU not in network.options else network.mtu,
+            isolated=not network.on_link and not definition.flag(network.options, definition.ICC, True),
             dns_names=None if network.is_default else dns_names(container, request),
         )
         with ExitStack() as undo:
@@ -61,9 +62,10 @@ class Places:
                 if wanted:
                     leases.take_this(address)
                 undo.callback(leases.give_back, address)
-                gateway = "" if network.internal else pool.gateway
+                gateway = "" if network.internal else _gateway(network, pool)
                 endpoint = _with_address(endpoint, version, str(address), leases.subnet.prefixlen, gateway)
-            endpoint = replace(endpoint, mac_address=_mac(request, endpoint))
+            if network.driver != "ipvlan":  # there it is the parent's
+                endpoint = replace(endpoint, mac_address=_mac(request, endpoint))
             undo.pop_all()
         return endpoint
 
@@ -88,6 +90,13 @@ class Places:
 
     def _elsewhere(self, network: Network, wanted: str) -> bool:
         return any(address_of(wanted) in leases.subnet for leases in self._leases[network.id])
+
+
+def _gateway(network: Network, pool: Pool) -> str:
+    if network.driver == "ipvlan" and network.options.get("ipvlan_mode", "l2").startswith("l3"):
+        # routed by the kernel without regard to the wire: everybody is a neighbour
+        return "0.0.0.0" if ":" not in pool.subnet else "::"
+    return pool.gateway
 
 
 def _with_address(endpoint: Endpoint, version: int, address: str, prefix: int, gateway: str) -> Endpoint:

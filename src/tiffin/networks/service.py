@@ -15,9 +15,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from tiffin.content import crash
-from tiffin.errors import Forbidden, Internal, NotFound
+from tiffin.errors import Forbidden, Internal, NotFound, TiffinError
 from tiffin.model.network import Network, NetworkRequest
-from tiffin.networks import bridges, definition
+from tiffin.networks import bridges, definition, wiring
 from tiffin.networks.addresses import DEFAULT_SPACES, IPNetwork
 from tiffin.networks.attachments import Attachments
 from tiffin.networks.definition import Defaults
@@ -136,7 +136,7 @@ class Networks:
         return self._registry.get(reference)
 
     async def create(self, request: NetworkRequest) -> Network:
-        """Make a bridge network. Raises Invalid, Conflict, Forbidden, NotFound, Unsupported."""
+        """Make a network. Raises Invalid, Conflict, Forbidden, NotFound, Unsupported."""
         async with self._creating:
             present = self._registry.all()
             avoid = await self._kernel.do(lambda: self._avoid(present))
@@ -147,9 +147,11 @@ class Networks:
             self._registry.add(network)
             try:
                 await self._kernel.do(lambda: self._build(network))
-            except OSError as error:
+            except (OSError, TiffinError) as error:
                 self._registry.discard(network.id)
                 self._places.close(network.id)
+                if isinstance(error, TiffinError):
+                    raise
                 raise Internal(f"cannot create network {network.name}: {words(error)}") from error
         self._tell("create", network, "")
         return network
@@ -159,11 +161,11 @@ class Networks:
             # written down first: what a crash leaves is then found and finished, not forgotten
             self._records.keep(network)
             undo.callback(self._records.drop, network.id)
-            if network.ipv6:
+            if network.ipv6 and not network.on_link:
                 bridges.forward_v6()
-            bridges.ensure(network)
+            wiring.ensure(network, fresh=True)
             crash.point("bridge-made")
-            undo.callback(bridges.remove, network)
+            undo.callback(wiring.remove, network)
             self._firewall.rewire(self._registry.rules())
             undo.pop_all()
 
@@ -190,7 +192,7 @@ class Networks:
         return network
 
     def _demolish(self, network: Network) -> None:
-        bridges.remove(network)
+        wiring.remove(network)
         crash.point("bridge-removed")
         self._firewall.rewire(self._registry.rules())
         self._records.drop(network.id)
