@@ -135,6 +135,7 @@ class Ports:
 
     def __init__(self) -> None:
         self._held: dict[Key, socket.socket | None] = {}
+        self._numbers: dict[tuple[str, int, int], set[str]] = {}  # protocol, IP version, port: the addresses
         self._next = 0
 
     def take(
@@ -166,16 +167,20 @@ class Ports:
         for one in published:
             if not one.host_port:
                 continue
-            key = (one.protocol, one.host_ip, one.host_port)
             try:
-                self._held[key] = _hold(one.protocol, one.host_ip, one.host_port)
+                held = _hold(one.protocol, one.host_ip, one.host_port)
             except OSError:
-                self._held[key] = None
+                held = None
+            self._note(one.protocol, one.host_ip, one.host_port, held)
 
     def give_back(self, published: Iterable[Published]) -> None:
         """Let go of ports; those that aren't held are ignored."""
         for one in published:
             held = self._held.pop((one.protocol, one.host_ip, one.host_port), None)
+            place = (one.protocol, version_of(one.host_ip), one.host_port)
+            self._numbers.get(place, set()).discard(one.host_ip)
+            if not self._numbers.get(place, True):
+                del self._numbers[place]
             if held is not None:
                 held.close()
 
@@ -189,6 +194,7 @@ class Ports:
             if held is not None:
                 held.close()
         self._held.clear()
+        self._numbers.clear()
 
     def _take(self, wanted: PortRequest, target: str, default_ip: str, versions: Collection[int]) -> list[Published]:
         asked = wanted.host_ip or default_ip
@@ -221,18 +227,18 @@ class Ports:
             except PortTaken:
                 self.give_back(taken)
                 raise
-            self._held[wanted.protocol, address, port] = held
+            self._note(wanted.protocol, address, port, held)
             taken.append(Published(wanted.container_port, wanted.protocol, address, port))
         return taken
 
     def _clashes(self, protocol: str, address: str, port: int) -> bool:
-        if (protocol, address, port) in self._held:
-            return True
-        version = ":" in address
-        every = "::" if version else "0.0.0.0"
-        if address != every:
-            return (protocol, every, port) in self._held
-        return any(p == protocol and n == port and (":" in a) == version for p, a, n in self._held)
+        version = version_of(address)
+        held = self._numbers.get((protocol, version, port), ())
+        return bool(held) if address == EVERYWHERE[version] else address in held or EVERYWHERE[version] in held
+
+    def _note(self, protocol: str, address: str, port: int, held: socket.socket | None) -> None:
+        self._held[protocol, address, port] = held
+        self._numbers.setdefault((protocol, version_of(address), port), set()).add(address)
 
     def _ephemeral(self) -> Iterable[int]:
         low, high = ephemeral_range()

@@ -6,8 +6,6 @@ Everything else is the firewall's. TCP only.
 import asyncio
 import contextlib
 import socket
-from collections.abc import Coroutine
-from typing import Any
 
 _PIECE = 1 << 16
 _OPEN = 512
@@ -18,45 +16,59 @@ class Relay:
     """The relayed ports of one container. Made and closed on the event loop."""
 
     def __init__(self) -> None:
+        self._targets: dict[socket.socket, tuple[str, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(_OPEN)
+        self._listening = True
 
     def serve(self, listener: socket.socket, address: str, port: int) -> None:
-        """Relay what a listening socket accepts to the container. The socket stays its owner's to close."""
-        # a descriptor of its own: the owner may close its one while we accept
-        self._start(self._accept(listener.dup(), address, port))
+        """Relay what a listening socket accepts to the container. Its owner closes it after us."""
+        # a reader, not a task: there may be a thousand that nobody ever connects to
+        self._targets[listener] = (address, port)
+        if self._listening:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
     async def close(self) -> None:
         """Cut the connections off."""
+        self._listen(False)
+        self._targets.clear()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _accept(self, listener: socket.socket, address: str, port: int) -> None:
+    def _listen(self, listening: bool) -> None:
+        if listening == self._listening:
+            return
+        self._listening = listening
         loop = asyncio.get_running_loop()
-        with listener:
-            listener.setblocking(False)
-            while True:
-                await self._slots.acquire()
-                try:
-                    client, _ = await loop.sock_accept(listener)
-                except OSError:
-                    # out of descriptors, most likely: what has been accepted must end first
-                    self._slots.release()
-                    await asyncio.sleep(0.1)
-                    continue
-                self._start(self._relay(client, address, port))
+        for listener in self._targets:
+            if listening:
+                loop.add_reader(listener, self._accept, listener)
+            else:
+                loop.remove_reader(listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            client, _ = listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return
+        except OSError:
+            # out of descriptors, most likely: what has been accepted must end first
+            self._listen(False)
+            asyncio.get_running_loop().call_later(0.1, self._listen, True)
+            return
+        task = asyncio.get_running_loop().create_task(self._relay(client, *self._targets[listener]))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        self._listen(len(self._tasks) < _OPEN)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._listen(len(self._tasks) < _OPEN)
 
     async def _relay(self, client: socket.socket, address: str, port: int) -> None:
         loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with contextlib.ExitStack() as close:
-            close.callback(self._slots.release)
             close.enter_context(client)
             client.setblocking(False)
             server = close.enter_context(socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
