@@ -1,12 +1,13 @@
 """Which stages there are, what each stands on and takes from others, and which of them a target needs."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from tiffin.build.contexts import find_context
 from tiffin.build.dockerfile import instructions as made
 from tiffin.build.dockerfile import rules
-from tiffin.build.dockerfile.gotext import suggestion, with_suggestion
+from tiffin.build.dockerfile.gotext import quoted, suggestion, with_suggestion
 from tiffin.build.dockerfile.rules import Checks
 from tiffin.build.dockerfile.source import DockerfileError
 from tiffin.build.dockerfile.stages import Dockerfile, parse_trigger
@@ -19,6 +20,7 @@ from tiffin.model.platform import Platform, parse_platform
 
 _COUNTED = (made.Add, made.Copy, made.Run, made.Workdir)
 SCRATCH = "scratch"
+_COMPONENT = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 
 
 class StageGraph:
@@ -91,7 +93,7 @@ class StageGraph:
             try:
                 return parse_platform(found.text)
             except Invalid as error:
-                message = f"failed to parse platform {stage.platform}: {error}"
+                message = f"failed to parse platform {stage.platform}: {_reason(found.text) or error}"
         for name in sorted(found.unmatched):
             message = with_suggestion(message, name, self.variables)
         raise DockerfileError(message, stage.span)
@@ -211,3 +213,14 @@ class StageGraph:
         state.commands = [*commands, *state.commands]
         state.total += len(commands)
         return any(command.sources for command in commands)
+
+
+def _reason(platform: str) -> str:
+    """containerd's words for a platform with a part that is none."""
+    part = next((part for part in platform.split("/") if not _COMPONENT.fullmatch(part)), None)
+    if part is None:
+        return ""
+    return (
+        f"{quoted(part)} is an invalid component of {quoted(platform)}: platform specifier component must match"
+        f' "^[A-Za-z0-9_.-]+$": invalid argument'
+    )
