@@ -61,6 +61,7 @@ class Changing:
             container = replace(container, name=bare)
             context.records.rewrite(container)
             context.records.release_name(old)
+            await context.networks.rename(container.id, bare)
         context.publish(container, "rename", oldName=f"/{old}")
 
     async def update(self, reference: str, given: Mapping[str, Any]) -> list[str]:

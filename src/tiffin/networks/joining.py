@@ -32,6 +32,23 @@ class Joining:
         if asked is not None:
             self._standing.resolvers.serve(endpoints, asked)
 
+    async def rename(self, container_id: str, name: str) -> None:
+        """Know a running container under another name."""
+        standing = self._standing
+        before = standing.endpoints.get(container_id)
+        if before is None:
+            return
+        places = []
+        for one in before.endpoints:
+            names = one.dns_names
+            if names is not None:
+                names = (name, *(each for each in names if each not in (name, before.container_name)))
+            places.append(replace(one, dns_names=names))
+            standing.resolvers.remove(one)
+            standing.resolvers.add(places[-1])
+        after = standing.endpoints[container_id] = replace(before, endpoints=tuple(places), container_name=name)
+        await standing.kernel.do(lambda: standing.records.keep_endpoints(after))
+
     async def connect(
         self, reference: str, container: Container, request: EndpointRequest, sandbox: Sandbox
     ) -> Endpoint:

@@ -64,6 +64,7 @@ class Networks:
         self.attach = self._attachments.attach
         self.release = self._attachments.release
         self.connect = joining.connect
+        self.rename = joining.rename
         self.disconnect = joining.disconnect
         self.resume = joining.resume
         self.resolvers = self._standing.resolvers
