@@ -24,6 +24,13 @@ def registry(engine: Engine) -> Iterator[Fake]:
 
 
 @pytest.fixture
+def own_uploads(engine: Engine) -> None:
+    """dockerd sends a blob as one PATCH of unknown length, and starts over where that breaks."""
+    if engine.kind != "tiffin":
+        pytest.skip("how blobs are sent is this engine's own")
+
+
+@pytest.fixture
 def made(engine: Engine, docker: Cli) -> Iterator[str]:
     """The name of a small image that is nowhere else."""
     name = f"made-{uuid.uuid4().hex[:12]}:1"
@@ -161,7 +168,8 @@ def guard_by_token(registry: Fake, tokens: list[dict[str, str]], *, allow: str =
             tokens.append({**asked, "authorization": given})
             basic = "Basic " + base64.b64encode(allow.encode()).decode()
             if given == basic or asked.get("refresh_token") == "identity":
-                answer = {"token": f"for {asked.get('scope', 'nothing')}", "expires_in": "300"}
+                token = f"for {asked.get('scope', 'nothing')}"
+                answer: dict[str, object] = {"token": token, "access_token": token, "expires_in": 300}
                 if asked.get("offline_token"):
                     answer["refresh_token"] = "identity"
                 exchange.answer(200, json.dumps(answer).encode())
@@ -179,18 +187,21 @@ def guard_by_token(registry: Fake, tokens: list[dict[str, str]], *, allow: str =
     registry.hooks.append(hook)
 
 
-def empty_image(registry: Fake) -> None:
-    config = {"architecture": architecture(), "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": []}}
+def small_image(registry: Fake) -> None:
+    tar = bytes(10240)
+    rootfs = {"type": "layers", "diff_ids": [digest_of(tar)]}
+    config = {"architecture": architecture(), "os": "linux", "config": {}, "rootfs": rootfs}
     kind = "application/vnd.oci.image.config.v1+json"
     described = {**registry.add_blob(json.dumps(config).encode()), "mediaType": kind}
+    layer = {**registry.add_blob(tar), "mediaType": "application/vnd.oci.image.layer.v1.tar"}
     manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json"}
-    registry.add_manifest({**manifest, "config": described, "layers": []}, "1")
+    registry.add_manifest({**manifest, "config": described, "layers": [layer]}, "1")
 
 
 def test_a_token_is_fetched_for_what_is_asked(docker: Cli, registry: Fake) -> None:
     tokens: list[dict[str, str]] = []
     guard_by_token(registry, tokens)
-    empty_image(registry)
+    small_image(registry)
     docker("login", "-u", "user", "-p", "secret", registry.address)
     tokens.clear()
     try:
@@ -206,7 +217,7 @@ def test_a_token_is_fetched_for_what_is_asked(docker: Cli, registry: Fake) -> No
 def test_an_identity_token_takes_the_place_of_the_password(engine: Engine, docker: Cli, registry: Fake) -> None:
     tokens: list[dict[str, str]] = []
     guard_by_token(registry, tokens)
-    empty_image(registry)
+    small_image(registry)
     docker("login", "-u", "user", "-p", "secret", registry.address)
     kept = json.loads((engine.root / "home/.docker/config.json").read_text())["auths"][registry.address]
     assert kept["identitytoken"] == "identity"
@@ -303,12 +314,14 @@ class Uploads:
         exchange.answer(status, b"", Location="/v2/x/blobs/uploads/1?state=s", Range=place)
 
 
+@pytest.mark.usefixtures("own_uploads")
 def test_a_blob_is_sent_in_one_request(docker: Cli, registry: Fake, as_name: Callable[[str], str]) -> None:
     uploads = Uploads(registry)
     docker("push", as_name(f"{registry.address}/x:1"))
     assert uploads.used == ["PUT", "PUT", "PUT"]  # layer, configuration, manifest
 
 
+@pytest.mark.usefixtures("own_uploads")
 def test_a_blob_that_is_too_much_for_one_request_goes_in_chunks(engine: Engine, docker: Cli, registry: Fake) -> None:
     uploads = Uploads(registry, limit=2 << 20)
     name = f"{registry.address}/x:1"
@@ -320,6 +333,7 @@ def test_a_blob_that_is_too_much_for_one_request_goes_in_chunks(engine: Engine, 
     docker("rmi", name)
 
 
+@pytest.mark.usefixtures("own_uploads")
 def test_an_upload_that_breaks_goes_on_in_chunks(docker: Cli, registry: Fake, as_name: Callable[[str], str]) -> None:
     uploads = Uploads(registry, break_after=20_000)
     name = as_name(f"{registry.address}/x:1")
@@ -330,7 +344,7 @@ def test_an_upload_that_breaks_goes_on_in_chunks(docker: Cli, registry: Fake, as
 
 
 def test_malformed_credentials_are_ignored(engine: Engine, docker: Cli, registry: Fake) -> None:
-    empty_image(registry)
+    small_image(registry)
     url = f"http://docker/v1.41/images/create?fromImage={registry.address}/x&tag=1"
     for header in ("%%%", "bm90IGpzb24", "W10=", "e30", ""):
         out = engine.run(

@@ -1,5 +1,6 @@
 """Blobs fetched from registries: several at once, each once however many want it, resumed where they broke off."""
 
+import math
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,7 @@ from tiffin.registry.session import Retries
 _SCHEMA = "CREATE TABLE pulled_blob(digest TEXT PRIMARY KEY, since REAL NOT NULL)"
 _KEPT_SECONDS = 7 * 24 * 3600
 _TELL_EVERY = 0.1  # seconds
+_LONGEST_WAIT = 60.0  # seconds
 _CHUNK = 1 << 18
 
 
@@ -194,10 +196,7 @@ class Fetches:
                 if failures >= self._retries.attempts:
                     raise
                 asked = error.wait if isinstance(error, Busy) else None
-                pause = self._retries.delay(failures - 1) if asked is None else min(asked, 60.0)
-                seconds = max(1, round(pause))
-                fetch.tell(f"Retrying in {seconds} second{'' if seconds == 1 else 's'}")
-                fetch.cancellation.wait(pause)
+                _count_down(fetch, min(self._retries.delay(failures - 1) if asked is None else asked, _LONGEST_WAIT))
 
     def _attempt(self, repository: Repository, fetch: Fetch, partial: Partial) -> None:
         answer, begins = repository.blob(partial.digest, partial.size, fetch.cancellation)
@@ -232,3 +231,10 @@ class Fetches:
 def _worth_keeping(partial: Partial, error: BaseException) -> bool:
     """What a broken connection has left, yes; what was wrong, or filled the disk, no."""
     return partial.size > 0 and isinstance(error, Unreachable | Busy | Cancelled)
+
+
+def _count_down(fetch: Fetch, seconds: float) -> None:
+    """Wait, and say for how long, second by second. Raises Cancelled."""
+    for left in range(math.ceil(seconds), 0, -1):
+        fetch.tell(f"Retrying in {left} second{'' if left == 1 else 's'}")
+        fetch.cancellation.wait(1.0)
