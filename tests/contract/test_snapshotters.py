@@ -296,7 +296,6 @@ def test_a_crash_at_any_point_leaves_whole_layers_or_none(
     (tmp_path / "base.tar").write_bytes(BASE)
     code = f"""
 import pathlib
-from contract.layers import BASE, SECOND, apply, directory, file, image, mounted, tar, tree
 from tiffin.content.ledger import Ledger
 from tiffin.model.digest import digest_of
 from tiffin.snapshots import open_driver
