@@ -162,3 +162,21 @@ def test_restart_of_the_daemon_keeps_networks(start_engine: Callable[[], Engine]
     engine.restart()
     assert docker("network", "inspect", "lasting").out == before
     assert docker("run", "--rm", "--network", "lasting", "busybox", "ip", "route").out.startswith("default via")
+
+
+def test_ipv6_is_off_where_the_network_has_none(engine: Engine, docker: Cli, client: docker_py.APIClient) -> None:
+    made = client.create_network("four")["Id"]
+    script = "cat /proc/net/if_inet6; cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6"
+    for network in ("bridge", "four"):
+        shown = docker("run", "--rm", "--network", network, "busybox", "sh", "-c", script).out.splitlines()
+        assert [line.split()[-1] for line in shown[:-1]] == ["lo"]
+        assert shown[-1] == "1"
+    assert "inet6" not in engine.run("ip", "addr", "show", f"br-{made[:12]}")
+
+
+def test_addresses_on_a_dual_stack_network_come_from_nobody_else(docker: Cli, client: docker_py.APIClient) -> None:
+    client.create_network("dual", enable_ipv6=True, ipam={"Config": [{"Subnet": "fd00:74::/64"}]})
+    script = "cat /proc/sys/net/ipv6/conf/eth0/accept_ra; ip -6 -o addr show dev eth0"
+    shown = docker("run", "--rm", "--network", "dual", "busybox", "sh", "-c", script).out.splitlines()
+    assert shown[0] == "0", "router advertisements count for nothing"
+    assert any("fd00:74::2/64" in line for line in shown)
