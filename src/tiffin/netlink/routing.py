@@ -82,7 +82,7 @@ def addresses(socket: Socket) -> list[Address]:
 
 
 def add_default_route(gateway: IPAddress, link: int) -> Message:
-    """The default route through `gateway`, or with 0.0.0.0 or :: to whoever is on the link; replaces one that is there."""
+    """The default route through `gateway`, or with 0.0.0.0 or :: to whoever is on the link; it replaces another."""
     family = _family(gateway.version)
     scope = _RT_SCOPE_LINK if gateway.is_unspecified else _RT_SCOPE_UNIVERSE
     payload = _ROUTE.pack(family, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, scope, _RTN_UNICAST, 0) + u32(_RTA_OIF, link)
