@@ -216,10 +216,11 @@ def test_refusals_are_told_in_dockers_words(
     assert done.err.rstrip("\n").endswith(words)
 
 
-def test_a_name_that_nobody_resolves_fails_a_run_with_125(docker: Cli) -> None:
-    done = docker("run", "nosuch", check=False)
+def test_a_name_that_nobody_resolves_fails_a_run_with_125(cli: Cli) -> None:
+    done = cli("run", "nosuch", check=False)
     assert done.rc == 125
-    assert done.err.startswith("Unable to find image 'nosuch:latest' locally\ndocker: Error response from daemon: ")
+    begins = f"Unable to find image 'nosuch:latest' locally\n{cli.name}: Error response from daemon: "
+    assert done.err.startswith(begins)
     assert 'Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io' in done.err
 
 
