@@ -12,12 +12,12 @@ from dataclasses import replace
 from tiffin.containers import modes
 from tiffin.engine import container_files
 from tiffin.engine.container_context import Context
-from tiffin.errors import Forbidden, Internal, NotFound
+from tiffin.errors import Conflict, Forbidden, Internal, NotFound
 from tiffin.model.container import Container, EndpointRequest
 from tiffin.model.network import Endpoint, Endpoints
 from tiffin.networks.placing import sysctls
 from tiffin.networks.service import check_joinable
-from tiffin.runtime.launcher import Running, StartFailed
+from tiffin.runtime.launcher import Running, Sandbox, StartFailed
 from tiffin.runtime.link import close_all
 
 
@@ -46,7 +46,7 @@ class Joining:
     async def _join(self, container: Container, process: Running, network_id: str, request: EndpointRequest) -> None:
         networks = self._context.networks
         before = networks.endpoints(container.id)
-        sandbox = await process.sandbox(resolver=True)
+        sandbox = await _sandbox(container, process)
         try:
             place = await networks.connect(network_id, container, request, sandbox)
             settings = sysctls((place,), ipv6=os.path.exists("/proc/sys/net/ipv6"))
@@ -78,7 +78,7 @@ class Joining:
             container_files.exchange(directory / "resolv.conf", then, now)
 
     async def disconnect(self, network: str, reference: str, *, force: bool = False) -> None:
-        """Take a container off a network. Raises NotFound, Forbidden."""
+        """Take a container off a network. Raises NotFound, Forbidden, Conflict."""
         context = self._context
         container = context.records.find(reference)
         async with context.records.lock(container.id):
@@ -91,7 +91,7 @@ class Joining:
             if process is not None:
                 try:
                     await self._leave(container, process, found.id)
-                except (Forbidden, NotFound):
+                except (Conflict, Forbidden, NotFound):
                     if not force:
                         raise
             rest = {name: one for name, one in container.networks.items() if name != key}
@@ -99,13 +99,20 @@ class Joining:
 
     async def _leave(self, container: Container, process: Running, network_id: str) -> None:
         networks = self._context.networks
-        sandbox = await process.sandbox()
+        sandbox = await _sandbox(container, process)
         try:
             gone = await networks.disconnect(network_id, container.id, sandbox)
         finally:
             close_all(sandbox.descriptors)
         # resolv.conf stays: who asks 127.0.0.11 goes on doing so, and is answered
         container_files.change_hosts(self._context.directory(container.id), container, gone=gone)
+
+
+async def _sandbox(container: Container, process: Running) -> Sandbox:
+    try:
+        return await process.sandbox(resolver=True)
+    except StartFailed as failure:  # it is just about to end, or has no monitor at the moment
+        raise Conflict(f"container {container.id} is not running: {failure}") from failure
 
 
 def _named(container: Container, name: str, network_id: str) -> str | None:
