@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tiffin.build.dockerfile.gotext import SPACES
+from tiffin.build.dockerfile.simulation import GROUP, REST, STAR, Simulation
 from tiffin.build.dockerfile.source import DockerfileError
 from tiffin.build.dockerfile.wildcards import BAD_PATTERN, check_pattern, clean
 
 DEFAULT_NAME = ".dockerignore"
-_MOST_GROUPS, _MOST_STARS = 2, 3  # above them re's backtracking could take minutes
+_MOSTGROUPS, _MOSTSTARS = 2, 3  # above them re's backtracking could take minutes
 
 
 def ignore_file_names(dockerfile: str) -> tuple[str, str]:
@@ -89,7 +90,7 @@ class _Pattern:
     exception: bool
     kind: str
     expression: re.Pattern[str] | None = None
-    steps: "_Steps | None" = None
+    steps: "Simulation | None" = None
 
     def matches(self, path: str) -> bool:
         if self.kind == "exact":
@@ -105,9 +106,6 @@ class _Pattern:
         return self.steps is not None and self.steps.match(path)
 
 
-_STAR, _GROUP, _REST = "[^/]*", "(?:.*/)?", ".*"
-
-
 def _pattern(text: str) -> _Pattern:
     exception = text.startswith("!")
     if text == "!":
@@ -118,9 +116,9 @@ def _pattern(text: str) -> _Pattern:
     if kind != "expression":
         return _Pattern(text, exception, kind)
     try:
-        if tokens.count(_GROUP) <= _MOST_GROUPS and tokens.count(_STAR) <= _MOST_STARS:
+        if tokens.count(GROUP) <= _MOSTGROUPS and tokens.count(STAR) <= _MOSTSTARS:
             return _Pattern(text, exception, kind, expression=re.compile("".join(tokens), re.ASCII))
-        return _Pattern(text, exception, kind, steps=_Steps(tokens))
+        return _Pattern(text, exception, kind, steps=Simulation(tokens))
     except re.error:
         raise DockerfileError(BAD_PATTERN) from None
 
@@ -133,12 +131,12 @@ def _tokens(text: str) -> tuple[str, list[str]]:
         if character == "*" and text.startswith("*", at):
             at += 1 + text.startswith("/", at + 1)
             if at < len(text):
-                tokens += [_GROUP] if tokens[-1:] != [_GROUP] else []
+                tokens += [GROUP] if tokens[-1:] != [GROUP] else []
                 kind = "expression"
             elif kind == "exact":
                 kind = "prefix"
             else:
-                tokens.append(_REST)
+                tokens.append(REST)
                 kind = "expression"
             kind = "suffix" if first else kind
             continue
@@ -151,7 +149,7 @@ def _tokens(text: str) -> tuple[str, list[str]]:
 
 def _token(text: str, at: int, character: str) -> tuple[str, int]:
     if character == "*":
-        return _STAR, at
+        return STAR, at
     if character == "?":
         return "[^/]", at
     if character in ".+()|{}$":
@@ -164,42 +162,3 @@ def _token(text: str, at: int, character: str) -> tuple[str, int]:
     while end < len(text) and text[end] != "]":
         end += 2 if text[end] == "\\" else 1
     return "[" + text[at:end].replace("[", "\\[") + "]", end + 1
-
-
-class _Steps:
-    """The same expression as a set of positions, in time that grows with path and pattern only."""
-
-    def __init__(self, tokens: Sequence[str]):
-        self.tokens = [
-            token if token in (_STAR, _GROUP, _REST) else re.compile(token, re.ASCII | re.DOTALL) for token in tokens
-        ]
-
-    def match(self, path: str) -> bool:
-        # a state is (position in the pattern, inside a ** group that has begun)
-        states = self._closed({(0, False)})
-        for character in path:
-            states = self._closed(set(self._after(states, character)))
-        return (len(self.tokens), False) in states
-
-    def _after(self, states: set[tuple[int, bool]], character: str) -> Iterator[tuple[int, bool]]:
-        for at, _inside in states:
-            token = self.tokens[at] if at < len(self.tokens) else None
-            if token == _GROUP:
-                yield at, True
-                if character == "/":
-                    yield at + 1, False
-            elif token == _REST or (token == _STAR and character != "/"):
-                yield at, False
-            elif isinstance(token, re.Pattern) and token.fullmatch(character):
-                yield at + 1, False
-
-    def _closed(self, states: set[tuple[int, bool]]) -> set[tuple[int, bool]]:
-        pending = list(states)
-        while pending:
-            at, inside = pending.pop()
-            if at < len(self.tokens) and not inside and isinstance(self.tokens[at], str):
-                following = (at + 1, False)
-                if following not in states:
-                    states.add(following)
-                    pending.append(following)
-        return states

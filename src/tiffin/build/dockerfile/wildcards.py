@@ -1,8 +1,10 @@
 r"""Go's filepath.Match: `*`, `?`, `[a-z]`, `[^a]`, `\x`; none but a class crosses a slash. COPY's sources use it."""
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
+from tiffin.build.dockerfile.simulation import MOST_STARS, STAR, Simulation
 from tiffin.build.dockerfile.source import DockerfileError
 
 BAD_PATTERN = "syntax error in pattern"
@@ -90,24 +92,15 @@ def check_pattern(pattern: str) -> None:
 
 def match(pattern: str, name: str) -> bool:
     """Whether the whole of `name` matches. DockerfileError for a bad pattern."""
-    return _expression(pattern).fullmatch(name) is not None
+    return bool(_expression(pattern)(name))
 
 
 @lru_cache(maxsize=1024)
-def _expression(pattern: str) -> re.Pattern[str]:
-    # every star but the last of a component stays as short as it can: no backtracking into it
-    parts = [""]
-    for token in _compiled(pattern):
-        if token == "*":
-            parts.append("")
-        else:
-            parts[-1] += token
-    text = parts[0]
-    for index, part in enumerate(parts[1:], 1):
-        crosses = "/" in part or "[^" in part or r"[\s\S]" in part
-        last = index == len(parts) - 1
-        text += f"[^/]*{part}" if last or crosses else f"(?>[^/]*?{part})"
-    return re.compile(text, re.DOTALL)
+def _expression(pattern: str) -> Callable[[str], object]:
+    tokens = [STAR if token == "*" else token for token in _compiled(pattern)]
+    if tokens.count(STAR) > MOST_STARS:
+        return Simulation(tokens).match
+    return re.compile("".join(tokens), re.DOTALL).fullmatch
 
 
 def has_wildcards(path: str) -> bool:
