@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 18
 _SECONDS = 60.0  # without a single byte
-_CONNECT_SECONDS = 30.0
+_CONNECT_SECONDS = 15.0
 _IDLE = 8  # connections kept to one origin
 USER_AGENT = f"docker/28.2.2 tiffin/{__version__}"  # some registries serve nothing but what calls itself docker
 
