@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from tiffin.build.application import Application
 from tiffin.build.dockerfile import instructions as made
@@ -31,7 +32,7 @@ class _Transfer:
     inputs: list[Input]
     actions: list[CopyAction]
 
-    def add(self, given: Input, source: str, **settings: object) -> None:
+    def add(self, given: Input, source: str, **settings: Any) -> None:
         self.inputs.append(given)
         self.actions.append(
             CopyAction(
@@ -41,11 +42,11 @@ class _Transfer:
                 owner=self.asked.chown,
                 mode=self.mode,
                 exclude=self.asked.exclude,
-                **settings,  # type: ignore[arg-type]
+                **settings,
             )
         )
 
-    def add_step(self, step: Step, source: str, **settings: object) -> None:
+    def add_step(self, step: Step, source: str, **settings: Any) -> None:
         self.add(self.on.drawing.add(step), source, **settings)
 
 
@@ -159,7 +160,6 @@ def _add_path(transfer: _Transfer, source: str, origin: StageState | None) -> No
     on, asked = transfer.on, transfer.asked
     if origin is None:
         _check_ignored(on, asked, source)
-        on.drawing.context_paths.add(join("/", source))
     include: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     if isinstance(asked, made.Copy) and asked.parents:

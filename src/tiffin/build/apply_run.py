@@ -117,7 +117,6 @@ def _files(on: Application, mount: Mount, source: StageState, target: str, input
         given = source.output
     elif mount.type == "bind":
         given = on.drawing.context
-        on.drawing.context_paths.add(join("/", mount.source))
     path = join("/", mount.source)
     if path == "/" and (mount.uid, mount.gid, mount.mode) != (None, None, None):
         path = "/cache"

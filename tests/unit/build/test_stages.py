@@ -158,7 +158,8 @@ def test_named_contexts_stand_in_for_images_and_stages() -> None:
     assert every(found, RunCommand) == []
     assert only(found, ImageSource).label == "[context build] docker.io/library/other:1"
     local = only(found, LocalSource)
-    assert (local.context, local.exclude, local.label) == ("dir", None, "[context data] load from client")
+    assert (local.context, local.exclude, local.paths) == ("dir", None, ("b",))
+    assert local.label == "[context data] load from client"
     by_platform = {"data": "local:dir", "build::linux/amd64": "docker-image://yes", "build": "docker-image://no"}
     assert "yes" in only(plan(text, contexts=by_platform), ImageSource).reference
 
@@ -167,7 +168,14 @@ def test_the_context_is_asked_only_for_what_is_used() -> None:
     text = "FROM base\nCOPY b/ /a/../c* /\nADD https://x/y z /\nRUN --mount=source=m,target=/m x"
     assert only(plan(text), LocalSource).paths == ("b", "c*", "m", "z")
     assert only(plan(text + "\nCOPY . /"), LocalSource).paths == ()
+    assert only(plan("FROM base\nCOPY --parents a/./b/*.c /"), LocalSource).paths == ("a/b/*.c",)
     assert every(plan("FROM base\nRUN x"), LocalSource) == []
+
+
+def test_a_directory_that_is_used_twice_is_sent_once() -> None:
+    text = "FROM base\nCOPY --from=data a /\nCOPY --from=data b /\nFROM scratch\nCOPY --from=0 / /"
+    assert only(plan(text, contexts={"data": "local:dir"}), LocalSource).paths == ("a", "b")
+    assert only(plan("FROM data\nRUN x", contexts={"data": "local:dir"}), LocalSource).paths == ()
 
 
 def test_directories_are_made_by_the_user_in_force() -> None:
