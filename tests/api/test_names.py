@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rig import Cli, Engine
+from rig.peers import tiffins_own
 
 pytestmark = pytest.mark.root
 
@@ -76,7 +77,8 @@ def test_files_and_settings_follow_the_networks_of_a_running_container(docker: C
     assert "192.0.2.1\tmine\n" in hosts, "what the container wrote itself stays"
 
 
-def test_resolv_conf_that_the_container_changed_stays(docker: Cli, net: str) -> None:
+def test_resolv_conf_that_the_container_changed_stays(engine: Engine, docker: Cli, net: str) -> None:
+    tiffins_own(engine, "dockerd 20.10 writes the file anew")
     run(docker, "own")
     docker("exec", "own", "sh", "-c", "echo nameserver 192.0.2.53 > /etc/resolv.conf")
     docker("network", "connect", net, "own")
@@ -94,7 +96,7 @@ ASK = textwrap.dedent("""
 
 
 def test_question_asked_while_the_daemon_is_dead_is_answered(start_engine: Callable[[], Engine]) -> None:
-    engine = start_engine()
+    engine = start_engine(kind="tiffin")  # dockerd takes its containers along
     docker = engine.cli("docker")
     docker("network", "create", "--subnet", "10.73.0.0/24", "net")
     run(docker, "web", "--network", "net", "--ip", "10.73.0.80")
@@ -106,3 +108,13 @@ def test_question_asked_while_the_daemon_is_dead_is_answered(start_engine: Calla
         assert asking.stdout.readline() == "asked\n"
         engine.start()
         assert asking.stdout.readline() == "10.73.0.80\n"
+
+
+def test_setting_that_does_not_exist_is_refused_and_nothing_stays(docker: Cli, net: str) -> None:
+    run(docker, "plain")
+    option = "com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.no_such_thing=1"
+    refused = docker("network", "connect", "--driver-opt", option, net, "plain", check=False)
+    assert refused.rc == 1
+    assert "no_such_thing" in refused.err
+    assert "eth1" not in docker("exec", "plain", "ip", "link").out
+    docker("network", "connect", net, "plain")

@@ -173,6 +173,8 @@ class Peer(Engine):
             connection.connect(str(self.socket))
             size = struct.calcsize("3i")
             self.pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+        # what tests start beside the engine, registries for one, must be on the engine's network
+        self.machine.pid = self.pid
 
     def inside(self, argv: Sequence[str | Path]) -> list[str]:
         return enter(self.pid, argv)

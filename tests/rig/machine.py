@@ -62,7 +62,7 @@ class Machine:
         """pid -> command line of each process of this machine (its mounts, or its cgroups), without the holder."""
         found: dict[int, str] = {}
         for pid in all_pids():
-            if pid != self.pid and self._owns(pid):
+            if pid != self._holder.pid and self._owns(pid):
                 with contextlib.suppress(OSError):
                     found[pid] = (
                         Path(f"/proc/{pid}/cmdline")
