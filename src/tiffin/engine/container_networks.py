@@ -6,19 +6,23 @@ settings follow.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from dataclasses import replace
 
 from tiffin.containers import modes
 from tiffin.engine import container_files
 from tiffin.engine.container_context import Context
-from tiffin.errors import Conflict, Forbidden, Internal, NotFound
+from tiffin.errors import Conflict, Forbidden, Invalid, NotFound
 from tiffin.model.container import Container, EndpointRequest
 from tiffin.model.network import Endpoint, Endpoints
 from tiffin.networks.placing import sysctls
 from tiffin.networks.service import check_joinable
 from tiffin.runtime.launcher import Running, Sandbox, StartFailed
 from tiffin.runtime.link import close_all
+
+_REFUSED = (errno.ENOENT, errno.EINVAL, errno.EACCES, errno.EPERM, errno.ERANGE)
 
 
 class Joining:
@@ -54,8 +58,11 @@ class Joining:
                 if settings:
                     await process.set_sysctls(settings)
             except StartFailed as failure:
-                await networks.disconnect(network_id, container.id, sandbox)
-                raise Internal(f"failed to set up container networking: {failure}") from failure
+                with contextlib.suppress(Forbidden):  # it has ended, and been released
+                    await networks.disconnect(network_id, container.id, sandbox)
+                if failure.errno in _REFUSED:
+                    raise Invalid(f"cannot set the interface's sysctls {dict(settings)}: {failure}") from failure
+                raise _gone(container, failure) from failure
         finally:
             close_all(sandbox.descriptors)
         self._rewrite(container, before, added=place)
@@ -111,8 +118,12 @@ class Joining:
 async def _sandbox(container: Container, process: Running) -> Sandbox:
     try:
         return await process.sandbox(resolver=True)
-    except StartFailed as failure:  # it is just about to end, or has no monitor at the moment
-        raise Conflict(f"container {container.id} is not running: {failure}") from failure
+    except StartFailed as failure:  # it is ending, or has no monitor at the moment
+        raise _gone(container, failure) from failure
+
+
+def _gone(container: Container, failure: StartFailed) -> Conflict:
+    return Conflict(f"container {container.id} is not running: {failure}")
 
 
 def _named(container: Container, name: str, network_id: str) -> str | None:
