@@ -158,6 +158,20 @@ def test_a_download_goes_on_after_the_daemon_was_killed(start_engine: Callable[.
         assert not partial.exists()
 
 
+def test_prune_removes_what_a_broken_pull_has_left(start_engine: Callable[..., Engine]) -> None:
+    engine = start_engine("--max-download-attempts", "1", kind="tiffin", images=())
+    docker = engine.cli("docker")
+    partial = engine.data_root / "content/partial"
+    with fake(engine) as registry:
+        registry_of[:] = [registry]
+        [digest] = serve(registry, random_layer())
+        registry.hooks.append(breaking(digest, 1 << 20, 100))
+        assert docker("pull", f"{registry.address}/pruned:1", check=False).rc == 1
+        assert [path.name for path in partial.iterdir()] == [digest[7:]]
+        docker("image", "prune", "-f")
+        assert list(partial.iterdir()) == []
+
+
 def test_two_pulls_share_one_download(docker: Cli, registry: Fake) -> None:
     tar = random_layer()
     [digest] = serve(registry, tar)

@@ -7,7 +7,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from tiffin.content import crash
@@ -23,8 +23,9 @@ def directory(store: BlobStore) -> Path:
     return store.root / "partial"
 
 
-def expire(store: BlobStore, seconds: float = _KEPT_SECONDS) -> int:
+def expire(store: BlobStore, seconds: float = _KEPT_SECONDS, keep: Collection[Digest] = ()) -> int:
     """Remove what nobody has gone on with for so long; the bytes freed."""
+    kept = {hex_of(digest) for digest in keep}
     freed = 0
     try:
         found = list(directory(store).iterdir())
@@ -32,7 +33,7 @@ def expire(store: BlobStore, seconds: float = _KEPT_SECONDS) -> int:
         return 0
     for path in found:
         status = path.stat()
-        if time.time() - status.st_mtime >= seconds:
+        if path.name not in kept and time.time() - status.st_mtime >= seconds:
             path.unlink(missing_ok=True)
             freed += status.st_blocks * 512
     return freed

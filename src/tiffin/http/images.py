@@ -190,7 +190,10 @@ async def pruned(request: Request) -> Response:
     dangling = given.flag("dangling", True)
 
     def work() -> tuple[list[Any], int]:
-        return images.prune(wanted, dangling=dangling)
+        gone, freed = images.prune(wanted, dangling=dangling)
+        if set(given) <= {"dangling"}:  # other filters name what may go
+            freed += request.services.registry.pulls.forget()
+        return gone, freed
 
     gone, freed = await asyncio.to_thread(work)
     request.services.events.publish("image", "prune", "", {"reclaimed": str(freed)})

@@ -219,6 +219,12 @@ class Fetches:
                     told = now
                     fetch.tell("Downloading", partial.size, partial.expected)
 
+    def forget(self) -> int:
+        """Keep nothing for later attempts any more; the bytes freed. What is being fetched stays."""
+        self._waiting.let_go()
+        with self._lock:
+            return expire(self._blobs, 0, list(self._running))
+
     def close(self) -> None:
         """Break off everything; what has come is kept."""
         with self._lock:

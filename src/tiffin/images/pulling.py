@@ -92,6 +92,10 @@ class Pulls:
         """Break off what is being fetched."""
         self._fetches.close()
 
+    def forget(self) -> int:
+        """Remove what pulls that were broken off have left; the bytes freed."""
+        return self._fetches.forget() + self._images.collect()
+
     def pull(self, pull: Pull, report: Report, cancellation: Cancellation) -> None:
         """Raises NotFound (`pull access denied for …`, `manifest for … not found: …`), Unreachable, Invalid."""
         reference = pull.reference if pull.all_tags else pull.reference.with_default_tag()
