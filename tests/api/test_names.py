@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rig import Cli, Engine
-from rig.peers import tiffins_own
+from rig.peers import needs_api, tiffins_own
 
 pytestmark = pytest.mark.root
 
@@ -110,7 +110,8 @@ def test_question_asked_while_the_daemon_is_dead_is_answered(start_engine: Calla
         assert asking.stdout.readline() == "10.73.0.80\n"
 
 
-def test_setting_that_does_not_exist_is_refused_and_nothing_stays(docker: Cli, net: str) -> None:
+def test_setting_that_does_not_exist_is_refused_and_nothing_stays(engine: Engine, docker: Cli, net: str) -> None:
+    needs_api(engine, "1.46", "settings of one endpoint")
     run(docker, "plain")
     option = "com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.no_such_thing=1"
     refused = docker("network", "connect", "--driver-opt", option, net, "plain", check=False)

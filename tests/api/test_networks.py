@@ -9,6 +9,7 @@ import pytest
 from docker.errors import APIError
 
 from rig import Cli, Engine, eventually
+from rig.peers import tiffins_own
 
 pytestmark = pytest.mark.root
 
@@ -165,6 +166,7 @@ def test_restart_of_the_daemon_keeps_networks(start_engine: Callable[[], Engine]
 
 
 def test_ipv6_is_off_where_the_network_has_none(engine: Engine, docker: Cli, client: docker_py.APIClient) -> None:
+    tiffins_own(engine, "dockerd 20.10 leaves the bridge its link-local address")
     made = client.create_network("four")["Id"]
     script = "cat /proc/net/if_inet6; cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6"
     for network in ("bridge", "four"):
@@ -174,7 +176,10 @@ def test_ipv6_is_off_where_the_network_has_none(engine: Engine, docker: Cli, cli
     assert "inet6" not in engine.run("ip", "addr", "show", f"br-{made[:12]}")
 
 
-def test_addresses_on_a_dual_stack_network_come_from_nobody_else(docker: Cli, client: docker_py.APIClient) -> None:
+def test_addresses_on_a_dual_stack_network_come_from_nobody_else(
+    engine: Engine, docker: Cli, client: docker_py.APIClient
+) -> None:
+    tiffins_own(engine, "dockerd 20.10 lets its containers take router advertisements")
     client.create_network("dual", enable_ipv6=True, ipam={"Config": [{"Subnet": "fd00:74::/64"}]})
     script = "cat /proc/sys/net/ipv6/conf/eth0/accept_ra; ip -6 -o addr show dev eth0"
     shown = docker("run", "--rm", "--network", "dual", "busybox", "sh", "-c", script).out.splitlines()
