@@ -168,6 +168,7 @@ def transfers(config: Config, images: Images, ledger: Ledger) -> Transfers:
     retries = Retries(config.max_download_attempts)
     registries = Registries(registry_hosts(config), Transport(proxies), retries)
     provenance = Provenance(ledger)
+    provenance.keep_only(images.blobs.digests())
     pulls = Pulls(images, ledger, registries, provenance, at_once=config.max_concurrent_downloads)
     pushes = Pushes(images, registries, provenance, at_once=config.max_concurrent_uploads)
     return Transfers(registries, pulls, pushes)

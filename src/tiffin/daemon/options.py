@@ -70,7 +70,9 @@ def reread(config: Config) -> Config:
     names = {"debug", "labels", "live_restore", "shutdown_timeout"}
     names |= {"insecure_registries", "registry_mirrors", "mirrors"}
     kept = {item.name: getattr(config, item.name) for item in fields(Config)}
-    return Config(**{**kept, **{name: from_file[name] for name in names if name in from_file}})
+    renewed = Config(**{**kept, **{name: from_file[name] for name in names if name in from_file}})
+    check(renewed)
+    return renewed
 
 
 def check(config: Config) -> None:
