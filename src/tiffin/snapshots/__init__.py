@@ -5,6 +5,7 @@ from pathlib import Path
 from tiffin.content.ledger import Ledger
 from tiffin.errors import Invalid
 from tiffin.snapshots.copy import Copy
+from tiffin.snapshots.erofs import probe
 from tiffin.snapshots.erofs.layers import Indexed
 from tiffin.snapshots.overlay import Overlay
 from tiffin.snapshots.snapshotter import Change, ChangeKind, Layer, Snapshotter, Usage
@@ -26,8 +27,13 @@ def open_driver(name: str, root: Path, ledger: Ledger) -> Snapshotter:
 
 
 def driver(root: Path) -> str:
-    """The driver that fits this machine and what `root` holds: one that has layers there already stays."""
+    """The driver that fits this machine and what `root` holds: one that has layers there already stays.
+
+    `erofs` where the kernel can, else `overlay` where it has that.
+    """
     for name in ("overlay", "erofs", "copy"):
         if any((root / name / "layers").glob("*")):
             return name
-    return "overlay" if "\toverlay\n" in Path("/proc/filesystems").read_text() else "copy"
+    if "\toverlay\n" not in Path("/proc/filesystems").read_text():
+        return "copy"
+    return "erofs" if probe.supported(root) else "overlay"
