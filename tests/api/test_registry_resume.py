@@ -15,6 +15,12 @@ from rig.archives import architecture
 from rig.registries import Exchange, Fake, digest_of, fake
 
 
+@pytest.fixture(autouse=True)
+def own_promises(engine: Engine) -> None:
+    if engine.kind != "tiffin":
+        pytest.skip("dockerd starts broken downloads over: going on is this engine's own promise")
+
+
 @pytest.fixture
 def registry(engine: Engine) -> Iterator[Fake]:
     with fake(engine) as made:
