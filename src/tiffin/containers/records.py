@@ -75,7 +75,7 @@ class Records:
         if reference in self._by_id:
             return self._by_id[reference]
         by_name = self._by_name.get(reference.removeprefix("/"))
-        if by_name is not None:
+        if by_name is not None and by_name in self._by_id:  # else it is still being made
             return self._by_id[by_name]
         if not reference:
             raise Invalid("No container name or ID supplied")

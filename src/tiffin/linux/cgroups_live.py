@@ -65,7 +65,7 @@ def frozen(cgroup: Cgroup) -> bool:
             return _read(directory + "/freezer.self_freezing") == "1"
         return _read(directory + "/cgroup.freeze") == "1"
     except OSError as error:
-        if error.errno in (ENOENT, ENODEV):
+        if error.errno == ENOENT:
             return False
         raise
 
@@ -73,8 +73,15 @@ def frozen(cgroup: Cgroup) -> bool:
 def kill(cgroup: Cgroup, signal: int = signals.SIGKILL) -> None:
     """Send a signal to every process of the group and below; SIGKILL in one step where the kernel has cgroup.kill.
 
-    A frozen group of v1 dies when it is thawed, which this does.
+    A frozen group of v1 dies when it is thawed, which this does. Nothing happens when the group is gone.
     """
+    try:
+        _kill(cgroup, signal)
+    except FileNotFoundError:
+        pass
+
+
+def _kill(cgroup: Cgroup, signal: int) -> None:
     unified = cgroup.directories.get(UNIFIED)
     if signal == signals.SIGKILL and unified is not None and os.path.exists(unified + "/cgroup.kill"):
         _write(unified + "/cgroup.kill", "1")
@@ -181,14 +188,28 @@ def _tree(top: str) -> list[str]:
     return found
 
 
+def _gone(path: str) -> FileNotFoundError:
+    """A group that was removed between open and read or write: ENODEV there, ENOENT a moment earlier."""
+    return FileNotFoundError(ENOENT, os.strerror(ENOENT), path)
+
+
 def _read(path: str) -> str:
-    with open(path, encoding="ascii") as file:
-        return file.read().strip()
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError as error:
+        if error.errno == ENODEV:
+            raise _gone(path) from error
+        raise
 
 
 def _write(path: str, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(descriptor, text.encode())
+    except OSError as error:
+        if error.errno == ENODEV:
+            raise _gone(path) from error
+        raise
     finally:
         os.close(descriptor)

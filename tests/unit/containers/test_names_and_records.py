@@ -79,6 +79,13 @@ def test_containers_are_found_by_name_id_and_prefix(ledger: Ledger) -> None:
         records.find("b")
 
 
+def test_a_container_that_is_still_being_made_is_not_found(ledger: Ledger) -> None:
+    records = Records(ledger)
+    records.reserve_name("web", container("web").id)
+    with pytest.raises(NotFound, match="No such container: web"):
+        records.find("web")
+
+
 def test_a_removed_container_frees_its_name_and_is_gone_after_a_restart(ledger: Ledger) -> None:
     records = Records(ledger)
     made = container("web", status=Exited(0, 1, 2))
