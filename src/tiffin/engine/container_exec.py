@@ -208,7 +208,10 @@ class Execs:
         process = self._context.live(execution.container_id).process
         if process is None:
             raise Conflict(f"exec process {exec_id} is not running")
-        await process.resize(height, width, execution.id)
+        try:
+            await process.resize(height, width, execution.id)
+        except StartFailed as error:  # it ended meanwhile
+            raise Conflict(f"exec process {exec_id} is not running") from error
 
     async def probe(
         self, container: Container, process: Running, command: tuple[str, ...], timeout: float

@@ -12,6 +12,7 @@ from tiffin.errors import Conflict, Internal, NotModified
 from tiffin.linux import cgroups_live
 from tiffin.model.container import Container
 from tiffin.model.container_status import Paused, Restarting, Running, is_running
+from tiffin.runtime.launcher import StartFailed
 
 _KILL_PATIENCE = 30.0  # seconds; a process in uninterruptible sleep does not even mind SIGKILL
 
@@ -187,5 +188,8 @@ class Signals:
         live = context.live(container.id)
         if live.process is None or not is_running(container.status):
             raise Conflict(f"container {container.id} is not running")
-        await live.process.resize(height, width)
+        try:
+            await live.process.resize(height, width)
+        except StartFailed as error:  # it ended meanwhile
+            raise Conflict(f"container {container.id} is not running") from error
         context.publish(container, "resize", height=str(height), width=str(width))

@@ -133,6 +133,8 @@ class Attachments:
                 asked = await self._standing.kernel.do(work)
             except OSError as error:
                 raise Internal(f"failed to set up container networking: {words(error)}") from error
+            if self._standing.endpoints.get(endpoints.container_id) is not endpoints:
+                raise Internal("failed to set up container networking: the container ended meanwhile")
             self._standing.relay(endpoints)
             if asked is not None:
                 self._standing.resolvers.serve(endpoints, asked)
@@ -166,6 +168,10 @@ class Attachments:
                 # no rules, nothing of the kernel's to wait for
                 self._standing.records.drop_endpoints(container_id)
         finally:
+            # again: an `attach` may have come to its end while we waited, and a descriptor that the loop still reads
+            # must not be closed, as its next holder would never be read from
+            await self._standing.cut_off(container_id)
+            self._standing.resolvers.end(container_id)
             if self._standing.endpoints.get(container_id) is endpoints:
                 del self._standing.endpoints[container_id]
                 self._standing.ports.give_back(endpoints.published)
