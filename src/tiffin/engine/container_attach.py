@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tiffin.engine.container_context import Context
@@ -45,6 +46,16 @@ class Attaching:
             raise Conflict(f"container {container.id} is restarting, wait until the container is running")
         parse_keys(wanted.detach_keys)
         return container
+
+    @contextmanager
+    def arriving(self, container: Container) -> Iterator[None]:
+        """While the client may know that it is attached, and we have not its socket yet: a start waits for it."""
+        live = self._context.live(container.id)
+        live.arriving += 1
+        try:
+            yield
+        finally:
+            live.arriving -= 1
 
     async def attach(self, container: Container, wanted: Wanted, fd: int, leftover: bytes, framed: bool) -> None:
         """Give a socket (its descriptor is ours from now on) to the container. Returns when that is done."""

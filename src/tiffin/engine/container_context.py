@@ -69,6 +69,7 @@ class Live:
 
     process: Running | None = None
     pending: list[Attachment] = field(default_factory=list)  # attachments that came before the start
+    arriving: int = 0  # clients told that they are attached, whose sockets are still on their way here
     backoff: Backoff = field(default_factory=Backoff)
     restart: asyncio.Task[None] | None = None
     supervisor: asyncio.Task[None] | None = None

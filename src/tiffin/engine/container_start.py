@@ -54,6 +54,10 @@ class Starter:
             try:
                 plan, network = await self._prepare(container, undo)
                 crash.point("container-prepared")
+                for _ in range(100):  # the client that starts it may have been told of its attachment before us
+                    if not self._context.live(container.id).arriving:
+                        break
+                    await asyncio.sleep(0.001)
                 attachments = self._context.take_pending(container.id)
                 process = await self._context.launcher.start(plan, attachments=attachments, network=network)
                 for one in attachments:

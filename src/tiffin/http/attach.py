@@ -29,8 +29,9 @@ async def attach(request: Request) -> Response | None:
     container = attaching.check(request["id"], wanted)
     framed = not container.config.tty
     several = framed and request.wants_upgrade and request.since("1.42")
-    stream = await request.hijack(content_type=MULTIPLEXED_STREAM if several else RAW_STREAM)
-    await attaching.attach(container, wanted, stream.detach(), stream.leftover, framed)
+    with attaching.arriving(container):
+        stream = await request.hijack(content_type=MULTIPLEXED_STREAM if several else RAW_STREAM)
+        await attaching.attach(container, wanted, stream.detach(), stream.leftover, framed)
     return None
 
 
