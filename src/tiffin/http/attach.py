@@ -40,6 +40,7 @@ async def attach_websocket(request: Request) -> Response | None:
     attaching = containers_of(request).attaching
     wanted = _wanted(request)
     container = attaching.check(request["id"], wanted)
-    stream = await request.websocket()
-    await attaching.attach(container, wanted, stream.detach(), stream.leftover, framed=False)
+    with attaching.arriving(container):
+        stream = await request.websocket()
+        await attaching.attach(container, wanted, stream.detach(), stream.leftover, framed=False)
     return None
