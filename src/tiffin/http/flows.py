@@ -136,7 +136,7 @@ async def outflow(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
 
     pending = asyncio.create_task(asyncio.to_thread(gather))
     try:
-        while data := await pending:
+        while data := await asyncio.shield(pending):  # a cancelled listener must not hide a thread that still runs
             pending = asyncio.create_task(asyncio.to_thread(gather))
             yield data
     finally:
