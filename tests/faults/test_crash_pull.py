@@ -1,39 +1,14 @@
 """The daemon dies at each durable step of a pull; it ends in time when it is told to in the middle of one."""
 
-import gzip
-import io
-import json
-import os
-import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from faults.served import serve
 from rig import Engine, eventually
-from rig.archives import architecture
-from rig.registries import Exchange, Fake, digest_of, fake
-
-
-def serve(registry: Fake, layers: int) -> list[str]:
-    """An image of layers that nothing else has, under the tag 1; the digests of their blobs."""
-    tars = []
-    for number in range(layers):
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as tar:
-            member = tarfile.TarInfo(f"file-{number}")
-            member.size = 200_000
-            tar.addfile(member, io.BytesIO(os.urandom(200_000)))
-        tars.append(buffer.getvalue())
-    rootfs = {"type": "layers", "diff_ids": [digest_of(tar) for tar in tars]}
-    config = {"architecture": architecture(), "os": "linux", "config": {}, "rootfs": rootfs}
-    kind = "application/vnd.oci.image"
-    described = {**registry.add_blob(json.dumps(config).encode()), "mediaType": f"{kind}.config.v1+json"}
-    blobs = [{**registry.add_blob(gzip.compress(tar)), "mediaType": f"{kind}.layer.v1.tar+gzip"} for tar in tars]
-    manifest = {"schemaVersion": 2, "mediaType": f"{kind}.manifest.v1+json", "config": described, "layers": blobs}
-    registry.add_manifest(manifest, "1")
-    return [blob["digest"] for blob in blobs]
+from rig.registries import Exchange, fake
 
 
 def blobs(engine: Engine) -> set[str]:

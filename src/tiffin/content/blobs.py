@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 from tiffin.content import crash
 from tiffin.errors import Internal, Invalid, NotFound, Unavailable
+from tiffin.linux import disk
 from tiffin.model.digest import Digest, digest_of, hex_of
 
 CHUNK = 1 << 20
@@ -226,7 +227,7 @@ class BlobStore:
             yield Digest("sha256:" + name)
 
     def sweep(self, references: Callable[[], Iterable[Digest]]) -> int:
-        """Remove every blob that nothing refers to and no lease holds; the bytes freed.
+        """Remove every blob that nothing refers to and no lease holds; the bytes freed on the disk.
 
         May be killed at any moment: an unlink is whole or not, and what is left is swept the next time.
         """
@@ -247,7 +248,7 @@ class BlobStore:
                 return 0
             crash.point("blob-sweep")
             try:
-                size = self.path(digest).stat().st_size
+                size = disk.freed_by(self.path(digest).stat())
                 self.path(digest).unlink()
             except FileNotFoundError:  # another sweep
                 return 0

@@ -32,6 +32,11 @@ class _Layer:
     blob: Descriptor
 
     @property
+    def plain(self) -> bool:
+        """Whether the blob is the layer's tar itself: a driver may take it as it lies, once it is whole."""
+        return self.blob.digest == self.diff
+
+    @property
     def name(self) -> str:
         return self.blob.digest[7:19]
 
@@ -112,7 +117,7 @@ class Layers:
                 fetch.begun.wait()
                 _await(first)
                 try:
-                    if fetch.partial is not None and not fetch.done.is_set():
+                    if fetch.partial is not None and not fetch.done.is_set() and not layer.plain:
                         self._apply_coming(layer, fetch, report, cancellation)
                 except TiffinError as error:
                     cancellation.check()
@@ -158,8 +163,9 @@ class Layers:
             counted = Counted(stream, lambda done: report(Progress(layer.name, "Extracting", done, total)))
             _, plain = decompressed(counted)
             verified = Verified(plain, layer.diff, "layers from manifest don't match image configuration")
+            tar = self._blobs.path(layer.blob.digest) if layer.plain else None
             try:
-                self._snapshots.apply(layer.parent, layer.diff, verified)
+                self._snapshots.apply(layer.parent, layer.diff, verified, plain=tar)
             except Invalid as error:
                 raise type(error)(f"failed to register layer: {error}") from error
             report(Progress(layer.name, "Extracting", total, total))

@@ -19,6 +19,7 @@ from tiffin.images.events import Message, NoUsers, Publish, Report, Users, silen
 from tiffin.images.listing import Listing, Query, Step
 from tiffin.images.making import Commit, Making
 from tiffin.images.removal import Deleted, Removal, Removed
+from tiffin.linux import disk
 from tiffin.model.digest import Digest, chain_ids, digest_of
 from tiffin.model.image import Image
 from tiffin.model.platform import Platform
@@ -247,9 +248,11 @@ class Images:
         return self.catalog.blobs().union(*(references() for references in self.kept_blobs))
 
     def size(self) -> int:
-        """Bytes of all layers, each counted once (`LayersSize` of `system df`)."""
-        chains = {chain for image in self.catalog.images() for chain in chain_ids(image.config.diff_ids)}
-        return sum(layer.size for layer in self.snapshots.layers() if layer.chain in chains)
+        """What blobs and layers take on the disk, as du counts (`LayersSize` of `system df`)."""
+        usage = disk.Usage()
+        usage.tree(self.blobs.root)
+        self.snapshots.count(usage)
+        return usage.bytes
 
     def shared_sizes(self) -> dict[Digest, int]:
         """For each image the bytes of its layers that other images have too."""

@@ -13,6 +13,7 @@ from tiffin.content import crash
 from tiffin.content.compression import Readable
 from tiffin.content.ledger import Ledger
 from tiffin.errors import Unsupported
+from tiffin.linux import disk
 from tiffin.model.digest import Digest, hex_of
 from tiffin.model.mount import Mount
 from tiffin.snapshots import changes as changing
@@ -147,6 +148,9 @@ class Copy:
                 if self._records.layer(layer.chain) is None:  # nobody has brought it again
                     self._directories.remove(self._directory(layer.chain))
         return sum(layer.size for layer in gone)
+
+    def count(self, usage: disk.Usage) -> None:
+        usage.tree(self._directories.layers)
 
     def close(self) -> None:
         pass

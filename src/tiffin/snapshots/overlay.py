@@ -16,6 +16,7 @@ from tiffin.content import crash
 from tiffin.content.compression import Readable
 from tiffin.content.ledger import Ledger
 from tiffin.errors import Invalid, Unsupported
+from tiffin.linux import disk
 from tiffin.model.digest import Digest, hex_of
 from tiffin.model.mount import Mount
 from tiffin.snapshots import changes as changing
@@ -58,6 +59,10 @@ class Layers(Protocol):
 
     def bring_changes(self, diff: Digest, upper: Path, tar: Iterator[bytes]) -> int:
         """Keep what an upper directory holds, which nobody needs there afterwards; `tar` is the same as a stream."""
+        ...
+
+    def freed(self, diff: Digest, size: int) -> int:
+        """The bytes that removing a layer frees on the disk, where its files have `size`."""
         ...
 
     def remove(self, diff: Digest) -> None: ...
@@ -253,9 +258,12 @@ class Overlay:
                 continue
             with self._directories.exclusive(diff):
                 if not any(layer.diff == diff for layer in self._records.layers()):
+                    freed += self._layers.freed(diff, size)
                     self._layers.remove(diff)
-                    freed += size
         return freed
+
+    def count(self, usage: disk.Usage) -> None:
+        usage.tree(self._directories.layers)
 
     def close(self) -> None:
         self._layers.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tiffin.content.compression import Readable
+from tiffin.linux import disk
 from tiffin.model.digest import Digest
 from tiffin.model.mount import Mount
 
@@ -114,6 +115,10 @@ class Snapshotter(Protocol):
 
     def sweep(self, wanted: Iterable[Digest]) -> int:
         """Remove the layers that are neither wanted chains nor below one or below a snapshot; the bytes freed."""
+        ...
+
+    def count(self, usage: disk.Usage) -> None:
+        """Add what all layers take on the disk."""
         ...
 
     def close(self) -> None:

@@ -45,6 +45,9 @@ class Unpacked:
         self._directories.settle(upper, self.path(diff))
         return size
 
+    def freed(self, diff: Digest, size: int) -> int:
+        return size
+
     def remove(self, diff: Digest) -> None:
         self._directories.remove(self.path(diff))
 

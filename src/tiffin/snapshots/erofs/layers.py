@@ -16,7 +16,7 @@ from tiffin.content.blobs import sync_directory
 from tiffin.content.compression import Readable
 from tiffin.content.verified import Verified
 from tiffin.errors import Internal, Unavailable
-from tiffin.linux import mounts
+from tiffin.linux import disk, mounts
 from tiffin.model.digest import Digest, hex_of
 from tiffin.snapshots import trees
 from tiffin.snapshots.directories import Directories, opened
@@ -95,6 +95,10 @@ class Indexed:
 
     def bring_changes(self, diff: Digest, upper: Path, tar: Iterator[bytes]) -> int:
         return self.bring(diff, Verified(_Pieces(tar), diff, f"layer {diff[7:19]}"), None)
+
+    def freed(self, diff: Digest, size: int) -> int:
+        directory = self._directories.layers / hex_of(diff)
+        return sum(disk.freed_by(path.stat()) for path in directory.iterdir()) if directory.exists() else 0
 
     def remove(self, diff: Digest) -> None:
         self._mounts.drop(hex_of(diff))

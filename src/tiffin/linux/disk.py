@@ -1,0 +1,39 @@
+"""What files take on a disk: blocks, not lengths. Raises OSError."""
+
+import os
+import stat
+
+_BLOCK = 512  # of st_blocks, whatever the file system's is
+
+
+class Usage:
+    """Counts as du does: an inode once, however many names it has and however many trees are added."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._seen: set[tuple[int, int]] = set()
+
+    def add(self, status: os.stat_result) -> None:
+        """One file or directory."""
+        if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+            key = (status.st_dev, status.st_ino)
+            if key in self._seen:
+                return
+            self._seen.add(key)
+        self.bytes += status.st_blocks * _BLOCK
+
+    def tree(self, directory: str | os.PathLike[str]) -> None:
+        """A directory and all below it. What vanishes meanwhile is left out."""
+        # by descriptors: whoever swaps directories for links meanwhile leads us nowhere
+        self.add(os.stat(directory))
+        for _, directories, files, fd in os.fwalk(directory, follow_symlinks=False):
+            for name in (*directories, *files):
+                try:
+                    self.add(os.stat(name, dir_fd=fd, follow_symlinks=False))
+                except FileNotFoundError:
+                    continue
+
+
+def freed_by(status: os.stat_result) -> int:
+    """The bytes that removing one name of a file frees: none while it has another."""
+    return status.st_blocks * _BLOCK if status.st_nlink == 1 else 0
