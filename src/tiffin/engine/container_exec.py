@@ -13,7 +13,7 @@ from typing import Any
 from tiffin.containers import spec, spec_security
 from tiffin.containers.health import OUTPUT_LIMIT
 from tiffin.containers.users import User, resolve
-from tiffin.engine import container_root
+from tiffin.engine import container_links, container_root
 from tiffin.engine.container_attach import parse_keys
 from tiffin.engine.container_context import Context, Exec
 from tiffin.engine.container_failures import NOT_EXECUTABLE, OTHER, code_of
@@ -161,6 +161,7 @@ class Execs:
 
     def _plan(self, container: Container, config: ExecConfig, pid: int, size: tuple[int, int] | None) -> dict[str, Any]:
         user = self._user(container, config.user or container.config.user, pid)
+        links = container_links.variables(container, container_links.current(self._context, container))
         changed = replace(
             container,
             path=config.cmd[0],
@@ -168,7 +169,7 @@ class Execs:
             config=replace(
                 container.config,
                 tty=config.tty,
-                env=(*(container.config.env or ()), *config.env),
+                env=(*links, *(container.config.env or ()), *config.env),
                 working_dir=config.working_dir or container.config.working_dir,
             ),
             host=replace(container.host, privileged=container.host.privileged or config.privileged, ulimits=None),

@@ -72,6 +72,16 @@ def change_hosts(
         _replace(file, "".join(kept) + lines)
 
 
+def change_link(directory: Path, address: str, names: Sequence[str]) -> None:
+    """Lead the names of a linked container to another address."""
+    with _opened(directory / "hosts") as file:
+        text = file.read(_LARGEST).decode("utf-8", "surrogateescape")
+        tail = f"\t{' '.join(names)}\n"
+        changed = [address + tail if line.endswith(tail) else line for line in text.splitlines(keepends=True)]
+        if "".join(changed) != text:
+            _replace(file, "".join(changed))
+
+
 def exchange(path: Path, before: str, after: str) -> None:
     """Replace a file's text, unless the container has changed it."""
     with _opened(path) as file:

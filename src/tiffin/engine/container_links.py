@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tiffin.engine import container_files
 from tiffin.engine.container_context import Context
 from tiffin.errors import Conflict, Invalid, NotFound
 from tiffin.model.container import Container
@@ -53,11 +54,32 @@ def resolve(context: Context, container: Container) -> list[Link]:
         other = context.records.find(name)
         if not isinstance(other.status, Running | Paused):
             raise Conflict(f"Cannot link to a non running container: /{other.name} AS /{container.name}/{alias}")
-        endpoints = context.networks.endpoints(other.id)
-        addresses = [one.ipv4 for one in endpoints.endpoints if one.ipv4] if endpoints else []
-        if addresses:
-            found.append(Link(alias, other, addresses[0]))
+        if link := _link(context, alias, other):
+            found.append(link)
     return found
+
+
+def _link(context: Context, alias: str, other: Container) -> Link | None:
+    endpoints = context.networks.endpoints(other.id)
+    addresses = [one.ipv4 for one in endpoints.endpoints if one.ipv4] if endpoints else []
+    return Link(alias, other, addresses[0]) if addresses else None
+
+
+def current(context: Context, container: Container) -> list[Link]:
+    """Later, for a further process: those of the linked containers that still run."""
+    try:
+        return resolve(context, container)
+    except (Conflict, NotFound):
+        return []
+
+
+def refresh(context: Context, started: Container) -> None:
+    """A container has started, perhaps at another address: /etc/hosts of the running ones that link to it follows."""
+    for other in context.records:
+        for text in other.host.links or () if isinstance(other.status, Running | Paused) else ():
+            name, alias = parse(text)
+            if name in (started.name, started.id) and (link := _link(context, alias, started)):
+                container_files.change_link(context.directory(other.id), link.address, link.names())
 
 
 def variables(container: Container, links: Sequence[Link]) -> Iterator[str]:

@@ -115,6 +115,7 @@ class Starter:
 
             async def network(sandbox: Sandbox) -> None:
                 await context.networks.attach(endpoints, sandbox)
+                container_links.refresh(context, container)
 
             document["linux"]["sysctl"] = {**document["linux"].get("sysctl", {}), **endpoints.sysctls}
 
