@@ -22,6 +22,7 @@ from tiffin.images.events import User
 from tiffin.images.pulling import Pulls
 from tiffin.images.pushing import Pushes
 from tiffin.images.service import Images
+from tiffin.model.container import Container
 from tiffin.model.container_host import LogConfig
 from tiffin.model.container_status import is_running
 from tiffin.model.digest import Digest
@@ -44,11 +45,11 @@ class ImageUsers:
         self._records = records
 
     def using(self, image: Digest) -> list[User]:
-        """The containers made from an image."""
+        """The containers made from an image, and those that have it mounted."""
         return [
             User(one.id, is_running(one.status), one.created / 1e9)
             for one in tuple(self._records)
-            if one.image_id == image
+            if one.image_id == image or image in _mounted(one)
         ]
 
     def chains(self) -> Iterator[Digest]:
@@ -56,6 +57,11 @@ class ImageUsers:
         for one in tuple(self._records):
             if one.chain is not None:
                 yield Digest(one.chain)
+
+
+def _mounted(container: Container) -> set[str]:
+    """The images that are mounted into a container."""
+    return {point.request.source for point in container.mounts if point.type == "image" and point.request}
 
 
 class Publish(Protocol):

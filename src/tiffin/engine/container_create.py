@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from tiffin.containers import creation, logs, modes, mounts, names, spec_devices, spec_mounts, validation
 from tiffin.content import crash
-from tiffin.engine import container_external, container_links
+from tiffin.engine import container_external, container_images, container_links
 from tiffin.engine.container_context import Context, now
 from tiffin.errors import Invalid, NotFound, Unavailable
 from tiffin.model.container import Config, Container, ContainerId, EndpointRequest
@@ -115,7 +115,10 @@ class Creation:
             raise Invalid(f"unknown or invalid runtime name: {host.runtime}")
 
     async def _volume(self, point: MountPoint, container_id: str, undo: AsyncExitStack) -> MountPoint:
-        """Make or find a volume; its directory becomes the mount's source."""
+        """Make or find a volume; its directory becomes the mount's source. An image's files are kept from here on."""
+        if point.type == "image":
+            undo.push_async_callback(asyncio.to_thread, container_images.release, self._context, container_id, (point,))
+            return await asyncio.to_thread(container_images.pin, self._context, container_id, point)
         if point.type != "volume":
             return point
         volumes = self._context.volumes

@@ -14,7 +14,7 @@ from pathlib import Path
 from tiffin.containers.filters import Filters, label_matches
 from tiffin.containers.waits import Outcome
 from tiffin.content import crash
-from tiffin.engine import container_links
+from tiffin.engine import container_images, container_links
 from tiffin.engine.container_context import Context
 from tiffin.engine.container_lifecycle import Lifecycle
 from tiffin.engine.container_sizes import layer_size
@@ -155,6 +155,7 @@ class Removal:
             await asyncio.to_thread(context.snapshots.remove, container.id, later)
         else:  # a rename: a thread would cost more
             context.snapshots.remove(container.id, later)
+        container_images.release(context, container.id, container.mounts)
         crash.point("container-layer-removed")
 
     async def _remove_volume(self, name: str) -> None:

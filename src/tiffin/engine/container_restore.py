@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tiffin.containers import restart
-from tiffin.engine import container_files
+from tiffin.engine import container_files, container_images
 from tiffin.engine.container_context import Context, log, now
 from tiffin.engine.container_lifecycle import Lifecycle
 from tiffin.errors import TiffinError
@@ -151,6 +151,7 @@ class Restore:
             return
         cgroups_live.discard(cgroup)
         container_files.drop_shm(directory)
+        container_images.unmount(directory)
         shutil.rmtree(directory, ignore_errors=True)
 
     def _half_removed(self, container: Container) -> bool:

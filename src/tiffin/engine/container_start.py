@@ -18,7 +18,14 @@ import msgspec
 from tiffin.containers import logs, modes, spec, spec_devices, spec_mounts
 from tiffin.containers.users import User, resolve
 from tiffin.content import crash
-from tiffin.engine import container_external, container_files, container_links, container_root, container_volumes
+from tiffin.engine import (
+    container_external,
+    container_files,
+    container_images,
+    container_links,
+    container_root,
+    container_volumes,
+)
 from tiffin.engine.container_context import Context
 from tiffin.engine.container_failures import OTHER, StartError, of_runtime
 from tiffin.engine.container_links import Link
@@ -83,6 +90,7 @@ class Starter:
         """Give back what a run held outside the monitor's reach; nothing happens when there is nothing."""
         await self._context.networks.release(container_id)
         container_files.drop_shm(self._context.state(container_id))
+        container_images.unmount(self._context.state(container_id))
         container_external.drop(self._context, container_id)
 
     async def _prepare(self, container: Container, undo: AsyncExitStack) -> tuple[dict[str, Any], NetworkHook | None]:
@@ -91,9 +99,9 @@ class Starter:
         container_files.make_directory(directory, 0o710)
         container_files.make_directory(state, 0o700)
         layers = context.snapshots.mounts(container.id)
-        sources = await container_volumes.sources(context, container, layers, undo)
-        devices = spec_devices.devices(container.host)
         undo.push_async_callback(self.clean, container.id)
+        sources = await container_volumes.sources(context, container, layers)
+        devices = spec_devices.devices(container.host)
         endpoints = await self._reserve(container)
         links = container_links.resolve(context, container)
         around = spec.Surroundings(

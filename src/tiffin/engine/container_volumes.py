@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import AsyncExitStack
 
-from tiffin.engine import container_root
+from tiffin.engine import container_images, container_root
 from tiffin.engine.container_context import Context
-from tiffin.errors import Invalid, Unsupported
+from tiffin.errors import Invalid
 from tiffin.linux import paths
 from tiffin.model.container import Container
 from tiffin.model.container_host import MountPoint
@@ -16,9 +15,7 @@ from tiffin.model.mount import Mount
 from tiffin.snapshots import trees
 
 
-async def sources(
-    context: Context, container: Container, layers: tuple[Mount, ...], undo: AsyncExitStack
-) -> dict[str, str]:
+async def sources(context: Context, container: Container, layers: tuple[Mount, ...]) -> dict[str, str]:
     """Destination → host path, for what is not simply the mount's own source. Missing `-v` directories are made.
 
     An empty volume is filled with what the image has at its destination (docker's copy-up). Raises Invalid.
@@ -34,9 +31,9 @@ async def sources(
                 if point.subpath:
                     below(point.source, point.subpath)  # an error that names it, before anything begins
             case "image":
-                raise Unsupported(
-                    f"image mounts are not built: {point.source} on {point.destination}; use a volume instead"
-                )
+                await asyncio.to_thread(container_images.mount, context, container, point)
+                if point.subpath:
+                    below(point.source, point.subpath)
     return found
 
 

@@ -127,6 +127,8 @@ def mount_point(point: MountPoint) -> wire.MountPoint:
     )
     if point.type == "volume":
         found.name, found.driver = point.name, point.driver
+    elif point.type == "image":
+        found.name = point.name
     return found
 
 
