@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tiffin.containers import modes, spec_mounts, spec_resources, spec_security
+from tiffin.containers import cdi, modes, spec_mounts, spec_resources, spec_security
 from tiffin.containers.spec_devices import Devices
 from tiffin.containers.users import User
 from tiffin.errors import Invalid
@@ -78,6 +78,7 @@ def build(container: Container, around: Surroundings) -> dict[str, Any]:
         spec["hostname"] = around.hostname
         if container.config.domainname:
             spec["domainname"] = container.config.domainname
+    cdi.apply(spec, around.devices.edits)
     return spec
 
 

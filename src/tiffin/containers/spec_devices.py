@@ -3,11 +3,12 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from tiffin.containers import cdi
 from tiffin.errors import Invalid
 from tiffin.model.container_host import DeviceMapping, DeviceRequest, HostConfig
 
@@ -20,10 +21,11 @@ Node = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """Nodes to make, and rules in order, as the specification has them."""
+    """Nodes to make, and rules in order, as the specification has them; what devices asked for by name change in it."""
 
     nodes: tuple[Node, ...]
     rules: tuple[Rule, ...]
+    edits: tuple[cdi.Document, ...] = ()
 
 
 def _allow(kind: str, major: int | None, minor: int | None, access: str) -> Rule:
@@ -60,15 +62,19 @@ def check(host: HostConfig) -> None:
 
 def _check_request(request: DeviceRequest) -> None:
     if request.count and request.device_ids:
-        raise Invalid(
-            "invalid device request: cannot set both Count and DeviceIDs on device request" if request.count else ""
-        )
+        raise Invalid("invalid device request: cannot set both Count and DeviceIDs on device request")
 
 
-def devices(host: HostConfig) -> Devices:
-    """Raises Invalid for a device that is not there, and for requests that no driver can serve."""
-    for request in host.device_requests or ():
-        _refuse_request(request)
+def devices(host: HostConfig, directories: Sequence[str] = cdi.DIRECTORIES) -> Devices:
+    """Raises Invalid for a device that is not there, and for requests that nothing on this machine can serve."""
+    found = _given(host)
+    if not host.device_requests:
+        return found
+    known = cdi.find(directories)
+    return replace(found, edits=tuple(cdi.edits(cdi.wanted(host.device_requests, known), known)))
+
+
+def _given(host: HostConfig) -> Devices:
     if host.privileged:
         return Devices(tuple(host_devices()), ({"allow": True, "access": "rwm"},))
     nodes: list[Node] = []
@@ -86,14 +92,6 @@ def devices(host: HostConfig) -> Devices:
 
 
 _DEFAULT = Devices((), DEFAULT_RULES)
-
-
-def _refuse_request(request: DeviceRequest) -> None:
-    if request.driver == "cdi":
-        names = ", ".join(request.device_ids or ())
-        raise Invalid(f"CDI device injection failed: unresolvable CDI devices {names}")
-    groups = " ".join("[" + " ".join(group) + "]" for group in request.capabilities or ())
-    raise Invalid(f'could not select device driver "{request.driver}" with capabilities: [{groups}]')
 
 
 def _mapped(mapping: DeviceMapping) -> Iterator[Node]:

@@ -149,6 +149,7 @@ def container_settings(config: Config, roots: Roots) -> Settings:
         runtimes={name: path for name, path in runtimes(config).items() if name != BUILT_IN},
         default_log=LogConfig(config.log_driver, given),
         cgroup_parent=config.cgroup_parent or "/tiffin",
+        cdi_directories=config.cdi_spec_dirs,
         init=config.init,
         host_defaults=host_defaults(config),
     )

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tiffin.containers.cdi import DIRECTORIES
+
 DEFAULT_FILE = "/etc/tiffin/daemon.json"
 
 
@@ -64,6 +66,7 @@ class Config:
     default_shm_size: str = _option("64M", "size of /dev/shm")
     default_ulimits: Mapping[str, Any] = _map_option("ulimit: name=soft[:hard]", flag="default-ulimit")
     exec_opts: tuple[str, ...] = _option((), "options such as native.cgroupdriver=cgroupfs", flag="exec-opt")
+    cdi_spec_dirs: tuple[str, ...] = _option(DIRECTORIES, "where CDI specifications are", flag="cdi-spec-dir")
     init: bool = _option(False, "run an init in every container")
     init_path: str = _option("", "the init")
     seccomp_profile: str = _option("", "path of the default seccomp profile")

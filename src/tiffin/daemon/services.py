@@ -211,6 +211,7 @@ def settings(config: Config, roots: Roots) -> system.Settings:
         registry_mirrors=config.registry_mirrors,
         insecure_registries=config.insecure_registries,
         address_pools=config.address_pools,
+        cdi_directories=config.cdi_spec_dirs,
         seccomp_profile=config.seccomp_profile or "builtin",
         http_proxy=config.http_proxy or os.environ.get("HTTP_PROXY", ""),
         https_proxy=config.https_proxy or os.environ.get("HTTPS_PROXY", ""),

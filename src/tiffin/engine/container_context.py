@@ -39,6 +39,7 @@ class Settings:
     log_bounds: Mapping[str, str] = field(default_factory=lambda: {"max-size": "10m", "max-file": "3"})
     """Of the driver json-file, for what neither the request nor the daemon's options say."""
     cgroup_parent: str = "/tiffin"
+    cdi_directories: tuple[str, ...] = ()
     init: bool = False
     stop_timeout: int = 10
     host_defaults: Callable[[HostConfig], HostConfig] = lambda host: host

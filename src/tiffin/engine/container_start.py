@@ -101,7 +101,7 @@ class Starter:
         layers = context.snapshots.mounts(container.id)
         undo.push_async_callback(self.clean, container.id)
         sources = await container_volumes.sources(context, container, layers)
-        devices = spec_devices.devices(container.host)
+        devices = spec_devices.devices(container.host, context.settings.cdi_directories)
         endpoints = await self._reserve(container)
         links = container_links.resolve(context, container)
         around = spec.Surroundings(
