@@ -11,12 +11,13 @@ import asyncio
 import logging
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import h11
 
 from tiffin.errors import Invalid
-from tiffin.http import errors, upgrade
+from tiffin.http import errors, files, upgrade
 from tiffin.http.errors import ClientGone
 from tiffin.http.exchange import Exchange
 from tiffin.http.hijack import Hijacked
@@ -289,6 +290,10 @@ class Connection(asyncio.Protocol):
             await self._writable
         if self.lost:
             raise ClientGone
+
+    def send_file(self, file: BinaryIO, offset: int, count: int) -> AsyncIterator[int]:
+        """Send a part of a file, slice by slice: the bytes of each. Raises ClientGone."""
+        return files.send(self.transport, self.drain, file, offset, count)
 
     def _wake(self) -> None:
         if self._arrived is not None and not self._arrived.done():

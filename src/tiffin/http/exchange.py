@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
 import h11
@@ -16,7 +16,7 @@ from tiffin.http import errors, response, upgrade, websocket
 from tiffin.http.errors import ClientGone
 from tiffin.http.hijack import Hijacked
 from tiffin.http.request import Query, Request
-from tiffin.http.response import Response
+from tiffin.http.response import File, Response
 from tiffin.http.router import Route
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Exchange:
         self._upgrades = False
         self.streaming = False
         """Whether the answer is a stream, which ends when nobody listens."""
+        self._sent = 0
 
     def unwanted(self) -> bool:
         """Whether to stop, now that the client is gone."""
@@ -61,6 +62,8 @@ class Exchange:
         try:
             await self._send(answer)
         finally:
+            if answer.after is not None:
+                answer.after(self._sent)
             if log.isEnabledFor(logging.DEBUG):
                 spent = (time.perf_counter() - began) * 1000
                 log.debug("%s %s %d %.1f ms", self._method, self._head.target.decode(), answer.status, spent)
@@ -96,6 +99,12 @@ class Exchange:
 
     # What the handler may ask of the connection
 
+    @property
+    def peer(self) -> str:
+        """The client's address, empty on a unix socket."""
+        address = self._connection.transport.get_extra_info("peername")
+        return str(address[0]) if isinstance(address, tuple) else ""
+
     async def receive(self) -> bytes:
         """The next piece of the body."""
         return await self._connection.receive()
@@ -119,6 +128,8 @@ class Exchange:
     async def _send(self, answer: Response) -> None:
         if isinstance(answer.body, bytes):
             await self._send_whole(answer, answer.body)
+        elif isinstance(answer.body, File):
+            await self._send_file(answer, answer.body)
         else:
             await self._send_stream(answer, answer.body)
         await self._connection.drain()
@@ -128,8 +139,7 @@ class Exchange:
         head = self._header(answer)
         if answer.status not in (204, 304):
             head.append((b"Content-Length", b"%d" % len(body)))
-        if not self._connection.body_complete or self._connection.server.closing:
-            head.append((b"Connection", b"close"))
+        self._announce_end(head)
         reply = h11.Response(status_code=answer.status, headers=head, reason=upgrade.reason(answer.status))
         pieces = [http.send(reply) or b""]
         if body and self._method != "HEAD" and answer.status not in (204, 304):
@@ -139,6 +149,27 @@ class Exchange:
         for start in range(0, len(data), _SLICE):
             self._connection.write(data[start : start + _SLICE])
             await self._connection.drain()
+        self._sent += len(body) if self._method != "HEAD" else 0
+
+    def _announce_end(self, head: list[tuple[bytes, bytes]]) -> None:
+        if not self._connection.body_complete or self._connection.server.closing:
+            head.append((b"Connection", b"close"))
+
+    async def _send_file(self, answer: Response, part: File) -> None:
+        self.streaming = True
+        http = self._connection.http
+        head = [*self._header(answer), (b"Content-Length", b"%d" % part.length)]
+        self._announce_end(head)
+        try:
+            reply = h11.Response(status_code=answer.status, headers=head, reason=upgrade.reason(answer.status))
+            self._connection.write(http.send(reply))
+            if self._method != "HEAD" and part.length:
+                http.send_with_data_passthrough(h11.Data(data=cast("bytes", part)))  # h11 counts; the kernel sends
+                async for count in self._connection.send_file(part.file, part.offset, part.length):
+                    self._sent += count
+            http.send(h11.EndOfMessage())
+        finally:
+            part.file.close()
 
     async def _send_stream(self, answer: Response, pieces: AsyncIterator[bytes]) -> None:
         self.streaming = True
@@ -155,9 +186,10 @@ class Exchange:
                     await self._send_whole(whole, whole.body if isinstance(whole.body, bytes) else b"")
                     return
             http = self._connection.http
-            reply = h11.Response(
-                status_code=answer.status, headers=self._header(answer), reason=upgrade.reason(answer.status)
-            )
+            head = self._header(answer)
+            if answer.length is not None:
+                head.append((b"Content-Length", b"%d" % answer.length))
+            reply = h11.Response(status_code=answer.status, headers=head, reason=upgrade.reason(answer.status))
             self._connection.write(http.send(reply))
             if self._method != "HEAD":
                 try:
@@ -181,6 +213,7 @@ class Exchange:
         for start in range(0, len(piece), _SLICE):
             data = piece[start : start + _SLICE] if len(piece) > _SLICE else piece
             self._connection.write(http.send(h11.Data(data=data)))
+            self._sent += len(data)
             await self._connection.drain()
 
     def _header(self, answer: Response) -> list[tuple[bytes, bytes]]:

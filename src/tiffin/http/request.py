@@ -42,6 +42,11 @@ _FALSE = frozenset(("", "0", "no", "false", "none"))
 class Exchange(Protocol):
     """The connection's end of a request."""
 
+    @property
+    def peer(self) -> str:
+        """The client's address, empty on a unix socket."""
+        ...
+
     async def receive(self) -> bytes:
         """The next piece of the body, b"" at its end. Raises Invalid when the client breaks off."""
         ...

@@ -4,13 +4,14 @@ return response.json({"Id": id}, status=201)
 return response.empty()                                             # 204
 return response.stream(frames(), "application/vnd.docker.raw-stream")    # chunked, headers at once
 return response.progress(messages())                                # lines of JSON, headers at the first one
+return Response(200, response.File(file, 0, size))                  # a part of a file, by sendfile(2)
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -23,15 +24,31 @@ _encoder = msgspec.json.Encoder()
 
 
 @dataclass(slots=True)
+class File:
+    """`length` bytes of an open file from `offset` on. It is closed when the answer has been sent, or broken off."""
+
+    file: BinaryIO
+    offset: int
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+
+@dataclass(slots=True)
 class Response:
-    """Status, headers, and a body that is either whole or a stream."""
+    """Status, headers, and a body that is whole, a part of a file, or a stream."""
 
     status: int = 200
-    body: bytes | AsyncIterator[bytes] = b""
+    body: bytes | File | AsyncIterator[bytes] = b""
     content_type: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     hold: bool = False
     """Whether a stream's header waits for its first output, so that an error before it keeps its status."""
+    length: int | None = None
+    """Bytes of a stream where that is known: then it is not chunked."""
+    after: Callable[[int], None] | None = None
+    """Called when the answer has been sent, or broken off, with the bytes of its body that went out."""
 
 
 def json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -1,0 +1,98 @@
+"""Who may come in: a file of `name:hash` lines as `htpasswd -B` writes it. Only bcrypt is taken.
+
+A check costs tens of milliseconds on purpose; one that has succeeded is remembered for some minutes, as a keyed hash.
+"""
+
+import base64
+import binascii
+import hmac
+import os
+import secrets
+import threading
+import time
+from pathlib import Path
+
+from tiffin.errors import Invalid, Unsupported
+
+_PREFIXES = ("$2a$", "$2b$", "$2y$")
+_REMEMBERED_SECONDS = 300.0
+_MOST_REMEMBERED = 10_000
+_LIMIT = 72  # bytes that bcrypt looks at
+_AT_ONCE = 2
+
+
+class Users:
+    """The file is read again when it changes. A file with mistakes is refused at the start, ignored later."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import bcrypt
+        except ImportError as error:
+            raise Unsupported("passwords need bcrypt: pip install 'tiffin[registry]'") from error
+        self._check = bcrypt.checkpw
+        self._path = path
+        self._stamp: tuple[int, int, int] = (0, 0, 0)
+        self._hashes: dict[str, bytes] = {}
+        # for names that are not there: they take as long as wrong passwords
+        self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
+        self._key = secrets.token_bytes(32)
+        self._remembered: dict[bytes, float] = {}
+        self._lock = threading.Lock()
+        self._places = threading.Semaphore(_AT_ONCE)  # guessing must not take every processor
+        self._load()
+
+    def admitted(self, authorization: str) -> str:
+        """The user of an Authorization header; empty for anyone else. Blocks while a password is checked."""
+        scheme, _, encoded = authorization.partition(" ")
+        if scheme.lower() != "basic" or len(encoded) > 4096:
+            return ""
+        try:
+            name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+        except (binascii.Error, ValueError):
+            return ""
+        if not colon or not name or "\0" in password:
+            return ""
+        self._reload()
+        known = self._hashes.get(name)
+        mark = hmac.digest(self._key, b"\0".join((name.encode(), password.encode(), known or b"")), "sha256")
+        if known is not None and self._remembered.get(mark, 0.0) > time.monotonic():
+            return name
+        with self._places:
+            right = self._check(password.encode()[:_LIMIT], known or self._nobody)
+        if not right or known is None:
+            return ""
+        with self._lock:
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[mark] = time.monotonic() + _REMEMBERED_SECONDS
+        return name
+
+    def _reload(self) -> None:
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return
+        if (status.st_mtime_ns, status.st_size, status.st_ino) != self._stamp:
+            with self._lock:
+                try:
+                    self._load()
+                except Invalid:
+                    return
+
+    def _load(self) -> None:
+        try:
+            with open(self._path, encoding="utf-8") as file:
+                status = os.fstat(file.fileno())
+                lines = file.read(1 << 20).splitlines()
+        except (OSError, ValueError) as error:
+            raise Invalid(f"cannot read the passwords in {self._path}: {error}") from error
+        self._stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+        hashes = {}
+        for number, line in enumerate(lines, 1):
+            name, colon, value = line.strip().partition(":")
+            if not line.strip() or line.startswith("#"):
+                continue
+            if not colon or not name or not value.startswith(_PREFIXES) or len(value) != 60:
+                raise Invalid(f"{self._path}, line {number}: not NAME:BCRYPT-HASH; make it with htpasswd -B")
+            hashes[name] = value.encode()
+        self._hashes = hashes
