@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from tiffin.errors import Invalid
 from tiffin.model.container_host import LogConfig
@@ -12,8 +13,24 @@ _COMMON = frozenset(("mode", "max-buffer-size", "labels", "labels-regex", "env",
 _OPTIONS = {
     "json-file": _COMMON | {"max-size", "max-file", "compress"},
     "local": _COMMON | {"max-size", "max-file", "compress"},
+    "journald": _COMMON,
     "none": frozenset[str](),
 }
+DRIVERS = frozenset(_OPTIONS)
+_TAG = re.compile(r"\{\{\s*(?:\.(\w+)|.*?)\s*\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a log may say of its container. name: without the slash; image: as the user named it."""
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    command: str
+    labels: Mapping[str, str]
+    env: tuple[str, ...]
 
 
 def size(text: str) -> int:
@@ -38,8 +55,8 @@ def check_options(config: LogConfig) -> None:
 def settings(config: LogConfig) -> tuple[int, int, bool]:
     """max-size in bytes (-1: no end), max-file, compress. Raises Invalid."""
     options = config.config
-    default_files, default_compress = ("5", "true") if config.type == "local" else ("1", "false")
-    max_size = size(options.get("max-size", "20m" if config.type == "local" else "-1"))
+    default_files, default_compress = ("1", "false") if config.type == "json-file" else ("5", "true")
+    max_size = size(options.get("max-size", "-1" if config.type == "json-file" else "20m"))
     text = options.get("max-file", default_files)
     if not text.isdigit() or int(text) < 1:
         raise Invalid(f"max-file cannot be less than 1, or is not a number: '{text}'")
@@ -52,12 +69,12 @@ def settings(config: LogConfig) -> tuple[int, int, bool]:
     return max_size, int(text), compress == "true"
 
 
-def attributes(config: LogConfig, labels: Mapping[str, str], env: tuple[str, ...]) -> dict[str, str]:
-    """What `logs --details` shows: the labels and variables that the options name."""
+def attributes(config: LogConfig, facts: Facts) -> dict[str, str]:
+    """What `logs --details` shows: the labels and variables that the options name, and the tag."""
     options = config.config
     found: dict[str, str] = {}
-    variables = dict(item.partition("=")[::2] for item in env)
-    for source, key in ((labels, "labels"), (variables, "env")):
+    variables = dict(item.partition("=")[::2] for item in facts.env)
+    for source, key in ((facts.labels, "labels"), (variables, "env")):
         for name in filter(None, options.get(key, "").split(",")):
             if name in source:
                 found[name] = source[name]
@@ -69,5 +86,43 @@ def attributes(config: LogConfig, labels: Mapping[str, str], env: tuple[str, ...
                 raise Invalid(f"invalid log option {key}-regex: {error}") from error
             found.update({name: value for name, value in source.items() if expression.search(name)})
     if options.get("tag"):
-        found["tag"] = options["tag"]
+        found["tag"] = tag(options["tag"], facts)
     return found
+
+
+def tag(template: str, facts: Facts) -> str:
+    """`--log-opt tag`: docker's fields (docs: log tags) in the form {{.Name}}. Raises Invalid for any other action."""
+    fields = {
+        "ID": facts.id[:12],
+        "FullID": facts.id,
+        "Name": facts.name,
+        "ImageName": facts.image,
+        "ImageID": facts.image_id.removeprefix("sha256:")[:12],
+        "ImageFullID": facts.image_id,
+        "Command": facts.command,
+        "DaemonName": "docker",
+    }
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in fields:
+            known = ", ".join(f".{name}" for name in fields)
+            raise Invalid(f"invalid log option tag: {match[0]} is not one of {known}")
+        return fields[match[1]]
+
+    return _TAG.sub(value, template)
+
+
+def journal_fields(config: LogConfig, facts: Facts) -> dict[str, str]:
+    """The fields of each entry in the host's journal, as docker names them (docs: journald logging driver)."""
+    name = tag(config.config.get("tag", "{{.ID}}"), facts)
+    extra = attributes(replace(config, config={**config.config, "tag": ""}), facts)
+    custom = {re.sub(r"[^A-Z0-9_]", "_", key.upper()).lstrip("_"): value for key, value in extra.items()}
+    return {
+        **{key: value for key, value in custom.items() if key},
+        "CONTAINER_ID": facts.id[:12],
+        "CONTAINER_ID_FULL": facts.id,
+        "CONTAINER_NAME": facts.name,
+        "CONTAINER_TAG": name,
+        "IMAGE_NAME": facts.image,
+        "SYSLOG_IDENTIFIER": name,
+    }

@@ -3,7 +3,7 @@
 import os
 import re
 
-from tiffin.containers import modes, restart
+from tiffin.containers import logs, modes, restart
 from tiffin.containers.signals import signal_number
 from tiffin.errors import Invalid
 from tiffin.linux import capabilities
@@ -13,7 +13,6 @@ from tiffin.model.container_host import HostConfig, PortBinding
 LEAST_MEMORY = 6 << 20
 _MILLISECOND = 1_000_000
 _PORT = re.compile(r"\d{1,5}(-\d{1,5})?(/(tcp|udp|sctp))?")
-_LOG_DRIVERS = frozenset(("json-file", "local", "none"))
 
 
 def check(config: Config, host: HostConfig, networks: dict[str, EndpointRequest]) -> None:
@@ -222,7 +221,7 @@ def _check_host(host: HostConfig) -> None:
         raise Invalid("SHM size can not be less than 0")
     if not -1000 <= host.oom_score_adj <= 1000:
         raise Invalid(f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]")
-    if host.log_config.type and host.log_config.type not in _LOG_DRIVERS:
+    if host.log_config.type and host.log_config.type not in logs.DRIVERS:
         raise Invalid(f"logger: no log driver named '{host.log_config.type}' is registered")
     if host.isolation not in ("", "default"):
         raise Invalid(f"invalid isolation ({host.isolation}): must be 'default' on Linux")

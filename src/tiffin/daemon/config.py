@@ -72,7 +72,7 @@ class Config:
     seccomp_profile: str = _option("", "path of the default seccomp profile")
     no_new_privileges: bool = _option(False, "set no_new_privs in every container")
     oom_score_adjust: int = _option(0, "oom_score_adj of the daemon")
-    log_driver: str = _option("json-file", "json-file, local or none")
+    log_driver: str = _option("json-file", "json-file, local, journald or none")
     log_opts: Mapping[str, Any] = _map_option("option of the log driver: name=value", flag="log-opt")
     labels: tuple[str, ...] = _option((), "label of the daemon", flag="label")
     live_restore: bool = _option(True, "keep containers running without the daemon")

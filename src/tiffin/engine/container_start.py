@@ -36,7 +36,7 @@ from tiffin.model.container_status import Paused, Restarting, process_of
 from tiffin.model.container_status import Running as RunningStatus
 from tiffin.model.mount import Mount
 from tiffin.model.network import Endpoints
-from tiffin.runtime import compile_machine
+from tiffin.runtime import compile_machine, journald
 from tiffin.runtime.compile import compile_spec
 from tiffin.runtime.launcher import Running, Sandbox, StartFailed
 from tiffin.runtime.plan import Operation, file, propagation
@@ -89,6 +89,8 @@ class Starter:
     async def clean(self, container_id: str) -> None:
         """Give back what a run held outside the monitor's reach; nothing happens when there is nothing."""
         await self._context.networks.release(container_id)
+        if self._context.volumes.mounted(container_id):
+            await asyncio.to_thread(self._context.volumes.unmount, container_id)
         container_files.drop_shm(self._context.state(container_id))
         container_images.unmount(self._context.state(container_id))
         container_external.drop(self._context, container_id)
@@ -235,8 +237,9 @@ class Starter:
         if config.type == "json-file":
             config = replace(config, config={**context.settings.log_bounds, **config.config})
         max_size, max_file, compress = logs.settings(config)
-        attributes = logs.attributes(config, container.config.labels or {}, container.config.env or ())
-        return {
+        facts = _log_facts(container)
+        attributes = logs.attributes(config, facts)
+        found: dict[str, Any] = {
             "driver": config.type,
             "path": str(log_file(self._context, container)),
             "max_size": max_size,
@@ -244,6 +247,25 @@ class Starter:
             "compress": compress,
             "attrs": msgspec.json.encode(attributes) if attributes else None,
         }
+        if config.type == "journald":
+            if not os.path.exists(journald.SOCKET):
+                raise Internal("failed to initialize logging driver: journald is not enabled on this host")
+            fields = logs.journal_fields(config, facts)
+            found["journal"] = b"".join(journald.field(name.encode(), value.encode()) for name, value in fields.items())
+        return found
+
+
+def _log_facts(container: Container) -> logs.Facts:
+    config = container.config
+    return logs.Facts(
+        container.id,
+        container.name,
+        config.image,
+        container.image_id,
+        " ".join((container.path, *container.args)),
+        config.labels or {},
+        config.env or (),
+    )
 
 
 def _with_mark(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:

@@ -17,7 +17,7 @@ from tiffin.wire import system as wire
 
 _PING_HEADERS = {"Builder-Version": "1", "Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache"}
 _HUB = "https://index.docker.io/v1/"
-_LOG_DRIVERS = ["json-file", "local", "none"]
+_LOG_DRIVERS = ["journald", "json-file", "local", "none"]
 
 
 @route("GET", "/_ping")

@@ -108,12 +108,12 @@ class LogFile:
             ended = body.endswith(b"\n")
             body = (body[:-1] if ended else body).replace(b"\n", b'\\n"' + tail + b'{"log":"')
             return b'{"log":"' + body + (b'\\n"' if ended else b'"') + tail
-        return b"".join(b'{"log":"' + escape(piece).replace(b"\n", b"\\n") + b'"' + tail for piece in _pieces(data))
+        return b"".join(b'{"log":"' + escape(piece).replace(b"\n", b"\\n") + b'"' + tail for piece in pieces(data))
 
     def _fitting(self, stream: int, data: bytes) -> tuple[int, bytes]:
         """As many whole entries as the file still takes; at least one in an empty file."""
         done, out, room = 0, bytearray(), self.max_size - self.size
-        for piece in _pieces(data):
+        for piece in pieces(data):
             text = self._encode(stream, piece)
             if len(out) + len(text) > room and (out or self.size):
                 break
@@ -176,7 +176,7 @@ def _is_text(special: bytes, data: bytes) -> bool:
     return True
 
 
-def _pieces(data: bytes) -> list[bytes]:
+def pieces(data: bytes) -> list[bytes]:
     """Lines with their newlines; a long one in pieces of 16 KiB, not cut inside a character."""
     out: list[bytes] = []
     for line in _lines(data):

@@ -17,6 +17,7 @@ from tiffin.runtime.execs import Execs
 from tiffin.runtime.exitfile import code_of, remove_exit, write_exit
 from tiffin.runtime.external import External
 from tiffin.runtime.journal import Journal
+from tiffin.runtime.journald import JournaldLog
 from tiffin.runtime.logfile import LogFile
 from tiffin.runtime.loop import READ, Loop
 
@@ -109,7 +110,8 @@ class Monitor:
         settings: Payload | None = self.plan["log"]  # type: ignore[assignment]
         if settings and "header" in self.held:
             journal = Journal(self.held["header"], (self.held["data0"], self.held["data1"]))
-            log = LogFile(settings, journal.log_size if adopting else None)
+            kind = JournaldLog if settings.get("journal") else LogFile
+            log = kind(settings, journal.log_size if adopting else None)
             log.on_rotated = lambda path: self._tell("compress", {"path": path})
             journal.log_size = log.size
             journal.commit()

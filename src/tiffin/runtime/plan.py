@@ -19,8 +19,9 @@ codec may be looked up.
         "operations": (operation, ...), # run by the stage in its namespaces, in this order; the constructors below
         "process": process,
         "stdio": {"terminal": bool, "stdin": bool, "stdin_once": bool, "size": (rows, columns) | None},
-        "log": None | {"driver": "json-file" | "local", "path": str, "max_size": int (bytes, 0 or less: unlimited),
-                       "max_file": int, "compress": bool, "attrs": bytes | None (a JSON object)},
+        "log": None | {"driver": "json-file" | "local" | "journald", "path": str, "max_size": int (bytes,
+                       0 or less: unlimited), "max_file": int, "compress": bool, "attrs": bytes | None (a JSON object),
+                       "journal": bytes (journald's fields that are the same for all entries; absent: no journal)},
         "ephemeral": bool,              # removed when it ends: its mounts are taken down after its exit is announced
         "eager": bool,                  # exec without waiting for the word: who kills by procs needs not be told before
         "init": bool,                   # PID 1 is a reaper that forwards signals; the process is its child

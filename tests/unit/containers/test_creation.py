@@ -172,11 +172,30 @@ def test_log_options_that_make_no_sense_are_refused(config: LogConfig) -> None:
         logs.check_options(config)
 
 
+def facts() -> logs.Facts:
+    return logs.Facts(
+        id="0123456789abcdef",
+        name="web",
+        image="busybox",
+        image_id="sha256:" + "f" * 64,
+        command="echo hi",
+        labels={"a": "1", "x": "2"},
+        env=("B=3", "CC=4", "D=5"),
+    )
+
+
 def test_log_attributes_come_from_labels_and_variables() -> None:
     config = LogConfig("json-file", {"labels": "a", "env": "B", "env-regex": "^C", "tag": "t"})
-    assert logs.attributes(config, {"a": "1", "x": "2"}, ("B=3", "CC=4", "D=5")) == {
-        "a": "1",
-        "B": "3",
-        "CC": "4",
-        "tag": "t",
-    }
+    assert logs.attributes(config, facts()) == {"a": "1", "B": "3", "CC": "4", "tag": "t"}
+
+
+def test_a_tag_knows_the_container() -> None:
+    assert logs.tag("{{.ImageName}}/{{ .Name }}/{{.ID}}", facts()) == "busybox/web/0123456789ab"
+    with pytest.raises(Invalid, match="is not one of"):
+        logs.tag("{{.Nonsense}}", facts())
+
+
+def test_entries_in_the_journal_have_dockers_fields() -> None:
+    fields = logs.journal_fields(LogConfig("journald", {"labels": "a", "tag": "{{.Name}}"}), facts())
+    assert fields["CONTAINER_TAG"] == fields["SYSLOG_IDENTIFIER"] == fields["CONTAINER_NAME"] == "web"
+    assert (fields["CONTAINER_ID"], fields["IMAGE_NAME"], fields["A"]) == ("0123456789ab", "busybox", "1")
