@@ -69,16 +69,16 @@ def codename() -> str:
     return values["VERSION_CODENAME"].strip('"') if values.get("ID") == "debian" else "bookworm"
 
 
-def mirror() -> str:
-    """The archive the machine's apt sources name for its own suite."""
+def mirror(kind: str = "") -> str:
+    """The archive the machine's apt sources name for its own suite; kind `-security`: for that one's updates."""
     sources = Path("/etc/apt")
     for path in [sources / "sources.list", *sorted((sources / "sources.list.d").glob("*"))]:
         text = path.read_text(errors="replace") if path.is_file() else ""
         for stanza in re.split(r"\n\s*\n", text) if path.suffix == ".sources" else text.splitlines():
             address = re.search(r"\b(?:https?|file|mirror\+\S+?)://?[^\s\]]+", strip_comments(stanza))
-            if address and re.search(rf"\b{codename()}\b(?!-)", stanza) and "debian" in address[0]:
+            if address and re.search(rf"\b{codename()}{kind}\b(?!-)", stanza) and "debian" in address[0]:
                 return address[0]
-    return "http://deb.debian.org/debian"
+    return f"http://deb.debian.org/debian{kind}"
 
 
 def strip_comments(text: str) -> str:

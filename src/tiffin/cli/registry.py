@@ -56,6 +56,7 @@ COMMANDS = {
     "context show": ("context", "Print the name of the current context"),
     "context update": ("context", "Update a context"),
     "context use": ("context", "Make a context the current one"),
+    "image bootstrap": ("image_bootstrap", "Compose an image from a distribution's signed packages"),
     "image build": ("build", "Build an image from a Dockerfile"),
     "image history": ("image_history", "Show the history of an image"),
     "image import": ("image_files", "Make an image of the contents of a tar archive"),

@@ -20,6 +20,7 @@ from tiffin.daemon import adapters
 from tiffin.daemon.config import Config
 from tiffin.daemon.roots import Roots
 from tiffin.engine import system
+from tiffin.engine.bootstrap import Bootstraps
 from tiffin.engine.container_context import Context
 from tiffin.engine.containers import Containers
 from tiffin.engine.events import Events
@@ -49,6 +50,7 @@ RESOURCES = (
     "stats",
     "archive",
     "images",
+    "image_bootstrap",
     "registry",
     "networks",
     "volumes",
@@ -165,6 +167,8 @@ async def _assemble(engine: Engine, roots: Roots) -> None:
     await networks.start(containers.running())
     engine.ending += [containers.close, lambda: _stop_containers(engine)]
     await containers.restore()
+    services.bootstraps = Bootstraps(roots.data / "bootstrap", images, containers, transfers)
+    await services.bootstraps.reconcile()
 
 
 async def _stop_containers(engine: Engine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from tiffin.engine import container_root
 from tiffin.engine.container_context import Context
@@ -31,7 +31,7 @@ class Exports:
         found = await asyncio.to_thread(self._context.snapshots.changes, container.id, OWN)
         return [one for one in found if not _is_ours(one, found)]
 
-    def export(self, reference: str) -> Iterator[bytes]:
+    def export(self, reference: str) -> Generator[bytes, None, None]:
         """The root file system as a tar, without what is mounted in it. Blocks. Raises NotFound, Conflict."""
         container = self._context.records.find(reference)
         if isinstance(container.status, Removing | Dead):
@@ -48,7 +48,7 @@ def _is_ours(change: Change, among: Sequence[Change]) -> bool:
     return not any(other.path.startswith(change.path + b"/") for other in among)
 
 
-def _packed(root: int) -> Iterator[bytes]:
+def _packed(root: int) -> Generator[bytes, None, None]:
     try:
         directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
         try:

@@ -6,7 +6,7 @@ The loop's own pool of threads is small and shared with everything that must be 
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -53,11 +53,11 @@ class Transfers:
 
     def pull(self, pull: Pull) -> AsyncIterator[Message | Progress]:
         """Broken off when nobody iterates any more, unless another pull needs the same layers."""
-        return self._following(lambda report, cancellation: self.pulls.pull(pull, report, cancellation))
+        return self.following(lambda report, cancellation: self.pulls.pull(pull, report, cancellation))
 
     def push(self, push: Push) -> AsyncIterator[Message | Progress]:
         """As `pull`."""
-        return self._following(lambda report, cancellation: self.pushes.push(push, report, cancellation))
+        return self.following(lambda report, cancellation: self.pushes.push(push, report, cancellation))
 
     async def login(self, domain: str, credentials: Credentials) -> str:
         """An identity token, or nothing, for credentials that the registry takes. Raises Refused, Unreachable."""
@@ -93,11 +93,11 @@ class Transfers:
         def run(report: Report, cancellation: Cancellation) -> None:
             result.append(work(report, cancellation))
 
-        async for _ in self._following(run):
+        async for _ in self.following(run):
             pass
         return result[0]
 
-    async def _following(self, work: Work[None]) -> AsyncIterator[Message | Progress]:
+    async def following(self, work: Work[None]) -> AsyncGenerator[Message | Progress, None]:
         """What the work reports, until it is done. Raises what it raises."""
         loop = asyncio.get_running_loop()
         messages: asyncio.Queue[Message | Progress | None] = asyncio.Queue()

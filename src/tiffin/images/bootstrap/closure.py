@@ -1,0 +1,127 @@
+"""Which packages an image needs: those of the variant, those asked for, and what they depend on.
+
+No search for the best answer: an alternative that is there already is taken, else the first that can be; a choice is
+never taken back. That is what debootstrap does and, for the base of a system, what apt comes to.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from tiffin.errors import Conflict, Invalid, NotFound
+from tiffin.images.bootstrap.packages import PRIORITIES, Index, Package, rank
+from tiffin.images.bootstrap.relations import Alternatives, Relation, shown
+
+VARIANTS = ("essential", "apt", "minbase", "important")
+
+
+def base(index: Index, variant: str) -> list[Package]:
+    """The packages that make a variant, by name. Raises Invalid for one that is none.
+
+    essential   what is marked so, without which no package's scripts can run
+    apt         these and apt
+    minbase     these and all of priority required
+    important   these and all of priority important
+    """
+    if variant not in VARIANTS:
+        raise Invalid(f"no variant {variant!r}: there are {', '.join(VARIANTS)}")
+    least = {"minbase": "required", "important": "important"}.get(variant)
+    most = PRIORITIES.index(least) if least else -1
+    found = {one.name: one for one in index if one.essential or rank(one) <= most}
+    if variant != "essential":
+        found["apt"] = _named(index, "apt")
+    return [found[name] for name in sorted(found)]
+
+
+def asked_for(index: Index, names: Iterable[str]) -> list[Package]:
+    """Packages by name. Raises NotFound."""
+    return [_named(index, name) for name in names]
+
+
+def _named(index: Index, name: str) -> Package:
+    candidates = index.candidates(Relation(name.lower()))
+    if not candidates:
+        raise NotFound(f"no package {name} in this archive")
+    return candidates[0]
+
+
+def resolved(index: Index, roots: Sequence[Package], architecture: str) -> list[Package]:
+    """roots and all they depend on, by name.
+
+    Raises NotFound for a dependency that can't be met, with the way to it; Conflict for packages that exclude each
+    other.
+    """
+    closure = _Closure(index, architecture)
+    for root in roots:
+        closure.add(root, None)
+    closure.complete()
+    closure.check()
+    return sorted(closure.chosen.values(), key=lambda one: one.name)
+
+
+class _Closure:
+    def __init__(self, index: Index, architecture: str) -> None:
+        self._index = index
+        self._architecture = architecture
+        self.chosen: dict[str, Package] = {}
+        self._because: dict[str, Package | None] = {}
+        self._names: dict[str, list[Package]] = {}  # the chosen, by their own and their virtual names
+        self._pending: deque[Package] = deque()
+
+    def add(self, package: Package, because: Package | None) -> None:
+        if package.name in self.chosen:
+            return
+        self.chosen[package.name] = package
+        self._because[package.name] = because
+        for name in {package.name, *(relation.name for relation in package.provides)}:
+            self._names.setdefault(name, []).append(package)
+        self._pending.append(package)
+
+    def complete(self) -> None:
+        while self._pending:
+            package = self._pending.popleft()
+            for alternatives in package.relations("pre-depends", "depends"):
+                if not any(self._meeting(relation) for relation in alternatives):
+                    self.add(self._choice(package, alternatives), package)
+
+    def _meeting(self, relation: Relation) -> list[Package]:
+        """The chosen packages that a relation means."""
+        if not self._fits(relation):
+            return []
+        return [one for one in self._names.get(relation.name, ()) if one.is_called(relation)]
+
+    def _fits(self, relation: Relation) -> bool:
+        # one architecture only: `any` and `native` are this one
+        return relation.qualifier in ("", "any", "native", self._architecture)
+
+    def _choice(self, package: Package, alternatives: Alternatives) -> Package:
+        offers = [one for relation in alternatives if self._fits(relation) for one in self._index.candidates(relation)]
+        if not offers:
+            raise NotFound(f"{self._way(package)} depends on {shown(alternatives)}, which this archive does not have")
+        # another version of what is chosen can't be had as well
+        free = [one for one in offers if one.name not in self.chosen and not self._excluded(one)]
+        return (free or offers)[0]
+
+    def _excluded(self, package: Package) -> bool:
+        return any(self._enemies(package)) or any(package in self._enemies(one) for one in self.chosen.values())
+
+    def _enemies(self, package: Package) -> list[Package]:
+        """The chosen packages that can't be installed beside one; never itself, whatever it provides."""
+        relations = [relation for group in package.relations("conflicts", "breaks") for relation in group]
+        return [one for relation in relations for one in self._meeting(relation) if one.name != package.name]
+
+    def _way(self, package: Package) -> str:
+        """`a (needed by b, which c needs)`: how it came in."""
+        names: list[str] = []
+        above = self._because.get(package.name)
+        while above is not None and len(names) < 8:
+            names.append(above.name)
+            above = self._because.get(above.name)
+        return f"{package}" + (f" (needed by {', which is needed by '.join(names)})" if names else "")
+
+    def check(self) -> None:
+        """Raises Conflict for the first two that exclude each other."""
+        for package in self.chosen.values():
+            for other in self._enemies(package):
+                raise Conflict(
+                    f"{self._way(package)} can't be installed beside {self._way(other)}: they exclude each other"
+                )

@@ -1,0 +1,114 @@
+"""Debian archives for the tests, by HTTP in an engine's network namespace.
+
+`forwarded` is the archive that the machine's apt is configured for: each file is fetched by apt itself, outside, with
+all that apt knows of proxies and certificates, and kept between runs. An engine under test reaches nothing but this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from rig import archives, debian
+from rig.engine import Engine
+from rig.netns import in_thread
+from tiffin.linux.namespaces import CLONE_NEWNET, setns
+
+HELPER = "/usr/lib/apt/apt-helper"
+_PATH = re.compile(r"/(?P<archive>debian(?:-security)?)/(?P<path>[A-Za-z0-9][A-Za-z0-9._+~:%/-]*)")
+
+Answer = tuple[int, bytes]
+
+
+@dataclass
+class Mirror:
+    """url: below which the archives lie. answer: what is at a path. seen: the paths that were asked for."""
+
+    url: str
+    answer: Callable[[str], Answer]
+    seen: list[str] = field(default_factory=list)
+
+    @property
+    def debian(self) -> str:
+        return f"{self.url}/debian"
+
+    @property
+    def security(self) -> str:
+        return f"{self.url}/debian-security"
+
+
+@contextlib.contextmanager
+def served(engine: Engine, answer: Callable[[str], Answer], address: str = "127.0.0.1") -> Iterator[Mirror]:
+    """An HTTP server on a free port of an address in the engine's network namespace."""
+    made = Mirror("", answer)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            made.seen.append(self.path)
+            status, body = made.answer(self.path)
+            with contextlib.suppress(OSError):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    def listen() -> socket.socket:
+        with open(f"/proc/{engine.machine.pid}/ns/net") as namespace:
+            setns(namespace.fileno(), CLONE_NEWNET)
+        return socket.create_server((address, 0), backlog=64)
+
+    server = ThreadingHTTPServer((address, 0), Handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = in_thread(listen)
+    server.daemon_threads = True
+    made.url = f"http://{address}:{server.socket.getsockname()[1]}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
+def forwarded(engine: Engine) -> Iterator[Mirror]:
+    """The machine's own Debian mirror, and its security archive beside it."""
+    with served(engine, _fetched) as mirror:
+        yield mirror
+
+
+def _fetched(path: str) -> Answer:
+    match = _PATH.fullmatch(path)
+    if match is None or ".." in path:
+        return 404, b""
+    base = debian.mirror() if match["archive"] == "debian" else debian.mirror("-security")
+    # what a Release names by its hash or version never changes; indices do
+    lasting = "/by-hash/" in path or path.endswith(".deb")
+    kept = archives.cache() / "mirror" / match["archive"] / match["path"]
+    if not (lasting and kept.exists()):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_name(f"{kept.name}.{threading.get_native_id()}")
+        command = [HELPER, "download-file", f"{base}/{match['path']}", str(partial)]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+        if done.returncode != 0:
+            partial.unlink(missing_ok=True)
+            Path(f"{partial}.FAILED").unlink(missing_ok=True)
+            return (404 if "404" in done.stderr else 502), done.stderr.encode()
+        partial.rename(kept)
+    return 200, kept.read_bytes()
