@@ -45,6 +45,7 @@ RESOURCES = (
     "events",
     "containers",
     "exec",
+    "grpc",
     "attach",
     "logs",
     "stats",

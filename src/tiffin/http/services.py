@@ -36,6 +36,7 @@ class Services:
     volumes: Any = None
     registry: Any = None
     builder: Any = None
+    buildkit: Any = None
     bootstraps: Any = None
     storage_driver: str = ""
     storage_status: Callable[[], list[tuple[str, str]]] = list

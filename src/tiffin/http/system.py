@@ -15,7 +15,7 @@ from tiffin.http.router import MAXIMUM, MINIMUM, route, spelled
 from tiffin.http.services import Services
 from tiffin.wire import system as wire
 
-_PING_HEADERS = {"Builder-Version": "1", "Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache"}
+_PING_HEADERS = {"Builder-Version": "2", "Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache"}
 _HUB = "https://index.docker.io/v1/"
 _LOG_DRIVERS = ["journald", "json-file", "local", "none"]
 
@@ -183,13 +183,6 @@ def _lacks(machine: Machine) -> list[str]:
     if not system.ip_forwarding():
         warnings.append("WARNING: IPv4 forwarding is disabled")
     return warnings
-
-
-@route("POST", "/session")
-@route("POST", "/grpc")
-async def buildkit(request: Request) -> Response:
-    """BuildKit's two entries."""
-    raise Unsupported("BuildKit's protocol is not served by this version")
 
 
 @route("POST", "/build")

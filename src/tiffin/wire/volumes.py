@@ -1,5 +1,7 @@
 """The shapes of /volumes (Engine API v1.51)."""
 
+from typing import Any
+
 from msgspec import UNSET, Struct, UnsetType
 
 from tiffin.wire.containers_host import rename
@@ -9,9 +11,22 @@ class VolumeCreate(Struct, rename=rename, kw_only=True):
     """POST /volumes/create."""
 
     name: str = ""
-    driver: str = "local"
+    driver: str = ""
     driver_opts: dict[str, str] | None = None
     labels: dict[str, str] | None = None
+
+
+class VolumeCopy(Struct, rename=rename, kw_only=True):
+    """POST /tiffin/volumes/{name}/copy. Without labels it gets those of the first."""
+
+    name: str = ""
+    labels: dict[str, str] | None = None
+
+
+class VolumeRename(Struct, rename=rename, kw_only=True):
+    """POST /tiffin/volumes/{name}/rename."""
+
+    name: str = ""
 
 
 class UsageData(Struct, rename=rename, kw_only=True):
@@ -31,6 +46,7 @@ class Volume(Struct, rename=rename, kw_only=True):
     name: str
     options: dict[str, str] | None
     scope: str = "local"
+    status: dict[str, Any] | UnsetType = UNSET
     usage_data: UsageData | UnsetType = UNSET
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-DETAILS_LIMIT = 32 << 10
-"""Bytes of details that go along: Go's clients take headers of 16 MiB, others of 64 KiB and less."""
+DETAILS_LIMIT = 1 << 20
+"""Bytes of details that go along. Go's clients, who are the only ones that read them, take headers of 16 MiB."""
 
 
 class Code(IntEnum):

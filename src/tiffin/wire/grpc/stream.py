@@ -65,6 +65,18 @@ class Stream:
         self._acknowledge()
         return message
 
+    async def receive_many(self, most: int) -> list[bytes]:
+        """The messages that are here, one at least; none after the last. Raises as `receive`."""
+        first = await self.receive()
+        if first is None:
+            return []
+        several = [first]
+        while self._messages and len(several) < most:
+            several.append(self._messages.popleft())
+            self._queued -= len(several[-1])
+        self._acknowledge()
+        return several
+
     async def receive_one(self) -> bytes:
         """The only message of a unary call; b"" where there is none."""
         message = await self.receive()

@@ -1,0 +1,117 @@
+"""Builds in progress: what is told about each, what it has made, how it is ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from time import time_ns
+from typing import Any
+
+from tiffin.build.solve.events import Event, VertexCompleted, VertexStarted
+from tiffin.build.solve.solved import Solved
+from tiffin.errors import Conflict, NotFound
+from tiffin.http.buildkit.progress import Narrator
+from tiffin.model.digest import Digest, digest_of
+
+JOB_SECONDS = 10.0
+"""Status and LLBBridge calls may come before the Solve that they belong to."""
+
+JOBS = 256
+
+
+class Job:
+    """One Control.Solve. `ref` is the client's name for it."""
+
+    def __init__(self, ref: str, session: str, request: Any) -> None:
+        self.ref, self.session, self.request = ref, session, request
+        self.narrator = Narrator()
+        self.results: dict[str, Solved] = {}
+        """What was made, by the reference the client got for it."""
+        self.returned: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        """The client's ReturnRequest, when it has driven the build itself."""
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.began = time_ns()
+        self.frontend = ""
+        self.attributes: dict[str, str] = {}
+        """What the client asked for through the bridge."""
+        self.ended = False
+        self._told: list[bytes] = []
+        self._more = asyncio.Event()
+
+    def report(self, event: Event) -> None:
+        """The engine's Report."""
+        message = self.narrator.message(event)
+        if message is not None:
+            self.tell(message)
+
+    def tell(self, message: Any) -> None:
+        """Send a StatusResponse to whoever follows."""
+        self._told.append(message.SerializeToString())
+        self._more.set()
+        self._more = asyncio.Event()
+
+    def begin(self, name: str) -> Digest:
+        """A vertex of our own, for work around the graph; `complete` ends it."""
+        digest = digest_of(f"{self.ref}\0{name}\0{len(self._told)}".encode())
+        self.report(VertexStarted(digest=digest, name=name))
+        return digest
+
+    def complete(self, digest: Digest, error: str = "") -> None:
+        self.report(VertexCompleted(digest=digest, error=error))
+
+    async def follow(self) -> AsyncIterator[bytes]:
+        """Everything told, from the beginning, until the job has ended."""
+        at = 0
+        while True:
+            more = self._more
+            while at < len(self._told):
+                yield self._told[at]
+                at += 1
+            if self.ended:
+                return
+            await more.wait()
+
+    def end(self) -> None:
+        """Nothing comes any more. Results are released."""
+        self.ended = True
+        self._more.set()
+        for task in self.tasks:
+            task.cancel()
+        for solved in self.results.values():
+            solved.release()
+        self.results.clear()
+
+
+class Jobs:
+    """Jobs by ref; one that has ended stays until its followers have read it."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._changed = asyncio.Condition()
+
+    async def add(self, job: Job) -> None:
+        """Raises Conflict for a ref that is in use, or when there are too many."""
+        if job.ref in self._jobs:
+            raise Conflict(f"job ID {job.ref} exists")
+        if len(self._jobs) >= JOBS:
+            raise Conflict(f"{JOBS} builds are running already")
+        self._jobs[job.ref] = job
+        async with self._changed:
+            self._changed.notify_all()
+
+    def remove(self, job: Job) -> None:
+        job.end()
+        self._jobs.pop(job.ref, None)
+
+    async def get(self, ref: str) -> Job:
+        """Waited for if need be. Raises NotFound."""
+        try:
+            async with asyncio.timeout(JOB_SECONDS), self._changed:
+                await self._changed.wait_for(lambda: ref in self._jobs)
+                return self._jobs[ref]
+        except TimeoutError:
+            raise NotFound(f"no such job {ref}") from None
+
+    def result(self, id: str) -> Solved | None:
+        """What a build has made, that of another job of the same client too (bake's `target:` contexts)."""
+        return next((job.results[id] for job in self._jobs.values() if id in job.results), None)

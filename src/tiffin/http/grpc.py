@@ -1,0 +1,65 @@
+"""BuildKit's two entries. What serves them is imported with the first client that comes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tiffin.errors import Invalid
+from tiffin.http.request import Request
+from tiffin.http.response import Response
+from tiffin.http.router import route
+from tiffin.http.services import Services
+
+if TYPE_CHECKING:
+    from tiffin.http.buildkit.control import Control
+
+
+def _control(services: Services) -> Control:
+    if services.buildkit is None:
+        from tiffin.engine.builds import Builds
+        from tiffin.http.buildkit.control import Control
+
+        services.buildkit = Control(services.builder or Builds(), services.images, services.networks.host_gateway)
+    control: Control = services.buildkit
+    return control
+
+
+def _expect_upgrade(request: Request) -> None:
+    protocol = request.headers.get("upgrade", "")
+    if protocol != "h2c":
+        raise Invalid(f"protocol {protocol} not supported: ask to upgrade to h2c")
+
+
+@route("POST", "/grpc", cancel=False)
+async def serve_grpc(request: Request) -> Response | None:
+    """gRPC on this connection: Control and LLBBridge are served."""
+    from tiffin.wire.grpc.connection import Connection
+
+    _expect_upgrade(request)
+    control = _control(request.services)
+    hijacked = await request.hijack(content_type="", protocol="h2c")
+    connection = Connection(handler=control.serve)
+    try:
+        await connection.open(hijacked.socket, hijacked.leftover)
+        await connection.wait_closed()
+    finally:
+        connection.close()
+    return None
+
+
+@route("POST", "/session", cancel=False)
+async def serve_session(request: Request) -> Response | None:
+    """gRPC on this connection: the client serves what its builds need of it."""
+    from tiffin.http.buildkit.sessions import Session
+
+    _expect_upgrade(request)
+    sessions = _control(request.services).sessions
+    identity = request.headers.get("x-docker-expose-session-uuid", "")
+    if not identity:
+        raise Invalid("X-Docker-Expose-Session-Uuid is missing")
+    sessions.check(identity)
+    methods = request.headers.get("x-docker-expose-session-grpc-method", "")
+    shared_key = request.headers.get("x-docker-expose-session-sharedkey", "")
+    session = Session(identity, shared_key, [name.strip() for name in methods.split(",")])
+    await sessions.serve(session, await request.hijack(content_type="", protocol="h2c"))
+    return None
