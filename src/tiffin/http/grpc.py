@@ -19,7 +19,9 @@ def _control(services: Services) -> Control:
         from tiffin.engine.builds import Builds
         from tiffin.http.buildkit.control import Control
 
-        services.buildkit = Control(services.builder or Builds(), services.images, services.networks.host_gateway)
+        services.buildkit = Control(
+            services.builder or Builds(), services.images, lambda: services.networks.host_gateway
+        )
     control: Control = services.buildkit
     return control
 

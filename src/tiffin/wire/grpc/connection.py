@@ -13,13 +13,16 @@ from h2 import events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.exceptions import H2Error, ProtocolError
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 
 from tiffin.wire.grpc.framing import encode_text, parse_timeout
 from tiffin.wire.grpc.status import Code, StatusError, encode_details
 from tiffin.wire.grpc.stream import Metadata, Stream
 
 log = logging.getLogger(__name__)
+
+# at debug level it writes every header twice, credentials included
+logging.getLogger("hpack").setLevel(logging.WARNING)
 
 Handler = Callable[[Stream], Awaitable[None]]
 """Serves one call. Raises StatusError to end it with an error; anything else becomes INTERNAL."""
@@ -100,15 +103,17 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._h2.update_settings(
-            {
-                SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
-                SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
-                SettingCodes.MAX_FRAME_SIZE: FRAME,
-                SettingCodes.MAX_HEADER_LIST_SIZE: 1 << 20,
-                **({SettingCodes.ENABLE_PUSH: 0} if self._is_client else {}),
-            }
-        )
+        values: dict[SettingCodes, int] = {
+            SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
+            SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
+            SettingCodes.MAX_FRAME_SIZE: FRAME,
+            SettingCodes.MAX_HEADER_LIST_SIZE: 1 << 20,
+            SettingCodes.ENABLE_PUSH: 0,
+        }
+        # these go out with the preface; update_settings would send them before it
+        self._h2.local_settings = Settings(client=self._is_client, initial_values=values)
+        self._h2.max_inbound_frame_size = FRAME
+        self._h2.decoder.max_header_list_size = values[SettingCodes.MAX_HEADER_LIST_SIZE]
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(4 * WINDOW - 65535)
         self._flush()
