@@ -28,7 +28,8 @@ def pieces(file: BinaryIO) -> Iterator[bytes]:
         yield data
 
 
-def _open(path: str) -> BinaryIO:
+def open_file(path: str) -> BinaryIO:
+    """For reading. Raises Failed."""
     try:
         return open(path, "rb", buffering=0)
     except OSError as error:
@@ -43,7 +44,7 @@ def load(call: Call) -> int:
     wanted = platform(values.text("platform")) if values.text("platform") else None
     # progress is drawn on a terminal only
     quiet = values.on("quiet") or not terminal.is_terminal(terminal.STDOUT)
-    source = _open(path) if path else sys.stdin.buffer
+    source = open_file(path) if path else sys.stdin.buffer
     query = {"quiet": "1" if quiet else "0", "platform": wanted}
     documents = call.engine.documents(
         "POST", "/images/load", query, pieces(source), {"Content-Type": "application/x-tar"}
@@ -87,7 +88,7 @@ def import_image(call: Call) -> int:
         body = pieces(sys.stdin.buffer)
     elif not source.startswith(("http://", "https://", "git://", "github.com/", "git@")):
         query["fromSrc"] = "-"
-        body = pieces(_open(source))
+        body = pieces(open_file(source))
     headers = {"Content-Type": "text/plain"}
     progress.show(call.session, call.engine.documents("POST", "/images/create", query, body, headers))
     return 0

@@ -1,12 +1,16 @@
-"""`tiffin volume ls`, `create`, `rm`, `update`."""
+"""`tiffin volume ls`, `create`, `rm`, `update`; and `copy`, `rename`, `export`, `import`, which docker has not."""
 
 from __future__ import annotations
 
-from tiffin.cli import flags, flags_process, units
+import sys
+
+from tiffin.cli import flags, flags_process, terminal, units
 from tiffin.cli.command import Call, Command, Failed
+from tiffin.cli.container_files import receive, refuse_terminal
 from tiffin.cli.container_list import labels_text
 from tiffin.cli.flags import Flag
 from tiffin.cli.formats import table_format
+from tiffin.cli.image_files import open_file, pieces
 from tiffin.cli.kinds import BYTES, FILTER, MAP, STRING
 from tiffin.cli.table import Format, Row, show
 from tiffin.client.engine import quote
@@ -97,6 +101,41 @@ def remove(call: Call) -> int:
     return call.each(call.operands, one)
 
 
+def copy(call: Call) -> int:
+    source, target = call.operands
+    body: dict[str, Any] = {"Name": target}
+    if call.values.changed("label"):
+        body["Labels"] = flags_process.as_map(call.values.list("label"))
+    call.say(call.engine.post(f"/tiffin/volumes/{quote(source)}/copy", body, force=call.values.on("force"))["Name"])
+    return 0
+
+
+def rename(call: Call) -> int:
+    name, new = call.operands
+    call.engine.post(f"/tiffin/volumes/{quote(name)}/rename", {"Name": new})
+    return 0
+
+
+def export(call: Call) -> int:
+    path = call.values.text("output")
+    refuse_terminal(path, "")
+    query = {"force": call.values.on("force") or None}
+    receive(call, call.engine.request("GET", f"/tiffin/volumes/{quote(call.operands[0])}/export", query), path)
+    return 0
+
+
+def import_volume(call: Call) -> int:
+    name, path = call.operands[0], call.operands[1] if len(call.operands) > 1 else "-"
+    if path == "-" and terminal.is_terminal(terminal.STDIN):
+        raise Failed("requested import from stdin, but stdin is a terminal: name a file or redirect")
+    source = sys.stdin.buffer if path == "-" else open_file(path)
+    query = {"label": call.values.list("label")}
+    headers = {"Content-Type": "application/x-tar"}
+    target = f"/tiffin/volumes/{quote(name)}/import"
+    call.say(call.engine.call("POST", target, query, pieces(source), headers)["Name"])
+    return 0
+
+
 def update(call: Call) -> int:
     if not call.operands:
         raise TiffinError("only cluster volumes can be updated")
@@ -104,6 +143,8 @@ def update(call: Call) -> int:
 
 
 _AVAILABILITY = flags.text("availability", 'Cluster volume availability ("active", "pause", "drain")', default="active")
+
+_FORCE = flags.switch("force", "Even though a running container may be writing to it", "f")
 
 COMMANDS = {
     "volume ls": Command(
@@ -146,6 +187,31 @@ COMMANDS = {
         (flags.switch("force", "Force the removal of one or more volumes", "f"),),
         least=1,
         most=None,
+    ),
+    "volume copy": Command(
+        "volume copy",
+        copy,
+        "VOLUME NEW_VOLUME",
+        (_FORCE, Flag("label", flags_process.LABELS, "Set a label, in place of those of the first volume")),
+        least=2,
+        most=2,
+    ),
+    "volume rename": Command("volume rename", rename, "VOLUME NEW_NAME", (), least=2, most=2),
+    "volume export": Command(
+        "volume export",
+        export,
+        "VOLUME",
+        (_FORCE, flags.text("output", "Write to a file instead of STDOUT", "o")),
+        least=1,
+        most=1,
+    ),
+    "volume import": Command(
+        "volume import",
+        import_volume,
+        "NEW_VOLUME [FILE|-]",
+        (Flag("label", flags_process.LABELS, "Set a label on the volume"),),
+        least=1,
+        most=2,
     ),
     "volume update": Command("volume update", update, "[VOLUME]", (_AVAILABILITY,), most=1),
 }

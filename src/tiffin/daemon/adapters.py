@@ -89,7 +89,7 @@ def of_images(events: Events) -> Callable[[str, str, Mapping[str, str]], None]:
 def of_volumes(events: Events) -> Callable[[str, Volume], None]:
     """How volumes tell what happened to them."""
     publish = from_threads(events)
-    return lambda action, volume: publish("volume", action, volume.name, {"driver": "local"})
+    return lambda action, volume: publish("volume", action, volume.name, {"driver": volume.driver})
 
 
 def of_networks(events: Events) -> Callable[[str, Network, str], None]:

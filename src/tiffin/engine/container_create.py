@@ -124,9 +124,10 @@ class Creation:
         volumes = self._context.volumes
         options = point.request.volume_options if point.request else None
         driver = options.driver_config if options else None
-        volume = volumes.create(
+        volume = await asyncio.to_thread(
+            volumes.create,
             point.name,
-            driver=point.driver,
+            driver="" if point.driver == "local" else point.driver,  # whoever has it, where nobody else is asked for
             options=dict((driver.options if driver else None) or {}),
             labels=dict((options.labels if options else None) or {}),
             anonymous=point.anonymous,
@@ -134,7 +135,7 @@ class Creation:
         )
         volumes.reference(point.name, container_id)
         undo.callback(volumes.release, container_id)
-        return replace(point, source=volume.mountpoint)
+        return replace(point, source=volume.mountpoint, driver=volume.driver)
 
     async def _prepare_layer(self, container_id: str, chain: Digest | None) -> None:
         snapshots = self._context.snapshots

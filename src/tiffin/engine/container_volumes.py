@@ -7,10 +7,11 @@ import os
 
 from tiffin.engine import container_images, container_root
 from tiffin.engine.container_context import Context
-from tiffin.errors import Invalid
+from tiffin.errors import Conflict, Invalid
 from tiffin.linux import paths
 from tiffin.model.container import Container
 from tiffin.model.container_host import MountPoint
+from tiffin.model.container_status import Running
 from tiffin.model.mount import Mount
 from tiffin.snapshots import trees
 
@@ -26,10 +27,14 @@ async def sources(context: Context, container: Container, layers: tuple[Mount, .
             case "bind":
                 _check_bind(point)
             case "volume":
-                if point.copy_up and _is_empty(point.source):
-                    await asyncio.to_thread(_fill, point, layers)
+                source = point.source
+                if point.driver != "local":  # its driver says where
+                    source = await asyncio.to_thread(context.volumes.mount, point.name, container.id)
+                    found[point.destination] = source
+                if point.copy_up and _is_empty(source):
+                    await asyncio.to_thread(_fill, source, point.destination, layers)
                 if point.subpath:
-                    below(point.source, point.subpath)  # an error that names it, before anything begins
+                    below(source, point.subpath)  # an error that names it, before anything begins
             case "image":
                 await asyncio.to_thread(container_images.mount, context, container, point)
                 if point.subpath:
@@ -53,14 +58,14 @@ def _is_empty(directory: str) -> bool:
         return next(entries, None) is None
 
 
-def _fill(point: MountPoint, layers: tuple[Mount, ...]) -> None:
+def _fill(volume: str, destination: str, layers: tuple[Mount, ...]) -> None:
     with container_root.opened(layers) as root:
         try:
             # the destination's links stay inside the image (CVE-2022-23648)
-            source = paths.open_in(root, os.fsencode(point.destination), os.O_RDONLY | os.O_DIRECTORY)
+            source = paths.open_in(root, os.fsencode(destination), os.O_RDONLY | os.O_DIRECTORY)
         except OSError:
             return  # the image has no such directory
-        target = os.open(point.source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        target = os.open(volume, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             trees.copy(source, target)
             status = os.fstat(source)
@@ -84,3 +89,16 @@ def below(source: str, subpath: str) -> str:
         return os.readlink(f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)
+
+
+def check_idle(context: Context, name: str) -> None:
+    """Raises Conflict where a running container may write to a volume."""
+    for container in context.records:
+        if not isinstance(container.status, Running):
+            continue
+        for point in container.mounts:
+            if point.type == "volume" and point.name == name and point.rw:
+                raise Conflict(
+                    f"volume {name} is in use - [{container.id}]: container {container.name} runs and may write to it;"
+                    " stop or pause it, or use --force to take the files as they are"
+                )

@@ -1,4 +1,4 @@
-"""/volumes: list, inspect, create, remove, prune."""
+"""/volumes: list, inspect, create, remove, prune; and /tiffin/volumes: what docker has not."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from collections.abc import Mapping
 
 from msgspec import UNSET
 
+from tiffin.engine import container_volumes
 from tiffin.engine.moments import rfc3339
 from tiffin.errors import Invalid, Unavailable
 from tiffin.http import response
 from tiffin.http.filters import Filters
+from tiffin.http.flows import Inflow, outflow
 from tiffin.http.request import Request
 from tiffin.http.response import Response
 from tiffin.http.router import route
 from tiffin.model.volume import Volume, VolumeUsage
+from tiffin.volumes.copies import Copies
 from tiffin.wire import volumes as wire
 
 _FILTERS = ("dangling", "driver", "label", "name")
@@ -27,7 +30,8 @@ async def listing(request: Request) -> Response:
     """Every volume that the filters let through."""
     volumes = request.services.volumes
     filters = request.query.filters(_FILTERS)
-    found = [one for one in volumes.all() if _matches(one, filters, used=bool(volumes.holders(one.name)))]
+    present = await asyncio.to_thread(volumes.all)
+    found = [one for one in present if _matches(one, filters, used=bool(volumes.holders(one.name)))]
     return response.json(wire.VolumeList(volumes=[shape(one) for one in found]))
 
 
@@ -59,10 +63,58 @@ async def prune(request: Request) -> Response:
     return response.json(wire.VolumesPruned(volumes_deleted=removed or None, space_reclaimed=freed))
 
 
+@route("POST", "/tiffin/volumes/{name}/copy")
+async def copy(request: Request) -> Response:
+    """Tiffin's own: another volume with the same files."""
+    body = await request.json(wire.VolumeCopy)
+    _check_idle(request)
+    made = await asyncio.to_thread(_copies(request).copy, request["name"], body.name, body.labels)
+    return response.json(shape(made), status=201)
+
+
+@route("POST", "/tiffin/volumes/{name}/rename")
+async def rename(request: Request) -> Response:
+    """Tiffin's own: another name for a volume that no container has."""
+    body = await request.json(wire.VolumeRename)
+    return response.json(shape(await asyncio.to_thread(request.services.volumes.rename, request["name"], body.name)))
+
+
+@route("GET", "/tiffin/volumes/{name}/export")
+async def export(request: Request) -> Response:
+    """Tiffin's own: a tar of a volume's files."""
+    _check_idle(request)
+    await asyncio.to_thread(request.services.volumes.check_ours, request["name"], "export")
+    return response.stream(outflow(_copies(request).export(request["name"])), "application/x-tar")
+
+
+@route("POST", "/tiffin/volumes/{name}/import")
+async def import_(request: Request) -> Response:
+    """Tiffin's own: a new volume of the files of a tar, compressed or not."""
+    labels = [item.partition("=") for item in request.query.texts("label")]
+    flow = Inflow(request)
+    try:
+        made = await asyncio.to_thread(
+            _copies(request).import_, request["name"], flow, {key: value for key, _, value in labels}
+        )
+    finally:
+        await flow.close()
+    return response.json(shape(made), status=201)
+
+
+def _copies(request: Request) -> Copies:
+    return Copies(request.services.volumes)
+
+
+def _check_idle(request: Request) -> None:
+    """Raises Conflict where a running container may write to the volume, unless the client takes that upon itself."""
+    if not request.query.flag("force"):
+        container_volumes.check_idle(request.services.containers.context, request["name"])
+
+
 @route("GET", "/volumes/{name:.*}")
 async def inspect(request: Request) -> Response:
     """One volume."""
-    return response.json(shape(request.services.volumes.get(request["name"])))
+    return response.json(shape(await asyncio.to_thread(request.services.volumes.look, request["name"])))
 
 
 @route("PUT", "/volumes/{name:.*}", since="1.42")
@@ -90,6 +142,8 @@ def shape(volume: Volume, usage: VolumeUsage | None = None) -> wire.Volume:
         labels=dict(volume.labels) or None,
         mountpoint=volume.mountpoint,
         name=volume.name,
+        scope=volume.scope,
+        status=dict(volume.status) or UNSET,
         options=dict(volume.options) or None,
         usage_data=UNSET if usage is None else wire.UsageData(size=usage.size, ref_count=usage.references),
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 ANONYMOUS = "com.docker.volume.anonymous"
 """The label of a volume that nobody gave a name."""
@@ -17,6 +18,11 @@ class Volume:
     driver: str = "local"
     labels: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
+    scope: str = "local"
+    status: Mapping[str, Any] = field(default_factory=dict)
+    """What its driver says of it."""
+    staged: str = ""
+    """The name of the directory that is to become its own, while that is being done."""
 
     @property
     def anonymous(self) -> bool:

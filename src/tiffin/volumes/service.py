@@ -1,24 +1,30 @@
 """Volumes: make, find, remove; who has which.
 
-The files lie in data-root/volumes/NAME/_data, where docker's users look for them. Calls may come from any thread.
+Those of the driver `local` lie in data-root/volumes/NAME/_data, where docker's users look for them; the others are with
+their plugin. Calls block and may come from any thread. What a plugin is asked is asked without the lock: one that hangs
+holds up nobody but who asks for its volumes.
 """
 
 import logging
-import os
 import re
 import secrets
-import shutil
-import stat
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tiffin.content import crash
-from tiffin.errors import Conflict, Internal, Invalid, NotFound
+from tiffin.errors import Conflict, Internal, Invalid, NotFound, TiffinError
 from tiffin.model.volume import ANONYMOUS, Volume, VolumeUsage
 from tiffin.volumes import mounting
+from tiffin.volumes.drivers import Driver, Found
+from tiffin.volumes.local import NAME as LOCAL
+from tiffin.volumes.local import Local
+from tiffin.volumes.plugins import Plugins
 from tiffin.volumes.records import Records
+from tiffin.volumes.usage import disk_usage
 
 log = logging.getLogger(__name__)
 
@@ -26,45 +32,61 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)
 _NAME_LENGTH = 255
 
 Tell = Callable[[str, Volume], None]
-"""Called with `create` or `destroy` and the volume, from the thread in which it happened."""
+"""Called with `create`, `destroy` or `rename` and the volume, from the thread in which it happened."""
 
 
 class Volumes:
-    """The volumes under one directory (`data-root/volumes`), driver `local`."""
+    """The volumes under one directory (`data-root/volumes`), and those of the plugins."""
 
-    def __init__(self, root: Path, records: Records, *, tell: Tell = lambda action, volume: None) -> None:
-        self._root = root
+    def __init__(
+        self,
+        root: Path,
+        records: Records,
+        *,
+        tell: Tell = lambda action, volume: None,
+        plugins: Plugins | None = None,
+    ) -> None:
+        self.local = Local(root)
+        self.plugins = plugins or Plugins()
         self._records = records
         self._tell = tell
         self._lock = threading.RLock()
         self._volumes = {volume.name: volume for volume in records.volumes()}
         self._holders: dict[str, set[str]] = {}
+        self._busy: dict[str, str] = {}  # name → what is being done with its files
+        self._mounted: dict[str, set[str]] = {}  # container → its volumes that a plugin has mounted
         for name, container_id in records.references():
             self._holders.setdefault(name, set()).add(container_id)
-        root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        for name, container_id in records.mounts():
+            self._mounted.setdefault(container_id, set()).add(name)
         self._reconcile()
 
     def _reconcile(self) -> None:
-        """Finish what a crash broke off: directories of volumes that were being made or removed."""
-        for name in os.listdir(self._root):
-            if name.startswith(".removed-"):
-                shutil.rmtree(self._root / name, ignore_errors=True)
-        for volume in self._volumes.values():
-            if not os.path.isdir(volume.mountpoint):
+        """Finish what a crash broke off: volumes that were being made, moved or removed."""
+        self.local.reconcile({volume.staged for volume in self._volumes.values()} - {""})
+        for volume in list(self._volumes.values()):
+            if volume.driver != LOCAL:
+                continue
+            if volume.staged:
+                volume = self._settle(volume)
+            if self.local.find(volume.name) is None:
                 # the record came first; an empty volume is what was asked for
-                self._make(volume.name)
+                self.local.create(volume.name, volume.options)
             if volume.options and self._holders.get(volume.name):
                 # after a reboot the mount is gone, the containers are not
                 try:
-                    mounting.mount(volume.mountpoint, volume.options)
-                except OSError as error:
-                    log.error("volume %s: %s", volume.name, error.strerror)
+                    self.local.mount(volume, "")
+                except Internal as error:
+                    log.error("volume %s: %s", volume.name, error)
+
+    def _driver(self, name: str) -> Driver:
+        return self.local if name in ("", LOCAL) else self.plugins.get(name)
 
     def create(
         self,
         name: str = "",
         *,
-        driver: str = "local",
+        driver: str = "",
         options: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
         anonymous: bool = False,
@@ -80,89 +102,131 @@ class Volumes:
         anonymous = anonymous or not name
         name = name or secrets.token_hex(32)
         _check_name(name)
-        if driver not in ("", "local"):
-            raise NotFound(f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found')
-        with self._lock:
-            present = self._volumes.get(name)
-            if present is not None:
-                if options and dict(options) != dict(present.options):
-                    raise Conflict(
-                        f"create {name}: volume {name} exists with other options; remove it or choose another name"
-                    )
-                return present
+        present = self._volumes.get(name) or (None if driver else self._elsewhere(name))
+        if present is not None:
+            return _same(present, driver, options)
+        try:
+            keeper = self._driver(driver)
+        except NotFound as error:
+            raise NotFound(f"create {name}: {error}") from error
+        if keeper is self.local:
             mounting.check(name, options or {})
-            volume = Volume(
-                name=name,
-                mountpoint=str(self._root / name / "_data"),
-                created=time.time_ns(),
-                labels={**(labels or {}), **({ANONYMOUS: ""} if anonymous else {})},
-                options=dict(options or {}),
-            )
+        volume = Volume(
+            name=name,
+            mountpoint=self.local.mountpoint(name) if keeper is self.local else "",
+            created=time.time_ns(),
+            driver=keeper.name,
+            labels={**(labels or {}), **({ANONYMOUS: ""} if anonymous else {})},
+            options=dict(options or {}),
+            scope=keeper.scope,
+        )
+        if keeper is not self.local:  # it may take its time, and keeps its own books
+            volume = _as_found(volume, keeper.create(name, volume.options))
+        with self._lock:
+            if (present := self._volumes.get(name)) is not None:
+                return _same(present, driver, options)
             if holder:
                 self._records.refer(name, holder)
             self._records.keep(volume)
             crash.point("volume-recorded")
-            try:
-                self._make(name)
-            except OSError as error:
-                self._records.drop(name)
-                raise Internal(f"create {name}: error while creating volume root path: {error}") from error
+            if keeper is self.local:
+                try:
+                    self.local.create(name, volume.options)
+                except Internal:
+                    self._records.drop(name)
+                    raise
             self._volumes[name] = volume
         self._tell("create", volume)
         return volume
 
-    def _make(self, name: str) -> None:
-        directory = self._root / name
-        directory.mkdir(mode=0o710, exist_ok=True)
-        data = directory / "_data"
-        data.mkdir(exist_ok=True)
-        data.chmod(0o755)  # whatever the umask is
+    def _elsewhere(self, name: str) -> Volume | None:
+        """A volume that some plugin has and we never heard of."""
+        for plugin in self.plugins.drivers():
+            try:
+                found = plugin.find(name)
+            except TiffinError:
+                continue  # it may be none of its own
+            if found is not None:
+                return _of_plugin(plugin, found)
+        return None
 
     def get(self, name: str) -> Volume:
         """By name. Raises NotFound `get x: no such volume`."""
-        volume = self._volumes.get(name)
+        volume = self._volumes.get(name) or self._elsewhere(name)
         if volume is None:
             raise NotFound(f"get {name}: no such volume")
         return volume
 
+    def look(self, name: str) -> Volume:
+        """The same with what its driver says of it at the moment."""
+        volume = self.get(name)
+        if volume.driver == LOCAL:
+            return volume
+        try:
+            found = self.plugins.get(volume.driver).find(name)
+        except TiffinError as error:
+            log.warning("volume %s: %s", name, error)
+            return volume
+        return _as_found(volume, found) if found else volume
+
     def all(self) -> list[Volume]:
-        """Every volume, by name."""
+        """Every volume, by name; a plugin that does not answer is left out with those of its that we don't know."""
         with self._lock:
-            return [self._volumes[name] for name in sorted(self._volumes)]
+            known = dict(self._volumes)
+        for plugin in self.plugins.drivers():
+            try:
+                for found in plugin.all():
+                    known.setdefault(found.name, _of_plugin(plugin, found))
+            except TiffinError as error:
+                log.warning("%s", error)
+        return [known[name] for name in sorted(known)]
 
     def remove(self, name: str, *, force: bool = False) -> None:
         """Remove a volume with its files. Raises NotFound unless forced, and Conflict while a container has it."""
+        volume = self._volumes.get(name) or self._elsewhere(name)
+        if volume is None:
+            if force:
+                return
+            raise NotFound(f"get {name}: no such volume")
+        if volume.driver != LOCAL:
+            self._remove_elsewhere(volume, force)
         with self._lock:
-            volume = self._volumes.get(name)
-            if volume is None:
-                if force:
-                    return
-                raise NotFound(f"get {name}: no such volume")
-            if holders := self._holders.get(name):
-                raise Conflict(f"remove {name}: volume is in use - [{', '.join(sorted(holders))}]")
-            if volume.options:
-                mounting.unmount(volume.mountpoint)
-            # out of the way in one step; a volume of the same name can be made while the files are deleted
-            doomed = self._root / f".removed-{secrets.token_hex(8)}"
-            try:
-                os.rename(self._root / name, doomed)
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                raise Internal(f"remove {name}: {error}; unmount what is mounted there") from error
-            crash.point("volume-aside")
+            if volume.driver == LOCAL:
+                if self._volumes.get(name) is not volume:
+                    raise Conflict(f"remove {name}: it was removed or renamed meanwhile")
+                self._check_unused(name, "remove")
+                self.local.remove(volume)
             self._records.drop(name)
-            del self._volumes[name]
+            self._volumes.pop(name, None)
             self._holders.pop(name, None)
-        shutil.rmtree(doomed, ignore_errors=True)
+        if volume.driver == LOCAL:
+            self.local.clear_away()
         self._tell("destroy", volume)
 
+    def _remove_elsewhere(self, volume: Volume, force: bool) -> None:
+        with self._lock:
+            self._check_unused(volume.name, "remove")
+        try:
+            self.plugins.get(volume.driver).remove(volume)
+        except TiffinError as error:
+            if not force:
+                raise
+            log.warning("volume %s is forgotten, though: %s", volume.name, error)
+
+    def _check_unused(self, name: str, what: str) -> None:
+        if holders := self._holders.get(name):
+            raise Conflict(f"{what} {name}: volume is in use - [{', '.join(sorted(holders))}]")
+        if name in self._busy:
+            raise Conflict(f"{what} {name}: volume is in use - [{self._busy[name]}]")
+
     def prune(self, wanted: Callable[[Volume], bool]) -> tuple[list[str], int]:
-        """Remove the volumes that no container has and that are wanted gone: their names, and bytes freed."""
+        """Remove the volumes of ours that no container has and that are wanted gone: their names, and bytes freed."""
         removed = []
         freed = 0
-        for volume in self.all():
-            if self.holders(volume.name) or not wanted(volume):
+        with self._lock:
+            present = sorted(self._volumes.values(), key=lambda volume: volume.name)
+        for volume in present:
+            if volume.driver != LOCAL or self.holders(volume.name) or not wanted(volume):
                 continue
             size = self.usage(volume.name).size
             try:
@@ -175,18 +239,45 @@ class Volumes:
 
     def reference(self, name: str, container_id: str) -> None:
         """A container has this volume now; one with options is mounted for its first. Raises NotFound, Internal."""
+        volume = self.get(name)
         with self._lock:
-            volume = self.get(name)
-            if volume.options:
-                try:
-                    mounting.mount(volume.mountpoint, volume.options)
-                except OSError as error:
-                    raise Internal(f"error while mounting volume '{volume.mountpoint}': {error.strerror}") from error
+            if volume.driver == LOCAL:
+                if name not in self._volumes:
+                    raise NotFound(f"get {name}: no such volume")
+                self.local.mount(volume, container_id)
             self._records.refer(name, container_id)
             self._holders.setdefault(name, set()).add(container_id)
 
+    def mount(self, name: str, container_id: str) -> str:
+        """A container starts: the path of the volume's files. Raises NotFound, Internal, Unavailable."""
+        volume = self.get(name)
+        if volume.driver == LOCAL:
+            return volume.mountpoint
+        with self._lock:
+            self._records.note_mount(name, container_id)
+            self._mounted.setdefault(container_id, set()).add(name)
+        return self.plugins.get(volume.driver).mount(volume, container_id)
+
+    def mounted(self, container_id: str) -> bool:
+        """Whether a plugin has to be told when the container ends."""
+        return container_id in self._mounted
+
+    def unmount(self, container_id: str) -> None:
+        """A container has ended. A plugin that can't be told any more is logged and nobody's obstacle."""
+        with self._lock:
+            names = self._mounted.pop(container_id, set())
+        for name in sorted(names):
+            try:
+                volume = self.get(name)
+                self.plugins.get(volume.driver).unmount(volume, container_id)
+            except TiffinError as error:
+                log.warning("volume %s of container %s: %s", name, container_id[:12], error)
+        if names:
+            self._records.drop_mounts(container_id)
+
     def release(self, container_id: str) -> list[str]:
         """A container has no volumes any more: the names of those it had."""
+        self.unmount(container_id)
         with self._lock:
             names = [name for name, holders in self._holders.items() if container_id in holders]
             if not names:
@@ -196,18 +287,18 @@ class Volumes:
                 self._holders[name].discard(container_id)
                 if not self._holders[name]:
                     del self._holders[name]
-                    if name in self._volumes and self._volumes[name].options:
-                        mounting.unmount(self._volumes[name].mountpoint)
+                    if (volume := self._volumes.get(name)) is not None and volume.driver == LOCAL:
+                        self.local.unmount(volume, container_id)
             return names
 
     def restore(self, containers: Collection[str]) -> None:
         """Forget references of containers that don't exist, and the volumes that were made for those alone."""
-        with self._lock:
-            gone = {one for holders in self._holders.values() for one in holders if one not in containers}
-            for container_id in gone:
-                for name in self.release(container_id):
-                    if name in self._volumes and ANONYMOUS in self._volumes[name].labels and not self.holders(name):
-                        self.remove(name)
+        gone = {one for holders in self._holders.values() for one in holders if one not in containers}
+        gone |= {one for one in self._mounted if one not in containers}
+        for container_id in gone:
+            for name in self.release(container_id):
+                if name in self._volumes and ANONYMOUS in self._volumes[name].labels and not self.holders(name):
+                    self.remove(name)
 
     def holders(self, name: str) -> frozenset[str]:
         """The ids of the containers that have a volume."""
@@ -215,8 +306,110 @@ class Volumes:
             return frozenset(self._holders.get(name, ()))
 
     def usage(self, name: str) -> VolumeUsage:
-        """What a volume takes on disk, as du counts: hard links once, holes not. Raises NotFound."""
-        return VolumeUsage(_disk_usage(self.get(name).mountpoint), len(self.holders(name)))
+        """What a volume takes on disk, as du counts: hard links once, holes not. -1 where only a plugin knows."""
+        volume = self.get(name)
+        size = disk_usage(volume.mountpoint) if volume.driver == LOCAL else -1
+        return VolumeUsage(size, len(self.holders(name)))
+
+    # what `copies` needs
+
+    @contextmanager
+    def kept(self, name: str, what: str) -> Iterator[Volume]:
+        """The volume is neither removed nor renamed meanwhile, and its files are there. Raises NotFound, Conflict."""
+        with self._lock:
+            volume = self._ours(name, what)
+            if name in self._busy:
+                raise Conflict(f"{what} {name}: volume is in use - [{self._busy[name]}]")
+            self._busy[name] = f"{what} goes on"
+            self.local.mount(volume, "")
+        try:
+            yield volume
+        finally:
+            with self._lock:
+                del self._busy[name]
+                if not self._holders.get(name):
+                    self.local.unmount(volume, "")
+
+    def check_ours(self, name: str, what: str) -> None:
+        """Raises NotFound, and Invalid where a plugin has it."""
+        self._ours(name, what)
+
+    def _ours(self, name: str, what: str) -> Volume:
+        volume = self._volumes.get(name) or self._elsewhere(name)
+        if volume is None:
+            raise NotFound(f"get {name}: no such volume")
+        if volume.driver != LOCAL:
+            raise Invalid(f"{what} {name}: it is with driver {volume.driver}; only local volumes can be")
+        return volume
+
+    def check_free(self, name: str) -> None:
+        """Raises Invalid for a name that can't be, Conflict where there is a volume of that name."""
+        _check_name(name)
+        if name in self._volumes or self._elsewhere(name) is not None:
+            raise _taken(name)
+
+    def publish(self, staged: Path, name: str, labels: Mapping[str, str]) -> Volume:
+        """Make a directory that is ready (and on disk) a volume, in one step. Raises Conflict."""
+        volume = Volume(name, self.local.mountpoint(name), time.time_ns(), LOCAL, dict(labels), staged=staged.name)
+        with self._lock:
+            if name in self._volumes:
+                raise _taken(name)
+            self._records.keep(volume)
+            crash.point("volume-staged")
+            volume = self._settle(volume)
+        self._tell("create", volume)
+        return volume
+
+    def _settle(self, volume: Volume) -> Volume:
+        self.local.move(volume.staged, volume.name)
+        crash.point("volume-moved")
+        volume = replace(volume, staged="")
+        self._records.keep(volume)
+        self._volumes[volume.name] = volume
+        return volume
+
+    def rename(self, name: str, new: str) -> Volume:
+        """Give a volume another name. Raises NotFound, Invalid, Conflict while a container has it."""
+        self.check_free(new)
+        with self._lock:
+            volume = self._ours(name, "rename")
+            self._check_unused(name, "rename")
+            if new in self._volumes:
+                raise _taken(new)
+            renamed = replace(volume, name=new, mountpoint=self.local.mountpoint(new), staged=name)
+            self._records.replace(name, renamed)
+            crash.point("volume-renamed")
+            del self._volumes[name]
+            renamed = self._settle(renamed)
+        self._tell("rename", renamed)
+        return renamed
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(f"create {name}: volume {name} exists; remove it or choose another name")
+
+
+def _same(present: Volume, driver: str, options: Mapping[str, str] | None) -> Volume:
+    if driver and driver != present.driver:
+        raise Conflict(
+            f"create {present.name}: conflict: volume name must be unique: it exists with driver {present.driver}"
+        )
+    if options and dict(options) != dict(present.options):
+        raise Conflict(
+            f"create {present.name}: volume {present.name} exists with other options; remove it or choose another name"
+        )
+    return present
+
+
+def _as_found(volume: Volume, found: Found) -> Volume:
+    return replace(
+        volume, mountpoint=found.mountpoint, created=found.created or volume.created, status=dict(found.status)
+    )
+
+
+def _of_plugin(plugin: Driver, found: Found) -> Volume:
+    blank = Volume(found.name, found.mountpoint, 0, plugin.name, scope=plugin.scope)
+    return _as_found(blank, found)
 
 
 def _check_name(name: str) -> None:
@@ -229,25 +422,3 @@ def _check_name(name: str) -> None:
         )
     if len(name) > _NAME_LENGTH:
         raise Invalid(f"create {name}: volume name is too long, names should be at most {_NAME_LENGTH} characters")
-
-
-def _disk_usage(directory: str) -> int:
-    counted: set[tuple[int, int]] = set()
-    total = 0
-    try:
-        # by descriptors: a container that swaps directories for links meanwhile leads us nowhere
-        for _, directories, files, fd in os.fwalk(directory, follow_symlinks=False):
-            for name in (*directories, *files):
-                try:
-                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-                    key = (status.st_dev, status.st_ino)
-                    if key in counted:
-                        continue
-                    counted.add(key)
-                total += status.st_blocks * 512
-    except OSError:
-        return -1
-    return total
