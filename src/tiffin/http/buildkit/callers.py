@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote_plus
 
-from tiffin.build.dockerfile.ignore import read_patterns
+from tiffin.build.dockerfile.ignore import Patterns, read_patterns
 from tiffin.build.solve.request import Progress, Wanted
 from tiffin.errors import Forbidden, Invalid, NotFound, Unavailable
 from tiffin.http.buildkit.filesync import DATA, FAILED, FINISHED, REQUEST, STAT, Receiver, is_file
@@ -54,7 +54,7 @@ class Directory:
             found = await read_files(self._session, self._name, [".dockerignore"])
             exclude += read_patterns(found.get(".dockerignore", b""))
         root = os.open(into, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        receiver = Receiver(root)
+        receiver = Receiver(root, None if self._session.filters else Patterns(exclude))
         try:
             stream = _listing(self._session, self._name, wanted.paths, exclude)
             try:

@@ -15,6 +15,7 @@ import stat
 from dataclasses import dataclass
 from typing import Any
 
+from tiffin.build.dockerfile.ignore import Patterns
 from tiffin.errors import Invalid
 from tiffin.linux import paths
 from tiffin.wire.buildkit import message
@@ -41,10 +42,16 @@ class _Incoming:
 
 
 class Receiver:
-    """One transfer into an open directory. Blocks; `take` is called with what has arrived, in a thread."""
+    """One transfer into an open directory. Blocks; `take` is called with what has arrived, in a thread.
 
-    def __init__(self, root: int) -> None:
+    `ignore` says what is not wanted of the list, for a client that does not leave it out itself.
+    """
+
+    def __init__(self, root: int, ignore: Patterns | None = None) -> None:
         self._root = root
+        self._ignore = ignore
+        self._matched: dict[bytes, tuple[bool, ...]] = {}
+        self._put_off: dict[bytes, Any] = {}
         self._packet = message("fsutil.types.Packet")
         self._index = 0
         self._seen: set[bytes] = set()
@@ -93,11 +100,27 @@ class Receiver:
         path = _checked(entry.path)
         if self._listed or path in self._seen or index >= ENTRIES:
             raise Invalid(f"the client lists {entry.path!r} out of turn")
+        if entry.mode & _SOCKET or self._is_ignored(path, entry):
+            return []
+        return self._place(index, path, entry)
+
+    def _is_ignored(self, path: bytes, entry: Any) -> bool:
+        if self._ignore is None:
+            return False
+        ignored, matched = self._ignore.step(entry.path, self._matched.get(os.path.dirname(path)))
+        if entry.mode & _DIRECTORY:
+            self._matched[path] = matched
+            if ignored:
+                # something in it may be taken back
+                self._put_off[path] = entry
+        return ignored
+
+    def _place(self, index: int, path: bytes, entry: Any) -> list[bytes]:
         parent, name = os.path.split(path)
+        if parent in self._put_off:
+            self._place(-1, parent, self._put_off.pop(parent))
         directory = self._enter(parent)
         mode = entry.mode
-        if mode & _SOCKET:
-            return []
         self._seen.add(path)
         there = _status(directory, name)
         if mode & _DIRECTORY:
@@ -107,7 +130,7 @@ class Receiver:
             self._make_link(directory, name, there, entry)
         elif mode & _SPECIAL:
             self._make_node(directory, name, there, entry)
-        elif entry.linkname:
+        elif entry.linkname and not self._lacks(entry.linkname):
             self._make_hard_link(directory, name, there, entry)
         elif not _same_file(there, entry):
             if there is not None:
@@ -115,6 +138,10 @@ class Receiver:
             self._requested[index] = _Incoming(path, entry)
             return [self._packet(type=REQUEST, ID=index).SerializeToString()]
         return []
+
+    def _lacks(self, first: str) -> bool:
+        """Whether the first name of a file that has several was left out: the next one is then a file of its own."""
+        return self._ignore is not None and os.fsencode(first) not in self._seen
 
     def _enter(self, parent: bytes) -> int:
         """The directory that holds what comes next. Entries come directory by directory, so one is kept open."""

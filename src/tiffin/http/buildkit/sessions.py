@@ -17,10 +17,13 @@ SESSIONS = 256
 
 
 class Session:
-    """One client's services. `shared_key` names the directory it builds from, across its builds."""
+    """One client's services. `shared_key` names the directory it builds from, across its builds.
 
-    def __init__(self, id: str, shared_key: str, methods: Sequence[str]) -> None:
-        self.id = id
+    `filters` says that the client leaves out what is to be ignored; tiffin's own only leaves out what is easily told.
+    """
+
+    def __init__(self, id: str, shared_key: str, methods: Sequence[str], *, filters: bool = True) -> None:
+        self.id, self.filters = id, filters
         self.shared_key = shared_key
         self.connection = Connection()
         self._methods = frozenset(method.lower() for method in methods)
