@@ -13,18 +13,21 @@ from tiffin.model.digest import Digest
 from tiffin.registry.server import manifests
 from tiffin.registry.server.manifests import Described
 from tiffin.registry.server.repositories import Repositories, catalog_key, link
+from tiffin.registry.server.storage import Held
 from tiffin.registry.server.uploads import Uploads
 
 
 @dataclass(slots=True)
 class Collected:
-    """What was removed. links: blobs of single repositories; bytes: of blobs."""
+    """What was removed. links: blobs of single repositories; bytes: of blobs. held: blobs that stay."""
 
     manifests: int = 0
     links: int = 0
     blobs: int = 0
     bytes: int = 0
     uploads: int = 0
+    held: int = 0
+    held_bytes: int = 0
 
     def __str__(self) -> str:
         return (
@@ -61,17 +64,23 @@ class Collection:
         for name in list(self._repositories.every()):
             self._mark(name)
         for held in self._storage.blobs():
-            if held.digest in self._wanted or held.modified > self._oldest:
-                continue
-            with self._recent.removing(held.digest, self._until) as permitted:
-                # a link made since the marks were read was touched
-                if permitted:
-                    crash.point("registry-sweep")
-                    self._storage.drop(held.digest)
-                    self._done.blobs += 1
-                    self._done.bytes += held.size
+            if not self._remove_blob(held):
+                self._done.held += 1
+                self._done.held_bytes += held.size
         self._done.uploads = self._uploads.expire(self._upload_seconds)
         return self._done
+
+    def _remove_blob(self, held: Held) -> bool:
+        if held.digest in self._wanted or held.modified > self._oldest:
+            return False
+        with self._recent.removing(held.digest, self._until) as permitted:
+            # a link made since the marks were read was touched
+            if permitted:
+                crash.point("registry-sweep")
+                self._storage.drop(held.digest)
+                self._done.blobs += 1
+                self._done.bytes += held.size
+        return permitted
 
     def _mark(self, name: str) -> None:
         known: dict[Digest, Described] = {}

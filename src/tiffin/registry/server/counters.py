@@ -22,9 +22,9 @@ class Counters:
         self._seconds = 0.0
 
     def declare(self, name: str, help: str, *labels: Iterable[tuple[str, str]]) -> None:
-        """Have a counter stand at 0 before it first counts."""
+        """Say what a counter counts, and with which labels it is to stand at 0 before it first does."""
         self._help[name] = help
-        self._values[name] = {tuple(one): 0.0 for one in labels or ((),)}
+        self._values[name] = {tuple(one): 0.0 for one in labels}
 
     def gauge(self, name: str, help: str, value: Callable[[], float]) -> None:
         """A figure that goes up and down."""

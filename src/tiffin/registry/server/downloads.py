@@ -4,6 +4,7 @@ What has come survives a broken connection and a killed process (`content/partia
 blob before the whole has been verified.
 """
 
+import os
 import threading
 from collections.abc import Callable
 
@@ -16,7 +17,7 @@ from tiffin.registry.repository import Repository
 
 
 class Download:
-    """size: bytes of the blob. `beyond` and `read` are for those who follow; `run` is the thread that fetches."""
+    """size: bytes of the blob. `run` is the thread that fetches; whoever follows does so between `join` and `leave`."""
 
     def __init__(
         self, repository: Repository, digest: Digest, size: int, workspace: BlobStore, cancellation: Cancellation
@@ -28,9 +29,23 @@ class Download:
         self._cancellation = cancellation
         self._lock = threading.Lock()
         self._watchers: set[Callable[[], None]] = set()
-        self._partial = Partial(workspace, digest, size)
+        self._holders = 1  # the thread
+        self._fd = -1
+        self._partial: Partial | None = None
         self._error: TiffinError | None = None
         self._verified = False
+
+    def join(self) -> None:
+        """Keep the file open until `leave`."""
+        with self._lock:
+            self._holders += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            last = not self._holders
+        if last and self._fd >= 0:
+            os.close(self._fd)
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Have `changed` called, from the fetching thread, whenever more is there or it has ended."""
@@ -45,19 +60,24 @@ class Download:
         """Bytes that may be sent. Raises what ended the download."""
         if self._error is not None:
             raise self._error
-        return self.size if self._verified else min(self._partial.size, self.size - 1)
+        if self._verified:
+            return self.size
+        return 0 if self._partial is None else min(self._partial.size, self.size - 1)
 
-    def duplicate(self) -> int:
-        """A descriptor of the file, the caller's to close."""
-        return self._partial.duplicate()
+    def read(self, offset: int, size: int) -> bytes:
+        """Bytes that are available."""
+        return os.pread(self._fd, size, offset)
 
     def run(self, done: Callable[[], None], received: Callable[[int], None]) -> None:
         """Fetch, verify, hand over: `done` makes the file a blob of the registry. Never raises."""
         try:
-            while not self._partial.complete:
-                self._fetch(received)
+            # hashes what an earlier attempt has left, which may take its time
+            partial = Partial(self._workspace, self.digest, self.size)
+            self._fd, self._partial = partial.duplicate(), partial
+            while not partial.complete:
+                self._fetch(partial, received)
             with self._workspace.lease() as lease:
-                self._partial.commit(lease)
+                partial.commit(lease)
                 done()
             self._verified = True
         except TiffinError as error:
@@ -65,25 +85,23 @@ class Download:
         except OSError as error:
             self._error = Internal(f"blob {self.digest}: {error}")
         finally:
+            if self._partial is not None:
+                self._partial.close()
             self._changed()
 
-    def close(self) -> None:
-        """When nobody begins to follow any more. Those who do have descriptors of their own."""
-        self._partial.close()
-
-    def _fetch(self, received: Callable[[int], None]) -> None:
-        answer, begins = self._repository.blob(self.digest, self._partial.size, self._cancellation)
+    def _fetch(self, partial: Partial, received: Callable[[int], None]) -> None:
+        answer, begins = self._repository.blob(self.digest, partial.size, self._cancellation)
         with answer:
-            if begins != self._partial.size:
-                skipped = self._partial.size
+            if begins != partial.size:
+                skipped = partial.size
                 while skipped and (data := answer.read(min(CHUNK, skipped))):
                     skipped -= len(data)
             while data := answer.read():
-                self._partial.write(data)
+                partial.write(data)
                 received(len(data))
                 self._changed()
-        if not self._partial.complete:
-            raise Internal(f"blob {self.digest}: upstream has sent {self._partial.size} of {self.size} bytes")
+        if not partial.complete:
+            raise Internal(f"blob {self.digest}: upstream has sent {partial.size} of {self.size} bytes")
 
     def _changed(self) -> None:
         with self._lock:

@@ -64,6 +64,10 @@ class Upload:
         os.ftruncate(fd, self.size)
         return fd
 
+    def rewind(self, size: int) -> None:
+        """What came behind these bytes was wrong."""
+        self.size, self._hash = size, None
+
     def verify(self, digest: Digest) -> None:
         """Refusal DIGEST_INVALID where the bytes are not what the client says."""
         algorithm = names.algorithm_of(digest)

@@ -131,7 +131,7 @@ class Upstream:
     # Blobs
 
     def blob(self, name: str, digest: Digest) -> int | Download:
-        """A blob's size where it is here, else the download under way. Refusal BLOB_UNKNOWN."""
+        """A blob's size where it is here, else the download under way, joined. Refusal BLOB_UNKNOWN."""
         try:
             size = self._repositories.blob(name, digest)
             self._counters.add("cache_requests_total", kind="blob", result="hit")
@@ -139,10 +139,8 @@ class Upstream:
         except Refusal:
             pass
         with self._lock:
-            shared = self._downloads.get(digest)
-        if shared is not None:
-            self._counters.add("cache_requests_total", kind="blob", result="shared")
-            return shared
+            if shared := self._joined(digest):
+                return shared
         expected = self._size(name, digest)
         if self._repositories.storage.blob_size(digest) == expected:
             # another repository's; upstream has just said that it is this one's too
@@ -171,14 +169,21 @@ class Upstream:
 
     def _download(self, name: str, digest: Digest, size: int) -> Download:
         with self._lock:
-            if digest in self._downloads:
-                self._counters.add("cache_requests_total", kind="blob", result="shared")
-                return self._downloads[digest]
+            if shared := self._joined(digest):
+                return shared
             made = Download(self._repository(name), digest, size, self._workspace, self._cancellation)
+            made.join()
             self._downloads[digest] = made
         self._counters.add("cache_requests_total", kind="blob", result="miss")
         self._threads.submit(self._run, name, made)
         return made
+
+    def _joined(self, digest: Digest) -> Download | None:
+        shared = self._downloads.get(digest)
+        if shared is not None:
+            shared.join()
+            self._counters.add("cache_requests_total", kind="blob", result="shared")
+        return shared
 
     def _run(self, name: str, download: Download) -> None:
         def done() -> None:
@@ -187,16 +192,26 @@ class Upstream:
         download.run(done, lambda count: self._counters.add("upstream_bytes_total", count))
         with self._lock:
             del self._downloads[download.digest]
+        download.leave()
 
     # Lists
 
-    def ask(self, name: str, what: str, limit: int = MAX_DOCUMENT) -> bytes | None:
-        """A document of upstream's about a repository (`tags/list?n=5`); None where it has none or can't be asked."""
+    def tags(self, name: str) -> list[str] | None:
+        """Every tag that upstream has, sorted; None where it can't be asked."""
+        try:
+            return sorted(self._repository(name).tags())
+        except TiffinError as error:
+            log.info("upstream: %s", error)
+            return None
+
+    def referrers(self, name: str, subject: Digest, artifact_type: str) -> bytes | None:
+        """Upstream's list of what refers to a manifest; None where it has none or can't be asked."""
         repository = self._repository(name)
-        path, _, query = what.partition("?")
-        url = repository.url(path) + (f"?{query}" if query else "")
-        with suppress(TiffinError), self._session.call(Call("GET", url, repository.scopes, retry=False)) as answer:
-            return answer.body(limit)
+        url = repository.url(f"referrers/{subject}")
+        url += f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
+        call = Call("GET", url, repository.scopes, retry=False)
+        with suppress(TiffinError), self._session.call(call) as answer:
+            return answer.body(MAX_DOCUMENT)
         return None
 
 
@@ -204,8 +219,3 @@ def _refusal(error: Refused, unknown: Refusal) -> Refusal:
     if error.status in (401, 403):
         return Refusal("DENIED", 403, f"upstream: {error}")
     return unknown if error.status == 404 else Refusal("UNAVAILABLE", 502, f"upstream: {error}")
-
-
-def referrers_query(digest: Digest, artifact_type: str) -> str:
-    """What `ask` is asked for the referrers of a manifest."""
-    return f"referrers/{digest}" + (f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else "")

@@ -1,0 +1,329 @@
+"""`python -m tiffin.daemon.registry serve|gc`: the registry as a program of its own; no tiffind is needed.
+
+One process at a time has a storage (a lock in its directory). While it serves, a socket in the same directory takes
+the orders of `tiffin registry gc`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TextIO
+
+from tiffin.content.blobs import BlobStore
+from tiffin.daemon import registry_options
+from tiffin.daemon.notify import notify
+from tiffin.daemon.registry_options import Options, place
+from tiffin.errors import Invalid, TiffinError, Unavailable
+from tiffin.http import distribution, distribution_control
+from tiffin.http.distribution import Served
+from tiffin.http.server import Server
+from tiffin.registry.credentials import NOBODY, Credentials
+from tiffin.registry.server.collection import Collected, Collection
+from tiffin.registry.server.counters import Counters
+from tiffin.registry.server.directory import Directory
+from tiffin.registry.server.repositories import Repositories
+from tiffin.registry.server.storage import Storage
+from tiffin.registry.server.uploads import Uploads
+from tiffin.registry.server.upstream import Upstream
+from tiffin.registry.server.users import Users
+
+log = logging.getLogger("tiffin.registry")
+
+_THREADS = 32
+_CONTROL = "control.sock"
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The program. Returns its exit status: 0, or 1 with the reason on stderr."""
+    try:
+        command, options = registry_options.read(sys.argv[1:] if arguments is None else arguments)
+        logging.basicConfig(
+            stream=sys.stderr,
+            level=options.log_level.upper(),
+            format="%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s",
+            datefmt="%Y-%m-%dT%H:%M:%S",
+        )
+        os.umask(0o027)
+        return _serve(options) if command == "serve" else _collect(options)
+    except (TiffinError, OSError) as error:
+        print(f"tiffin registry: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+class Registry:
+    """Everything that a registry is made of, but its sockets. Raises Unavailable where another process has it."""
+
+    def __init__(self, options: Options, undo: contextlib.ExitStack) -> None:
+        self.options = options
+        self.counters = _counters()
+        options.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        undo.callback(os.close, _locked(options.directory))
+        workspace: BlobStore
+        self.storage: Storage
+        if options.in_bucket:
+            from tiffin.registry.server.buckets import Bucket
+
+            self.storage = Bucket(options.storage, options.s3_endpoint, connections=_THREADS)
+            workspace = BlobStore(options.directory)
+        else:
+            self.storage = directory = Directory(options.directory)
+            workspace = directory.store
+        self.repositories = Repositories(self.storage, options.directory / "ingest")
+        self.uploads = Uploads(options.directory / "uploads", limit=options.max_blob_size, most=options.max_uploads)
+        self.upstream = _upstream(options, self.repositories, workspace, self.counters)
+        if self.upstream is not None:
+            undo.callback(self.upstream.close)
+        self._collecting = asyncio.Lock()
+        self._held = (0, 0)
+        self.counters.gauge(
+            "blobs", "blobs in the storage, at the start or after the last sweep", lambda: self._held[0]
+        )
+        self.counters.gauge("blob_bytes", "their bytes", lambda: self._held[1])
+        self.counters.gauge("uploads_open", "uploads that have not ended", lambda: len(self.uploads))
+
+    def count(self) -> None:
+        """For the figures; blocks."""
+        sizes = [held.size for held in self.storage.blobs()]
+        self._held = (len(sizes), sum(sizes))
+
+    def collect(self) -> Collected:
+        """Sweep once; blocks."""
+        options = self.options
+        done = Collection(
+            self.repositories,
+            self.uploads,
+            grace=options.gc_grace,
+            upload_seconds=options.upload_expiry,
+            untagged=options.gc_untagged,
+        ).run()
+        self.counters.add("gc_runs_total")
+        self.counters.add("gc_blobs_total", done.blobs)
+        self.counters.add("gc_bytes_total", done.bytes)
+        self._held = (done.held, done.held_bytes)
+        log.info("gc: %s", done)
+        return done
+
+    async def collect_alone(self) -> Collected:
+        """Sweep once, when no other sweep runs."""
+        async with self._collecting:
+            return await asyncio.to_thread(self.collect)
+
+    async def collect_for_ever(self) -> None:
+        await asyncio.to_thread(self.count)
+        while self.options.gc_interval:
+            await asyncio.sleep(self.options.gc_interval)
+            try:
+                await self.collect_alone()
+            except (TiffinError, OSError) as error:
+                log.error("gc: %s", error)
+
+
+def _counters() -> Counters:
+    counters = Counters()
+    counters.declare("requests_total", "requests by method, kind of resource and status")
+    counters.declare("received_bytes_total", "bytes of requests' bodies", ())
+    counters.declare("sent_bytes_total", "bytes of answers' bodies", ())
+    results = ("hit", "miss", "shared", "stale")
+    kinds = [(("kind", kind), ("result", result)) for kind in ("manifest", "blob") for result in results]
+    counters.declare(
+        "cache_requests_total", "what a pull-through cache found: here, fetched, under way, outdated", *kinds
+    )
+    counters.declare("upstream_bytes_total", "bytes of manifests and blobs fetched from upstream", ())
+    counters.declare("gc_runs_total", "sweeps", ())
+    counters.declare("gc_blobs_total", "blobs that sweeps removed", ())
+    counters.declare("gc_bytes_total", "bytes that sweeps freed", ())
+    return counters
+
+
+def _locked(directory: Path) -> int:
+    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise Unavailable(f"another registry serves {directory}; stop it first") from error
+    return fd
+
+
+def _upstream(
+    options: Options, repositories: Repositories, workspace: BlobStore, counters: Counters
+) -> Upstream | None:
+    if not options.upstream:
+        return None
+    password = options.upstream_password
+    if options.upstream_password_file:
+        try:
+            password = Path(options.upstream_password_file).read_text().strip("\r\n")
+        except (OSError, ValueError) as error:
+            raise Invalid(f"cannot read --upstream-password-file: {error}") from error
+    credentials = Credentials(options.upstream_user, password) if options.upstream_user else NOBODY
+    verify = not options.upstream_insecure
+    return Upstream(options.upstream, credentials, repositories, workspace, counters, verify=verify)
+
+
+def _serve(options: Options) -> int:
+    with contextlib.ExitStack() as undo:
+        registry = Registry(options, undo)
+        access = undo.enter_context(_access_log(options.access_log))
+        users = Users(Path(options.htpasswd)) if options.htpasswd else None
+        served = Served(
+            registry.repositories,
+            registry.uploads,
+            registry.counters,
+            registry.upstream,
+            users,
+            options.read_only,
+            metrics=not options.metrics_listen,
+            access=access,
+        )
+        asyncio.run(_run(registry, served))
+    return 0
+
+
+@contextlib.contextmanager
+def _access_log(where: str) -> Iterator[TextIO | None]:
+    if where == "none":
+        yield None
+    elif where == "-":
+        yield sys.stdout
+    else:
+        with open(where, "a", encoding="ascii") as file:
+            yield file
+
+
+async def _run(registry: Registry, served: Served) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="storage"))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    options = registry.options
+    context = _tls(options)
+    front = distribution.server(served)
+    control = distribution_control.server(registry.collect_alone, served)
+    servers = [front, control]
+    if context is not None:
+        loop.add_signal_handler(signal.SIGHUP, _reload, context, options)
+    for address in options.listen:
+        await _listen(front, address, context, "https" if context else "http")
+        _warn(address, options)
+    if options.metrics_listen:
+        servers.append(distribution_control.metrics_server(served))
+        await _listen(servers[-1], options.metrics_listen, None, "metrics")
+    await control.listen(_control_socket(options.directory))
+    gc.collect()
+    gc.freeze()
+    sweeping = asyncio.create_task(registry.collect_for_ever())
+    notify("READY=1")
+    await stop.wait()
+    notify("STOPPING=1")
+    log.info("asked to stop")
+    sweeping.cancel()
+    for one in servers:
+        await one.close()
+    with contextlib.suppress(FileNotFoundError):
+        (options.directory / _CONTROL).unlink()
+    log.info("stopped")
+
+
+async def _listen(server: Server, address: str, tls: ssl.SSLContext | None, scheme: str) -> None:
+    host, port = place(address)
+    try:
+        family, _, _, _, where = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.create_server(where[:2], family=family, backlog=1024, dualstack_ipv6=False)
+    except OSError as error:
+        raise Unavailable(f"cannot listen on {address}: {error.strerror or error}") from error
+    # accepted sockets inherit them: a peer that has gone without a word is noticed
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE:
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    bound = sock.getsockname()
+    await server.listen(sock, tls)
+    log.info("listening on %s://%s:%d", scheme, f"[{bound[0]}]" if ":" in bound[0] else bound[0], bound[1])
+
+
+def _warn(address: str, options: Options) -> None:
+    host, _ = place(address)
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    if not local and not (options.htpasswd or options.read_only):
+        log.warning("everyone who reaches %s may push and delete: --htpasswd asks for a password", address)
+    if not local and options.htpasswd and not options.tls_cert:
+        log.warning("passwords pass %s unencrypted: give --tls-cert and --tls-key", address)
+
+
+def _tls(options: Options) -> ssl.SSLContext | None:
+    if not options.tls_cert:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(options.tls_cert, options.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise Invalid(f"cannot load the TLS certificate: {error}") from error
+    return context
+
+
+def _reload(context: ssl.SSLContext, options: Options) -> None:
+    """SIGHUP: a renewed certificate, for connections from now on."""
+    try:
+        context.load_cert_chain(options.tls_cert, options.tls_key)
+        log.info("the certificate was read again")
+    except (OSError, ssl.SSLError) as error:
+        log.error("the certificate was not reloaded: %s", error)
+
+
+def _control_socket(directory: Path) -> socket.socket:
+    path = directory / _CONTROL
+    path.unlink(missing_ok=True)  # the lock is ours: nobody listens there
+    sock = socket.socket(socket.AF_UNIX)
+    previous = os.umask(0o177)
+    folder = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        sock.bind(f"/proc/self/fd/{folder}/{_CONTROL}")  # a directory's own path may be too long for a socket's
+    finally:
+        os.close(folder)
+        os.umask(previous)
+    return sock
+
+
+def _collect(options: Options) -> int:
+    """`gc`: through the process that serves, where one does."""
+    folder = os.open(options.directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(f"/proc/self/fd/{folder}/{_CONTROL}")
+            print(distribution_control.ask(sock))
+            return 0
+    except (FileNotFoundError, ConnectionRefusedError):
+        pass
+    finally:
+        os.close(folder)
+    with contextlib.ExitStack() as undo:
+        print(Registry(options, undo).collect())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""The registry's lists: repositories, tags, referrers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tiffin.http import response
+from tiffin.http.request import Request
+from tiffin.http.response import Response
+from tiffin.model.descriptor import MAX_DOCUMENT, OCI_INDEX
+from tiffin.registry.server import names, targets
+from tiffin.registry.server.refusals import Refusal
+from tiffin.registry.server.targets import Target
+
+if TYPE_CHECKING:
+    from tiffin.http.distribution import Served
+
+_MOST = 1000
+_MOST_TAGS = 10_000
+_ENVELOPE = 1024
+
+
+async def catalog(served: Served, request: Request, wanted: Target) -> Response:
+    """GET /v2/_catalog."""
+    count = targets.count(request.query.text("n"), _MOST)
+    found, more = await asyncio.to_thread(served.repositories.catalog, request.query.text("last"), count)
+    headers = {"Link": targets.next_page("/v2/_catalog", count, found[-1])} if more else {}
+    return response.json({"repositories": found}, headers=headers)
+
+
+async def tags(served: Served, request: Request, wanted: Target) -> Response:
+    """GET /v2/NAME/tags/list. A cache asks its upstream, and lists what it holds where that does not answer."""
+    count, last = targets.count(request.query.text("n"), _MOST_TAGS), request.query.text("last")
+    path = f"/v2/{wanted.name}/tags/list"
+    listed = None if served.upstream is None else await asyncio.to_thread(served.upstream.tags, wanted.name)
+    if listed is not None:
+        behind = [tag for tag in listed if tag > last]
+        found, more = behind[:count], 0 < count < len(behind)
+    else:
+        found, more = await asyncio.to_thread(served.repositories.tags, wanted.name, last, count)
+    headers = {"Link": targets.next_page(path, count, found[-1])} if more else {}
+    return response.json({"name": wanted.name, "tags": found}, headers=headers)
+
+
+async def referrers(served: Served, request: Request, wanted: Target) -> Response:
+    """GET /v2/NAME/referrers/DIGEST."""
+    subject = names.digest(wanted.reference)
+    kind = request.query.text("artifactType")
+    count, last = targets.count(request.query.text("n"), _MOST), request.query.text("last")
+    headers = {"OCI-Filters-Applied": "artifactType"} if kind else {}
+    if served.upstream is not None:
+        raw = await asyncio.to_thread(served.upstream.referrers, wanted.name, subject, kind)
+        if raw is not None:
+            return Response(200, raw, OCI_INDEX)
+    if not count:
+        raise Refusal("PAGINATION_NUMBER_INVALID", 400, "n must be at least 1 here")
+    found, following = await asyncio.to_thread(
+        served.repositories.referrers, wanted.name, subject, kind, last, count, MAX_DOCUMENT - _ENVELOPE
+    )
+    if following:
+        more = {"artifactType": kind} if kind else {}
+        headers["Link"] = targets.next_page(f"/v2/{wanted.name}/referrers/{subject}", count, following, **more)
+    body = b'{"schemaVersion":2,"mediaType":"%s","manifests":[%s]}' % (OCI_INDEX.encode(), b",".join(found))
+    return Response(200, body, OCI_INDEX, headers)
