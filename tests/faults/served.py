@@ -16,7 +16,7 @@ from rig.registries import Fake, digest_of
 def serve(
     registry: Fake, layers: int, *, tag: str = "1", size: int = 200_000, pack: Callable[[bytes], bytes] = gzip.compress
 ) -> list[str]:
-    """An image of layers that nothing else has, of random bytes; the digests of their blobs. size: of each, in bytes."""
+    """An image of layers that nothing else has, of `size` random bytes each; their blobs' digests."""
     tars = []
     for number in range(layers):
         buffer = io.BytesIO()

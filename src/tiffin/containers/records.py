@@ -99,6 +99,10 @@ class Records:
         self._by_name[bare] = holder
         return bare
 
+    def arriving(self) -> set[str]:
+        """The ids of containers that are being made: their names are taken, there are no records yet."""
+        return set(tuple(self._by_name.values())) - self._by_id.keys()
+
     def release_name(self, name: str) -> None:
         self._by_name.pop(name, None)
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,6 +42,18 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def file_digest(path: Path) -> Digest:
+    """The digest of a file's content. FileNotFoundError."""
+    with open(path, "rb") as file:
+        return Digest("sha256:" + hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _index(manifests: Iterable[Mapping[str, Any]]) -> bytes:
+    media_type = "application/vnd.oci.image.index.v1+json"
+    body = {"schemaVersion": 2, "mediaType": media_type, "manifests": list(manifests)}
+    return json.dumps(body, separators=(",", ":")).encode()
 
 
 class Lease:
@@ -84,6 +97,7 @@ class BlobWriter:
         self._store = store
         self._lease = lease
         self._path = store.root / "ingest" / secrets.token_hex(8)
+        store.writing.add(self._path.name)
         self._file: BinaryIO = open(self._path, "xb", buffering=0)
         self._hash = _Hash()
         self._next_check = 0
@@ -136,6 +150,7 @@ class BlobWriter:
         self._hash.wait()
         self._file.close()
         self._path.unlink(missing_ok=True)
+        self._store.writing.discard(self._path.name)
 
 
 class BlobStore:
@@ -144,13 +159,14 @@ class BlobStore:
         self._blobs = root / "blobs" / "sha256"
         self._lock = threading.Lock()
         self._leases: set[Lease] = set()
+        self.writing: set[str] = set()  # names in `ingest/` that belong to somebody
         self._touched: dict[int, set[Digest]] = {}  # one for each sweep under way: what was leased since it began
         for directory in (self._blobs, root / "ingest", root / "quarantine"):
             directory.mkdir(mode=0o710, parents=True, exist_ok=True)
         for leftover in (root / "ingest").iterdir():  # a writer that died; the data root has one daemon
             leftover.unlink()
         if not (root / "oci-layout").exists():
-            self._replace("oci-layout", _LAYOUT)
+            self.write_layout()
 
     def path(self, digest: Digest) -> Path:
         return self._blobs / hex_of(digest)
@@ -208,6 +224,36 @@ class BlobStore:
             with self._lock:
                 self._leases.discard(lease)
 
+    def leased(self) -> set[Digest]:
+        """What no sweep may remove now."""
+        with self._lock:
+            return {digest for lease in self._leases for digest in lease.digests}
+
+    def strays(self) -> list[Path]:
+        """Files that belong to nobody: of writers that are gone, and damaged blobs that have come again."""
+        ingested = [path for path in (self.root / "ingest").iterdir() if path.name not in self.writing]
+        damaged = [path for path in (self.root / "quarantine").iterdir() if (self._blobs / path.name).exists()]
+        return ingested + damaged
+
+    def examine(self, digest: Digest, *, thorough: bool) -> str:
+        """What is wrong with a blob, `` where nothing is. thorough: its content is read as well."""
+        path = self.path(digest)
+        if not path.exists():
+            return "is missing"
+        if thorough and (found := file_digest(path)) != digest:
+            return f"is damaged: its content has digest {found}"
+        return ""
+
+    def adopt(self, path: Path, digest: Digest) -> None:
+        """Take a file with just this content as a blob: linked where that can be, else copied."""
+        ingested = self.root / "ingest" / secrets.token_hex(8)
+        try:
+            os.link(path, ingested)
+        except OSError:
+            shutil.copyfile(path, ingested)
+        os.replace(ingested, self.path(digest))
+        sync_directory(self._blobs)
+
     def lease_blob(self, lease: Lease, digest: Digest) -> None:
         with self._lock:
             lease.digests.add(digest)
@@ -256,9 +302,19 @@ class BlobStore:
 
     def write_index(self, manifests: Iterable[Mapping[str, Any]]) -> None:
         """`index.json`, for other readers of the layout; nothing here reads it."""
-        media_type = "application/vnd.oci.image.index.v1+json"
-        body = {"schemaVersion": 2, "mediaType": media_type, "manifests": list(manifests)}
-        self._replace("index.json", json.dumps(body, separators=(",", ":")).encode())
+        self._replace("index.json", _index(manifests))
+
+    def has_index(self, manifests: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether `index.json` says that, and `oci-layout` what it should."""
+        try:
+            found = [(self.root / name).read_bytes() for name in ("oci-layout", "index.json")]
+        except FileNotFoundError:
+            return False
+        return found == [_LAYOUT, _index(manifests)]
+
+    def write_layout(self) -> None:
+        """`oci-layout`, which says that this is one."""
+        self._replace("oci-layout", _LAYOUT)
 
     def _replace(self, name: str, data: bytes) -> None:
         temporary = self.root / "ingest" / f"{name}.{secrets.token_hex(4)}"

@@ -16,7 +16,7 @@ from tiffin import snapshots
 from tiffin.containers.records import Records
 from tiffin.content.blobs import BlobStore
 from tiffin.content.ledger import Ledger
-from tiffin.daemon import adapters
+from tiffin.daemon import adapters, checks
 from tiffin.daemon.config import Config
 from tiffin.daemon.roots import Roots
 from tiffin.engine import system
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 RESOURCES = (
     "system",
     "disk_usage",
+    "check",
     "events",
     "containers",
     "exec",
@@ -168,6 +169,9 @@ async def _assemble(engine: Engine, roots: Roots) -> None:
     await networks.start(containers.running())
     engine.ending += [containers.close, lambda: _stop_containers(engine)]
     await containers.restore()
+    services.bootstraps = Bootstraps(roots.data / "bootstrap", images, containers, transfers)
+    await services.bootstraps.reconcile()
+    services.check = checks.check(ledger, context, snapshotter, networks, services.volumes)
     services.bootstraps = Bootstraps(roots.data / "bootstrap", images, containers, transfers)
     await services.bootstraps.reconcile()
 

@@ -139,20 +139,10 @@ class Restore:
                 cgroups_live.discard(cgroup)
         for directory in (context.settings.exec_root / "containers").iterdir():
             if _ID.fullmatch(directory.name) and directory.name not in context.records:
-                self._forget_state(directory)
+                forget_state(context, directory)
         for directory in (context.settings.data_root / "containers").iterdir():
             if _ID.fullmatch(directory.name) and directory.name not in context.records:
                 shutil.rmtree(directory, ignore_errors=True)
-
-    def _forget_state(self, directory: Path) -> None:
-        cgroup = self._context.hierarchies.place(f"{self._context.settings.cgroup_parent}/{directory.name}")
-        if _is_watched(directory) or (cgroups_live.exists(cgroup) and cgroups_live.pids(cgroup)):
-            log.warning("%s belongs to a container of another data root that runs; it is left alone", directory)
-            return
-        cgroups_live.discard(cgroup)
-        container_files.drop_shm(directory)
-        container_images.unmount(directory)
-        shutil.rmtree(directory, ignore_errors=True)
 
     def _half_removed(self, container: Container) -> bool:
         """That an ephemeral one is being removed is not written down; its layer goes first."""
@@ -175,6 +165,18 @@ class Restore:
         ):
             async with context.records.lock(container.id):
                 await _try(lambda: self._lifecycle.launch(container.id), "restart", container.id)
+
+
+def forget_state(context: Context, directory: Path) -> None:
+    """Remove a state directory that belongs to no container of ours, unless somebody lives there."""
+    cgroup = context.hierarchies.place(f"{context.settings.cgroup_parent}/{directory.name}")
+    if _is_watched(directory) or (cgroups_live.exists(cgroup) and cgroups_live.pids(cgroup)):
+        log.warning("%s belongs to a container of another data root that runs; it is left alone", directory)
+        return
+    cgroups_live.discard(cgroup)
+    container_files.drop_shm(directory)
+    container_images.unmount(directory)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 async def _try(work: Callable[[], Awaitable[None]], what: str, container_id: str) -> None:

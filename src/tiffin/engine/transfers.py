@@ -15,6 +15,7 @@ from tiffin.errors import Forbidden, NotFound, Unauthorized
 from tiffin.images.events import Message, Progress, Report
 from tiffin.images.pulling import Pull, Pulls
 from tiffin.images.pushing import Push, Pushes
+from tiffin.model.digest import Digest
 from tiffin.model.reference import Reference
 from tiffin.registry.access import Registries
 from tiffin.registry.cancellation import Cancellation
@@ -54,6 +55,15 @@ class Transfers:
     def pull(self, pull: Pull) -> AsyncIterator[Message | Progress]:
         """Broken off when nobody iterates any more, unless another pull needs the same layers."""
         return self.following(lambda report, cancellation: self.pulls.pull(pull, report, cancellation))
+
+    def again(self, reference: Reference, image: Digest, credentials: Credentials) -> None:
+        """Fetch what is missing of an image; see `Pulls.again`. Blocks."""
+        cancellation = Cancellation()
+        self._running.add(cancellation)
+        try:
+            self.pulls.again(reference, image, credentials, cancellation)
+        finally:
+            self._running.discard(cancellation)
 
     def push(self, push: Push) -> AsyncIterator[Message | Progress]:
         """As `pull`."""

@@ -73,6 +73,11 @@ class Arrivals:
                     self._sweeping = False
                     self._changed.notify_all()
 
+    @property
+    def busy(self) -> bool:
+        """Whether an image is on its way, so that there are layers that none has yet."""
+        return self._arriving > 0
+
     def add(self, parts: Parts, lease: Lease, report: Report) -> bool:
         """Unpack what is missing, then register. True where the image is new. Invalid leaves no image behind."""
         config = parts.config

@@ -44,6 +44,16 @@ class Record:
         return {self.manifest_digest, self.config.id, *(layer.digest for layer in self.manifest.layers)}
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An image as the ledger has it, whether or not its documents can be read."""
+
+    id: Digest
+    manifest: Digest
+    names: tuple[Reference, ...]
+    blobs: frozenset[Digest]
+
+
 def no_such_image(name: str) -> NotFound:
     """docker's words: clients pull when they read them."""
     try:
@@ -162,6 +172,26 @@ class Catalog:
             except (NotFound, Invalid, Internal):
                 continue
         return found
+
+    def held(self) -> list[Held]:
+        """Every image that is recorded, without order."""
+        with self._ledger.reading() as db:
+            rows = db.execute("SELECT id, manifest FROM image").fetchall()
+            blobs: dict[str, set[Digest]] = {}
+            for item in db.execute("SELECT image, blob FROM image_blob"):
+                blobs.setdefault(item["image"], set()).add(Digest(item["blob"]))
+            names: dict[str, list[Reference]] = {}
+            for item in db.execute("SELECT name, image FROM image_name ORDER BY name"):
+                names.setdefault(item["image"], []).append(parse_reference(item["name"]))
+        return [
+            Held(
+                Digest(row["id"]),
+                Digest(row["manifest"]),
+                tuple(names.get(row["id"], ())),
+                frozenset(blobs.get(row["id"], ())) | {Digest(row["id"]), Digest(row["manifest"])},
+            )
+            for row in rows
+        ]
 
     def _image(self, digest: Digest, row: sqlite3.Row, names: list[Reference]) -> Image:
         config, manifest = self._read(digest, Digest(row["manifest"]))

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -110,6 +111,25 @@ class Pulls:
         for tag in self._tags(reference, origins):
             new |= self._one(replace(reference, tag=tag, digest=None), pull, origins, report, cancellation)
         self._told(reference, reference.familiar_name, new, report)
+
+    def again(self, reference: Reference, image: Digest, credentials: Credentials, cancellation: Cancellation) -> None:
+        """Bring the blobs of an image that are not here any more. reference: with the digest that it was pulled by.
+
+        Raises as `pull`.
+        """
+        origins = Opened(self._registries.reading(reference, credentials, cancellation))
+        top = _first(origins, lambda repository: repository.manifest(str(reference.digest)), reference)
+        platform = host_platform()
+        with suppress(TiffinError):
+            platform = parse_config(self._blobs.read(image)).platform
+        manifest = self._chosen(top, platform, reference, origins, 0)
+        if manifest.config.digest != image:
+            raise NotFound(f"{reference.familiar} is not image {image} any more")
+        blobs = [manifest.config.digest, *(layer.digest for layer in manifest.layers)]
+        try:
+            self._arrive(manifest, blobs, origins, silent, cancellation)
+        finally:
+            self._waiting.let_go(blobs)
 
     def _told(self, reference: Reference, shown: str, new: bool, report: Report) -> None:
         words = "Downloaded newer image" if new else "Image is up to date"

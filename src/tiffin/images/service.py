@@ -7,6 +7,7 @@ their time and belong off the event loop. `get` costs two queries.
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tiffin.content.blobs import BlobStore
 from tiffin.content.compression import Readable
@@ -239,12 +240,16 @@ class Images:
         freed = 0
         with self.arrivals.sweeping() as free:
             if free:
-                chains = [image.chain for image in self.catalog.images() if image.chain]
-                others = [chain for references in self.kept_chains for chain in references()]
-                freed = self.snapshots.sweep([*chains, *others])
-        return freed + self.blobs.sweep(self._referenced)
+                freed = self.snapshots.sweep(self.wanted_chains())
+        return freed + self.blobs.sweep(self.wanted_blobs)
 
-    def _referenced(self) -> set[Digest]:
+    def wanted_chains(self) -> list[Digest]:
+        """The layers that images and other domains refer to; those below them are wanted too."""
+        chains = [image.chain for image in self.catalog.images() if image.chain]
+        return [*chains, *(chain for references in self.kept_chains for chain in references())]
+
+    def wanted_blobs(self) -> set[Digest]:
+        """The blobs that images and other domains refer to."""
         return self.catalog.blobs().union(*(references() for references in self.kept_blobs))
 
     def size(self) -> int:
@@ -275,6 +280,13 @@ class Images:
 
     def written(self) -> None:
         """Bring `index.json` up to date for other readers of the layout."""
+        try:
+            self.blobs.write_index(self.index_entries())
+        except (OSError, TiffinError) as error:  # nothing here reads it: the change itself is done
+            log.warning("cannot write index.json: %s", error)
+
+    def index_entries(self) -> list[dict[str, Any]]:
+        """Descriptors of all images, one for each name."""
         entries = []
         for image in self.catalog.images():
             if image.reserved:
@@ -283,7 +295,4 @@ class Images:
             entry = {"mediaType": image.manifest.media_type, "digest": digest_of(raw), "size": len(raw)}
             named = [{"annotations": {"org.opencontainers.image.ref.name": tag}} for tag in image.repo_tags]
             entries += [{**entry, **name} for name in named or [{}]]
-        try:
-            self.blobs.write_index(entries)
-        except (OSError, TiffinError) as error:  # nothing here reads it: the change itself is done
-            log.warning("cannot write index.json: %s", error)
+        return entries

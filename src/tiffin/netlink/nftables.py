@@ -17,7 +17,8 @@ TYPE_IPV4, TYPE_IPV6, TYPE_PROTOCOL, TYPE_PORT, TYPE_INTERFACE = 7, 8, 12, 13, 4
 
 _LENGTHS = {TYPE_IPV4: 4, TYPE_IPV6: 16, TYPE_PROTOCOL: 4, TYPE_PORT: 4, TYPE_INTERFACE: 16}
 _SUBSYSTEM = 10 << 8
-_NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _DELRULE, _NEWSET, _NEWSETELEM, _DELSETELEM = 0, 2, 3, 6, 8, 9, 12, 14
+_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN = 0, 1, 2, 3
+_NEWRULE, _DELRULE, _NEWSET, _NEWSETELEM, _DELSETELEM = 6, 8, 9, 12, 14
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _SET_MAP = 8
 _LIST_ELEM = 1
@@ -113,6 +114,17 @@ class Batch:
             return
         with Socket(NETLINK_NETFILTER) as fresh:
             fresh.batch(messages, subject=f"nftables table {self._name}")
+
+
+def has_table(name: str) -> bool:
+    """Whether there is a table of that name. Raises OSError."""
+    request = Message(_SUBSYSTEM | _GETTABLE, 0, bytes((INET, 0, 0, 0)) + text(1, name))
+    with Socket(NETLINK_NETFILTER) as socket:
+        try:
+            socket.request(request, subject=f"nftables table {name}")
+        except FileNotFoundError:
+            return False
+    return True
 
 
 def _type(parts: Sequence[int]) -> int:

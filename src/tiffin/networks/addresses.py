@@ -102,6 +102,11 @@ class Leases:
         if pool.gateway:
             self._taken.add(int(ipaddress.ip_address(pool.gateway)))
         self._lowest = int(self._range.network_address)
+        self._reserved = frozenset(self._taken)
+
+    def containers(self) -> list[IPAddress]:
+        """What is taken beside the gateway and the auxiliary addresses."""
+        return [self._address(value) for value in sorted(self._taken - self._reserved)]
 
     def _usable(self, value: int) -> bool:
         if self.subnet.num_addresses <= 2:

@@ -67,9 +67,9 @@ def ensure(network: Network) -> None:
     with Socket() as socket:
         link = links.look_up(socket, network.bridge)
         if link is None:
-            gateways = [ipaddress.ip_address(pool.gateway) for pool in network.pools if pool.gateway]
+            first = [ipaddress.ip_address(pool.gateway) for pool in network.pools if pool.gateway]
             # a MAC of its own: else a bridge takes the lowest of its ports', and changes it as containers come and go
-            address = mac_of(gateways[0]) if gateways else ""
+            address = mac_of(first[0]) if first else ""
             socket.request(
                 links.create_bridge(network.bridge, address=address, mtu=network.mtu), subject=network.bridge
             )
@@ -78,7 +78,7 @@ def ensure(network: Network) -> None:
         elif link.kind != "bridge":
             raise OSError(errno.EEXIST, "a link of that name exists and is no bridge", network.bridge)
         _settings(network)
-        wanted = _gateways(network)
+        wanted = gateways(network)
         present = {one.interface for one in routing.addresses(socket) if one.link == link.index}
         changes = [routing.add_address(link.index, one) for one in wanted if one not in present]
         # the default bridge may have got another subnet (--bip) since
@@ -95,7 +95,8 @@ def _is_ours(network: Network) -> bool:
     return network.bridge in (DEFAULT, f"br-{network.id[:12]}")
 
 
-def _gateways(network: Network) -> list[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
+def gateways(network: Network) -> list[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
+    """The addresses that its bridge has."""
     return [
         ipaddress.ip_interface(f"{pool.gateway}/{pool.subnet.partition('/')[2]}")
         for pool in network.pools

@@ -79,6 +79,10 @@ class Places:
         for leases, address in self._of(endpoint):
             leases.give_back(address)
 
+    def leases(self, network_id: str) -> tuple[Leases, ...]:
+        """The leases of a network, one of each pool."""
+        return self._leases.get(network_id, ())
+
     def _of(self, endpoint: Endpoint) -> list[tuple[Leases, ipaddress.IPv4Address | ipaddress.IPv6Address]]:
         found = []
         for text in (endpoint.ipv4, endpoint.ipv6):

@@ -57,6 +57,7 @@ class Networks:
         self._kernel = Kernel()
         self._standing = Standing(records, self._registry, self._places, self._firewall, self._kernel, tell)
         self._attachments = Attachments(self._standing)
+        self.standing = self._standing  # for `check`
         joining = Joining(self._standing)
         self._creating = asyncio.Lock()
         # the containers' side, documented there

@@ -47,6 +47,10 @@ class Kernel:
         """Run it there, wait here."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
+    def wait(self, work: Callable[[], T]) -> T:
+        """The same from another thread."""
+        return self._thread.submit(work).result()
+
     def close(self) -> None:
         """After what has been begun."""
         self._thread.shutdown(wait=True)

@@ -6,7 +6,7 @@
 Costs space and time instead of a kernel feature; extents are shared where the file system can.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from tiffin.content import crash
@@ -43,14 +43,17 @@ class Copy:
             known = self._records.layer(chain)
             if known is not None:
                 return known
-            with self._directories.staged() as staged, opened(staged) as root:
-                self._fill(root, parent)
-                size = extract(root, stream, whiteouts=RemovingWhiteouts())
-                self._directories.settle(staged, self._directory(chain))
-            layer = Layer(chain, parent, diff, size)
+            layer = Layer(chain, parent, diff, self._bring(chain, parent, stream))
             self._records.add_layer(layer)
             crash.point("layer-recorded")
             return layer
+
+    def _bring(self, chain: Digest, parent: Digest | None, stream: Readable) -> int:
+        with self._directories.staged() as staged, opened(staged) as root:
+            self._fill(root, parent)
+            size = extract(root, stream, whiteouts=RemovingWhiteouts())
+            self._directories.settle(staged, self._directory(chain))
+        return size
 
     def _fill(self, root: int, parent: Digest | None) -> None:
         if parent is not None:
@@ -148,6 +151,31 @@ class Copy:
                 if self._records.layer(layer.chain) is None:  # nobody has brought it again
                     self._directories.remove(self._directory(layer.chain))
         return sum(layer.size for layer in gone)
+
+    def unused(self, wanted: Iterable[Digest]) -> list[Layer]:
+        return self._records.unwanted(wanted)
+
+    def problem(self, layer: Layer, sound: Callable[[Path], bool], *, thorough: bool) -> str:
+        path = self._directory(layer.chain)
+        return "" if path.is_dir() else f"is missing: {path}"
+
+    def rebuild(self, layer: Layer, stream: Readable, *, plain: Path | None = None) -> None:
+        with self._directories.exclusive(layer.chain):
+            if not self._directory(layer.chain).exists():
+                self._bring(layer.chain, layer.parent, stream)
+
+    def tar(self, diff: Digest) -> Path | None:
+        return None
+
+    def lost(self) -> list[str]:
+        return [key for key in self._records.writable() if not (self._directories.active / key).is_dir()]
+
+    def strays(self) -> list[Path]:
+        known = {hex_of(layer.chain) for layer in self._records.layers()}
+        return self._directories.strays(known, self._records.snapshots())
+
+    def clear(self, stray: Path) -> None:
+        self._directories.remove(stray)
 
     def count(self, usage: disk.Usage) -> None:
         usage.tree(self._directories.layers)

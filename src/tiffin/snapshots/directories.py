@@ -27,6 +27,7 @@ class Directories:
         self.staging = root / "staging"
         self._locks: dict[str, tuple[threading.Lock, int]] = {}
         self._guard = threading.Lock()
+        self._busy: set[str] = set()  # names in `staging` that somebody fills or empties
         for directory in (self.layers, self.active, self.staging):
             directory.mkdir(mode=0o710, parents=True, exist_ok=True)
         self.clear_staging()
@@ -39,6 +40,7 @@ class Directories:
     def staged(self) -> Iterator[Path]:
         """A fresh directory; whatever is still there at the end is removed."""
         path = self.staging / secrets.token_hex(8)
+        self._busy.add(path.name)
         path.mkdir(mode=0o755)
         path.chmod(0o755)
         try:
@@ -46,6 +48,7 @@ class Directories:
         finally:
             if path.exists():
                 self.remove(path)
+            self._busy.discard(path.name)
 
     def settle(self, staged: Path, target: Path, *, synced: bool = False) -> None:
         """Make a staged tree durable under its name. One that is already there wins. synced: its files are durable."""
@@ -67,19 +70,32 @@ class Directories:
         """Out of sight first, then away: a crash in between leaves only what the next start clears."""
         if path.parent != self.staging:
             aside = self.staging / secrets.token_hex(8)
+            self._busy.add(aside.name)
             try:
                 os.rename(path, aside)
             except FileNotFoundError:
+                self._busy.discard(aside.name)
                 return
             crash.point("tree-aside")
             path = aside
-        later(partial(_erase, path))
+        later(partial(self._erase, path))
+
+    def _erase(self, path: Path) -> None:
+        with opened(path.parent) as fd:
+            trees.remove(fd, os.fsencode(path.name))
+        self._busy.discard(path.name)
+
+    def strays(self, layers: Collection[str], active: Collection[str]) -> list[Path]:
+        """What has no record, and what is in `staging` and on nobody's mind."""
+        known = ((self.layers, layers), (self.active, active), (self.staging, self._busy))
+        return [
+            directory / name for directory, names in known for name in sorted(set(os.listdir(directory)) - set(names))
+        ]
 
     def leftovers(self, layers: Collection[str], active: Collection[str]) -> None:
         """Remove what has no record."""
-        for directory, known in ((self.layers, layers), (self.active, active)):
-            for name in set(os.listdir(directory)) - set(known):
-                self.remove(directory / name)
+        for path in self.strays(layers, active):
+            self.remove(path)
 
     @contextmanager
     def exclusive(self, name: str) -> Iterator[None]:
@@ -97,11 +113,6 @@ class Directories:
                     del self._locks[name]
                 else:
                     self._locks[name] = (lock, waiting - 1)
-
-
-def _erase(path: Path) -> None:
-    with opened(path.parent) as fd:
-        trees.remove(fd, os.fsencode(path.name))
 
 
 @contextmanager

@@ -61,6 +61,24 @@ class Layers(Protocol):
         """Keep what an upper directory holds, which nobody needs there afterwards; `tar` is the same as a stream."""
         ...
 
+    def problem(self, diff: Digest, sound: Callable[[Path], bool], *, thorough: bool) -> str:
+        """See `Snapshotter.problem`."""
+        ...
+
+    def rebuild(self, diff: Digest, stream: Readable, plain: Path | None, used: bool) -> None:
+        """Make a layer anew. used: snapshots stand on it. Conflict where it can't be replaced under them."""
+        ...
+
+    def tar(self, diff: Digest) -> Path | None: ...
+
+    def strays(self) -> list[Path]:
+        """What is in none of the layers' directories, and of no layer."""
+        ...
+
+    def clear(self, stray: Path) -> bool:
+        """Remove one of `strays`; False where it is none of these."""
+        ...
+
     def freed(self, diff: Digest, size: int) -> int:
         """The bytes that removing a layer frees on the disk, where its files have `size`."""
         ...
@@ -261,6 +279,38 @@ class Overlay:
                     freed += self._layers.freed(diff, size)
                     self._layers.remove(diff)
         return freed
+
+    def unused(self, wanted: Iterable[Digest]) -> list[Layer]:
+        return self._records.unwanted(wanted)
+
+    def problem(self, layer: Layer, sound: Callable[[Path], bool], *, thorough: bool) -> str:
+        if layer.diff in self._adopted:
+            return ""
+        if layer.parent is not None and self._records.layer(layer.parent) is None:
+            return f"stands on layer {layer.parent}, of which there is no record"
+        return self._layers.problem(layer.diff, sound, thorough=thorough)
+
+    def rebuild(self, layer: Layer, stream: Readable, *, plain: Path | None = None) -> None:
+        with self._directories.exclusive(layer.diff):
+            self._layers.rebuild(layer.diff, stream, plain, self._is_used(layer.diff))
+
+    def _is_used(self, diff: Digest) -> bool:
+        parents = {self._records.snapshot(key)[0] for key in self._records.snapshots()}
+        return any(layer.diff == diff for parent in parents for layer in self._records.lineage(parent))
+
+    def tar(self, diff: Digest) -> Path | None:
+        return self._layers.tar(diff)
+
+    def lost(self) -> list[str]:
+        return [key for key in self._records.writable() if not (self._directories.active / key / "upper").is_dir()]
+
+    def strays(self) -> list[Path]:
+        known = {hex_of(layer.diff) for layer in self._records.layers()}
+        return self._directories.strays(known, self._records.snapshots()) + self._layers.strays()
+
+    def clear(self, stray: Path) -> None:
+        if not self._layers.clear(stray):
+            self._directories.remove(stray)
 
     def count(self, usage: disk.Usage) -> None:
         usage.tree(self._directories.layers)

@@ -63,7 +63,7 @@ class Records:
     def remove_unwanted(self, wanted: Iterable[Digest]) -> list[Layer]:
         """Forget the layers that are neither wanted nor below something that is; they are returned."""
         with self._guard:  # against a snapshot that is just being put above one of them
-            gone = self._unwanted(wanted)
+            gone = self.unwanted(wanted)
             with self._ledger.transaction() as db:
                 db.executemany(
                     "DELETE FROM snapshot_layer WHERE driver = ? AND chain = ?",
@@ -82,7 +82,8 @@ class Records:
             chain = layer.parent
         return found
 
-    def _unwanted(self, wanted: Iterable[Digest]) -> list[Layer]:
+    def unwanted(self, wanted: Iterable[Digest]) -> list[Layer]:
+        """The layers that are neither wanted nor below something that is."""
         parents = {layer.chain: layer.parent for layer in self.layers()}
         keep: set[Digest] = set()
         for chain in (*wanted, *self._snapshot_parents()):
@@ -111,6 +112,12 @@ class Records:
             if row:
                 raise Conflict(f"snapshot {key} exists already")
             db.execute("INSERT INTO snapshot VALUES (?, ?, ?, ?)", (self._driver, key, parent, writable))
+
+    def writable(self) -> list[str]:
+        """The keys of snapshots that have files of their own."""
+        with self._ledger.reading() as db:
+            query = "SELECT key FROM snapshot WHERE driver = ? AND writable"
+            return [str(row[0]) for row in db.execute(query, (self._driver,))]
 
     def snapshot(self, key: str) -> tuple[Digest | None, bool]:
         """(parent, writable)"""

@@ -121,6 +121,39 @@ class Snapshotter(Protocol):
         """Add what all layers take on the disk."""
         ...
 
+    # -- what `system check` asks --------------------------------------------------------------------------------------
+
+    def unused(self, wanted: Iterable[Digest]) -> list[Layer]:
+        """The layers that `sweep` would remove."""
+        ...
+
+    def problem(self, layer: Layer, sound: Callable[[Path], bool], *, thorough: bool) -> str:
+        """What is wrong with a layer's files, in words that continue "layer x"; `` where nothing is.
+
+        sound: whether a file is known to have the layer's content already. thorough: contents are compared as well.
+        """
+        ...
+
+    def rebuild(self, layer: Layer, stream: Readable, *, plain: Path | None = None) -> None:
+        """Make a layer's files anew, see `apply`. Conflict where that would take them from containers."""
+        ...
+
+    def tar(self, diff: Digest) -> Path | None:
+        """The layer's tar, where the driver keeps such a file."""
+        ...
+
+    def lost(self) -> list[str]:
+        """Writable snapshots whose files are gone."""
+        ...
+
+    def strays(self) -> list[Path]:
+        """Directories that belong to no layer and no snapshot."""
+        ...
+
+    def clear(self, stray: Path) -> None:
+        """Remove one of `strays`."""
+        ...
+
     def close(self) -> None:
         """Let go of what the driver holds in this process and its mount namespace. Mounted snapshots stay usable."""
         ...

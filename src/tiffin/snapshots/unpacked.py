@@ -1,9 +1,10 @@
 """The layers of the driver `overlay`: directories, which overlayfs takes as they are."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tiffin.content.compression import Readable
+from tiffin.errors import Conflict
 from tiffin.model.digest import Digest, hex_of
 from tiffin.snapshots import trees
 from tiffin.snapshots.directories import Directories, opened
@@ -44,6 +45,25 @@ class Unpacked:
             size, _ = trees.usage(fd)
         self._directories.settle(upper, self.path(diff))
         return size
+
+    def problem(self, diff: Digest, sound: Callable[[Path], bool], *, thorough: bool) -> str:
+        return "" if self.path(diff).is_dir() else f"is missing: {self.path(diff)}"
+
+    def rebuild(self, diff: Digest, stream: Readable, plain: Path | None, used: bool) -> None:
+        if self.path(diff).exists():
+            if used:
+                raise Conflict(f"layer {diff[7:19]}: containers stand on it; remove them first")
+            self.remove(diff)
+        self.bring(diff, stream, plain)
+
+    def tar(self, diff: Digest) -> Path | None:
+        return None
+
+    def strays(self) -> list[Path]:
+        return []
+
+    def clear(self, stray: Path) -> bool:
+        return False
 
     def freed(self, diff: Digest, size: int) -> int:
         return size

@@ -6,13 +6,16 @@
 A blob that is a plain tar is the layer's tar: it is linked, not copied, and lives until the last of both names is gone.
 """
 
+import contextlib
 import errno
+import filecmp
+import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tiffin.content.blobs import sync_directory
+from tiffin.content.blobs import file_digest, sync_directory
 from tiffin.content.compression import Readable
 from tiffin.content.verified import Verified
 from tiffin.errors import Internal, Unavailable
@@ -50,19 +53,21 @@ class Indexed:
 
     def bring(self, diff: Digest, stream: Readable, plain: Path | None) -> int:
         with self._directories.staged() as staged:
-            try:
-                if plain is not None and _linked(plain, staged / "tar"):
-                    size = self._index(diff, staged, None)
-                else:
-                    size = self._index(diff, staged, stream)
-            except OSError as error:
-                if error.errno not in _FULL:
-                    raise Internal(f"failed to store layer {diff[7:19]}: {error.strerror}") from error
-                raise Unavailable(
-                    f"no space left on device: storing layer {diff[7:19]}; remove images or containers first"
-                ) from error
+            size = self._fill(diff, staged, stream, plain)
             self._directories.settle(staged, self._directories.layers / hex_of(diff), synced=True)
         return size
+
+    def _fill(self, diff: Digest, staged: Path, stream: Readable, plain: Path | None) -> int:
+        try:
+            if plain is not None and _linked(plain, staged / "tar"):
+                return self._index(diff, staged, None)
+            return self._index(diff, staged, stream)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise Internal(f"failed to store layer {diff[7:19]}: {error.strerror}") from error
+            raise Unavailable(
+                f"no space left on device: storing layer {diff[7:19]}; remove images or containers first"
+            ) from error
 
     def _index(self, diff: Digest, staged: Path, stream: Readable | None) -> int:
         flags = os.O_RDONLY if stream is None else os.O_RDWR | os.O_CREAT | os.O_EXCL
@@ -96,6 +101,41 @@ class Indexed:
     def bring_changes(self, diff: Digest, upper: Path, tar: Iterator[bytes]) -> int:
         return self.bring(diff, Verified(_Pieces(tar), diff, f"layer {diff[7:19]}"), None)
 
+    def problem(self, diff: Digest, sound: Callable[[Path], bool], *, thorough: bool) -> str:
+        directory = self._directories.layers / hex_of(diff)
+        tar, image = directory / "tar", directory / "index"
+        for path in (tar, image):
+            if not path.exists():
+                return f"is missing: {path}"
+        if not thorough:
+            return ""
+        if not sound(tar) and (found := file_digest(tar)) != diff:
+            return f"is damaged: {tar} has digest {found}"
+        with self._directories.staged() as staged:  # the index depends on nothing but the tar
+            self._fill(diff, staged, _NOTHING, tar)
+            same = filecmp.cmp(staged / "index", image, shallow=False)
+        return "" if same else f"is damaged: {image} does not describe its tar"
+
+    def rebuild(self, diff: Digest, stream: Readable, plain: Path | None, used: bool) -> None:
+        target, own = self._directories.layers / hex_of(diff), self.tar(diff)
+        if plain is None and own is not None and file_digest(own) == diff:
+            plain = own
+        with self._directories.staged() as staged:
+            self._fill(diff, staged, stream, plain)
+            # who runs on it keeps the files that he has mounted
+            self.remove(diff)
+            self._directories.settle(staged, target, synced=True)
+
+    def tar(self, diff: Digest) -> Path | None:
+        path = self._directories.layers / hex_of(diff) / "tar"
+        return path if path.exists() else None
+
+    def strays(self) -> list[Path]:
+        return self._mounts.strays()
+
+    def clear(self, stray: Path) -> bool:
+        return self._mounts.clear(stray)
+
     def freed(self, diff: Digest, size: int) -> int:
         directory = self._directories.layers / hex_of(diff)
         return sum(disk.freed_by(path.stat()) for path in directory.iterdir()) if directory.exists() else 0
@@ -106,6 +146,9 @@ class Indexed:
 
     def close(self) -> None:
         self._mounts.close()
+
+
+_NOTHING: Readable = io.BytesIO()
 
 
 class _Pieces:
@@ -179,6 +222,18 @@ class Mounts:
                 self._mounted.discard(name)
                 mounts.umount(os.fsencode(self._place / name), mounts.MNT_DETACH)
                 (self._place / name).rmdir()
+
+    def strays(self) -> list[Path]:
+        """What lies there and was not mounted by this driver."""
+        return [path for path in self._place.iterdir() if path.name not in self._mounted] if self._ready else []
+
+    def clear(self, stray: Path) -> bool:
+        if stray.parent != self._place:
+            return False
+        with contextlib.suppress(OSError):
+            mounts.umount(os.fsencode(stray), mounts.MNT_DETACH)
+        stray.rmdir()
+        return True
 
     def close(self) -> None:
         with self._guard:
