@@ -57,7 +57,12 @@ def key_parts(step: Step, inputs: Sequence[Input], contents: Sequence[Digest] = 
 
 
 def cache_key(step: Step, inputs: Sequence[Input], contents: Sequence[Digest] = ()) -> Digest:
-    return _digest(key_parts(step, inputs, contents))
+    return key_of(key_parts(step, inputs, contents))
+
+
+def key_of(parts: Sequence[Part]) -> Digest:
+    """The key that named parts make."""
+    return _digest(parts)
 
 
 def first_difference(before: Sequence[Part], after: Sequence[Part]) -> tuple[str, str | None, str | None] | None:

@@ -2,61 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from time import time_ns
 
-from tiffin.build.solve.events import Report, silent
+from tiffin.build.drafts import ImageDraft
+from tiffin.build.options import ImageRequest, ResolvedImage
+from tiffin.build.plan import BuildPlan, ImagesNeeded, plan_build
+from tiffin.build.solve.cache import Cache
+from tiffin.build.solve.directories import Directories
+from tiffin.build.solve.events import Report, VertexCompleted, VertexProgress, VertexStarted, VertexWarning, silent
+from tiffin.build.solve.execution import Tools
 from tiffin.build.solve.request import BuildRequest
-from tiffin.build.solve.solved import Solved
-from tiffin.errors import Unsupported
-from tiffin.model.digest import Digest
-from tiffin.model.reference import Reference
+from tiffin.build.solve.solved import LayerBlob, Solved
+from tiffin.build.solve.solver import Solver
+from tiffin.build.solve.store import Store
+from tiffin.build.solve.values import Stack
+from tiffin.containers import users
+from tiffin.engine import builds_prune, container_root
+from tiffin.engine.builds_bases import Bases, Pulling
+from tiffin.engine.builds_dates import dated
+from tiffin.engine.builds_export import Exported, export
+from tiffin.engine.builds_prune import CacheRecord, PruneRequest
+from tiffin.engine.builds_run import Runner
+from tiffin.errors import TiffinError
+from tiffin.images import Images
+from tiffin.model.digest import Digest, chain_ids, digest_of
+from tiffin.model.reference import Reference, parse_reference
+
+__all__ = ["Builds", "CacheRecord", "Exported", "PruneRequest", "Result"]
+
+DOCKERFILE = digest_of(b"[internal] load build definition")
+"""The vertex that warnings belong to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """digest is the manifest's, config the image's ID."""
+class Result:
+    """Implements `build.solve.solved.Solved`."""
 
-    digest: Digest
-    config: Digest
-    names: tuple[Reference, ...]
+    def __init__(self, plan: BuildPlan, stack: Stack, image: ImageDraft, created: str, store: Store) -> None:
+        self.plan = plan
+        self.image = image
+        self.created = created
+        self._stack = stack
+        self._store = store
 
+    @property
+    def layers(self) -> tuple[LayerBlob, ...]:
+        return self._stack.layers
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheRecord:
-    """A cached step as `docker builder du` shows it. Times in nanoseconds since the epoch, last_used 0 for never."""
+    def document(self) -> bytes:
+        """The image's configuration."""
+        return self.image.document(self._stack.diffs, self.created)
 
-    id: Digest
-    parents: tuple[Digest, ...]
-    type: str
-    description: str
-    in_use: bool
-    shared: bool
-    size: int
-    created: int
-    last_used: int
-    usage_count: int
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """Its root directory, for reading: fd."""
+        with self._store.opened(self._stack) as root:
+            yield root
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PruneRequest:
-    """keep_storage, reserved_space, max_used_space, min_free_space in bytes, 0 for none; filters as the API has them:
-    until, id, parent, type, description, inuse, shared, private; each a tuple of values."""
-
-    all: bool = False
-    keep_storage: int = 0
-    max_used_space: int = 0
-    min_free_space: int = 0
-    filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    def release(self) -> None:
+        """Its layers may go."""
+        self._store.holds.release(self._stack)
 
 
 class Builds:
-    async def solve(self, request: BuildRequest, report: Report = silent) -> Solved:
+    """root: where builds keep directories; place: where what RUNs see is mounted."""
+
+    def __init__(
+        self, images: Images, transfers: Pulling, runner: Runner, cache: Cache, root: Path, place: Path
+    ) -> None:
+        self._images = images
+        self._transfers = transfers
+        self._cache = cache
+        self._directories = Directories(root)
+        self._store = Store(images.snapshots, images.blobs, container_root.mount_detached, images.arrivals.arriving)
+        self._solver = Solver(Tools(self._store, self._directories, runner, _owner_of, place), self._cache)
+        images.kept_chains.append(self._store.holds.chains)
+        images.kept_blobs.append(self._store.holds.blobs)
+
+    async def solve(self, request: BuildRequest, report: Report = silent) -> Result:
         """Run what the target needs. Raises DockerfileError (lines), tiffin.errors; cancelling kills what runs.
 
         A failing step raises build.solve.failures.StepFailed with its label, span and, for RUN, the exit code.
         """
-        raise Unsupported("building images is not part of this version; load, import or pull them")
+        async with AsyncExitStack() as undo:
+            bases = Bases(self._images, self._transfers, self._store.holds, undo)
+            allowed = await self._allowed(request)
+            plan = await self._plan(request, bases, report)
+            for finding in plan.findings:
+                report(VertexWarning(digest=DOCKERFILE, finding=finding))
+            stack = await self._solver.solve(plan, request, bases, report, allowed=allowed)
+        image, created = dated(plan, stack, self._cache)
+        return Result(plan, stack, image, created, self._store)
+
+    async def _plan(self, request: BuildRequest, bases: Bases, report: Report) -> BuildPlan:
+        found: dict[ImageRequest, ResolvedImage] = {}
+        while True:
+            plan = plan_build(request.dockerfile, request.options, found, request.main)
+            if not isinstance(plan, ImagesNeeded):
+                return plan
+            async with asyncio.TaskGroup() as group:
+                tasks = {one: group.create_task(self._resolved(one, request, bases, report)) for one in plan.requests}
+            found |= {one: task.result() for one, task in tasks.items()}
+
+    async def _resolved(
+        self, asked: ImageRequest, request: BuildRequest, bases: Bases, report: Report
+    ) -> ResolvedImage:
+        vertex = digest_of(f"{asked.label}\0{asked.reference}".encode())
+        report(VertexStarted(digest=vertex, name=asked.label))
+        try:
+            found = await bases.resolve(asked, request, vertex, report)
+        except BaseException as error:
+            report(VertexCompleted(digest=vertex, error=str(error) or "context canceled"))
+            raise
+        report(VertexCompleted(digest=vertex))
+        return found
+
+    async def _allowed(self, request: BuildRequest) -> set[Digest] | None:
+        """The chains that cached steps may have. An image that is not here allows nothing."""
+        if request.cache_from is None:
+            return None
+        found: set[Digest] = set()
+        for name in request.cache_from:
+            try:
+                image = self._images.find(parse_reference(name).with_default_tag())
+            except TiffinError:
+                continue
+            found.update(chain_ids(image.config.diff_ids))
+        return found
 
     async def export(
         self,
@@ -71,12 +146,31 @@ class Builds:
         Files for `-o type=local|tar|docker|oci` come from `solved.opened()` and `snapshots.pack`, or from
         `images.save` of the exported image.
         """
-        raise Unsupported("building images is not part of this version; load, import or pull them")
+        vertex = digest_of(b"exporting to image" + solved.document())
+        report(VertexStarted(digest=vertex, name="exporting to image"))
+        try:
+            made = await asyncio.to_thread(export, self._images, solved, names, annotations or {})
+        except BaseException as error:
+            report(VertexCompleted(digest=vertex, error=str(error) or "context canceled"))
+            raise
+        named = [f"naming to {name}" for name in made.names]
+        for text in ("exporting layers", f"writing image {made.config}", *named):
+            report(VertexProgress(digest=vertex, id=text, done=True, started=time_ns()))
+        report(VertexCompleted(digest=vertex))
+        return made
 
     def usage(self) -> list[CacheRecord]:
         """What the cache holds, oldest first. Blocks."""
-        raise Unsupported("building images is not part of this version; load, import or pull them")
+        return builds_prune.usage(self._cache, self._directories, self._store, self._images)
 
     async def prune(self, request: PruneRequest) -> tuple[list[CacheRecord], int]:
         """What was removed, and the bytes freed."""
-        raise Unsupported("building images is not part of this version; load, import or pull them")
+        return await asyncio.to_thread(
+            builds_prune.prune, request, self._cache, self._directories, self._store, self._images
+        )
+
+
+def _owner_of(root: int, text: str) -> tuple[int, int]:
+    """`user[:group]`, names by the root's files."""
+    user = users.resolve(text, (), lambda path: container_root.read_small(root, path))
+    return user.uid, user.gid

@@ -1,0 +1,102 @@
+"""Images as builds stand on them: found here or pulled, and kept until the build has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from typing import Any, Protocol, cast
+
+from tiffin.build.options import ImageRequest, ResolvedImage
+from tiffin.build.solve.events import Report, VertexProgress
+from tiffin.build.solve.request import BuildRequest
+from tiffin.build.solve.solved import LayerBlob
+from tiffin.build.solve.store import Holds
+from tiffin.build.solve.values import Stack
+from tiffin.build.steps import ImageSource
+from tiffin.errors import NotFound, Unsupported
+from tiffin.images import Images, Message, Progress
+from tiffin.images.pulling import Pull
+from tiffin.model.digest import Digest, digest_of
+from tiffin.model.image import Image
+from tiffin.model.platform import Platform
+from tiffin.model.reference import Reference, parse_reference
+
+
+class Pulling(Protocol):
+    """`engine.transfers.Transfers`."""
+
+    def pull(self, pull: Pull) -> AsyncIterator[Message | Progress]: ...
+
+
+class Bases:
+    """Implements `build.solve.ports.Bases` for one build."""
+
+    def __init__(self, images: Images, transfers: Pulling, holds: Holds, undo: AsyncExitStack) -> None:
+        self._images = images
+        self._transfers = transfers
+        self._holds = holds
+        self._undo = undo
+        self._found: dict[tuple[str, Platform], Image] = {}
+        self._by_name: dict[str, Image] = {}
+
+    async def resolve(
+        self, asked: ImageRequest, request: BuildRequest, vertex: Digest, report: Report
+    ) -> ResolvedImage:
+        """Raises NotFound, Unsupported, and what pulls raise."""
+        if asked.store:
+            raise Unsupported("images of an OCI layout on the client can't be built from by this version")
+        reference = parse_reference(asked.reference).with_default_tag()
+        image = None if request.pull else self._local(reference, asked.platform)
+        if image is None:
+            await self._pull(reference, asked.platform, request, vertex, report)
+            image = self._images.find(reference)
+        if image.reserved:
+            raise Unsupported(f"{asked.written}: this machine's own root file system can't be built upon")
+        stack = stack_of(image)
+        self._holds.take(stack)
+        self._undo.callback(self._holds.release, stack)
+        digest = digest_of(image.manifest.raw) if image.repo_digests else None
+        for name in (asked.reference, f"{asked.reference}@{digest}"):
+            self._found[name, asked.platform] = image
+            self._by_name[name] = image
+        return ResolvedImage(image.config, digest)
+
+    def _local(self, reference: Reference, platform: Platform) -> Image | None:
+        try:
+            image = self._images.find(reference)
+        except NotFound:
+            return None
+        own = image.config.platform
+        same = (own.os, own.architecture) == (platform.os, platform.architecture)
+        return image if same or image.reserved else None
+
+    async def _pull(
+        self, reference: Reference, platform: Platform, request: BuildRequest, vertex: Digest, report: Report
+    ) -> None:
+        credentials = await request.client.credentials(reference.domain)
+        started = time.time_ns()
+        messages = self._transfers.pull(Pull(reference, platform, credentials=credentials))
+        async with aclosing(cast(Any, messages)) as following:
+            async for message in following:
+                if isinstance(message, Progress) and message.total:
+                    report(
+                        VertexProgress(
+                            digest=vertex,
+                            id=f"{message.status.lower()} {message.id}",
+                            current=message.current,
+                            total=message.total,
+                            done=message.current >= message.total,
+                            started=started,
+                        )
+                    )
+
+    def layers(self, step: ImageSource) -> Stack:
+        image = self._found.get((step.reference, step.platform)) or self._by_name[step.reference]
+        return stack_of(image)
+
+
+def stack_of(image: Image) -> Stack:
+    """The layers of a stored image."""
+    pairs = zip(image.config.diff_ids, image.manifest.layers, strict=True)
+    return Stack(tuple(LayerBlob(diff, layer.digest) for diff, layer in pairs))
