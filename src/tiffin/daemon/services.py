@@ -16,7 +16,7 @@ from tiffin import snapshots
 from tiffin.containers.records import Records
 from tiffin.content.blobs import BlobStore
 from tiffin.content.ledger import Ledger
-from tiffin.daemon import adapters, checks
+from tiffin.daemon import adapters, builds, checks
 from tiffin.daemon.config import Config
 from tiffin.daemon.roots import Roots
 from tiffin.engine import system
@@ -140,6 +140,7 @@ async def _assemble(engine: Engine, roots: Roots) -> None:
     images.kept_chains.append(users.chains)
     services.registry = transfers = adapters.transfers(config, images, ledger)
     engine.ending.append(transfers.close)
+    cached = await asyncio.to_thread(builds.restored, images, ledger, adapters.container_settings(config, roots))
     await asyncio.to_thread(reconcile, images, {one.id for one in records})
     services.volumes = Volumes(
         roots.data / "volumes", volume_records.LedgerRecords(ledger), tell=adapters.of_volumes(services.events)
@@ -165,6 +166,7 @@ async def _assemble(engine: Engine, roots: Roots) -> None:
     )
     containers = Containers(context)
     services.containers = containers
+    services.builder = builds.assembled(images, transfers, context, ledger, cached, roots)
     services.census = lambda: _count(services)
     await networks.start(containers.running())
     engine.ending += [containers.close, lambda: _stop_containers(engine)]
