@@ -50,7 +50,7 @@ class _MountFields:
         key, equals, value = field.partition("=")
         key = key.lower()
         if not equals:
-            if key not in ("readonly", "ro", "volume-nocopy", "bind-nonrecursive"):
+            if key not in ("readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src", "bind-idmap"):
                 raise BadValue(f"invalid field '{field}' must be a key=value pair")
             value = "true"
         if not self._plain(key, value) and not self._bind(key, value) and not self._other(key, value):
@@ -76,6 +76,11 @@ class _MountFields:
             self.options("Bind")["Propagation"] = value.lower()
         elif key == "bind-nonrecursive":
             self.options("Bind")["NonRecursive"] = _boolean(key, value)
+        elif key == "bind-create-src":
+            self.options("Bind")["CreateMountpoint"] = _boolean(key, value)
+        elif key == "bind-idmap":
+            source, _, user = value.partition(":")
+            self.options("Bind")["IDMapping"] = {"Source": "match-user" if source == "true" else source, "User": user}
         elif key == "bind-recursive":
             setting = {
                 "disabled": "NonRecursive",

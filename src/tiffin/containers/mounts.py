@@ -9,7 +9,15 @@ from dataclasses import replace
 
 from tiffin.errors import Invalid
 from tiffin.model.container import Config, Container
-from tiffin.model.container_host import BindOptions, HostConfig, MountPoint, MountRequest, TmpfsOptions, VolumeOptions
+from tiffin.model.container_host import (
+    BindOptions,
+    HostConfig,
+    IdMapping,
+    MountPoint,
+    MountRequest,
+    TmpfsOptions,
+    VolumeOptions,
+)
 
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _PROPAGATIONS = frozenset(("shared", "rshared", "slave", "rslave", "private", "rprivate"))
@@ -187,6 +195,7 @@ def _bind_request(request: MountRequest, destination: str) -> MountPoint:
         raise Invalid(_config("bind", f"invalid propagation mode: {options.propagation}"))
     if options.read_only_force_recursive and (not request.read_only or options.non_recursive):
         raise Invalid(_config("bind", "ReadOnlyForceRecursive needs ReadOnly and a recursive mount"))
+    _check_id_mapping(options.id_mapping)
     source = posixpath.normpath(request.source)
     if not options.create_mountpoint and not os.path.exists(source):
         raise Invalid(_config("bind", f"bind source path does not exist: {source}"))
@@ -206,6 +215,15 @@ def _bind_request(request: MountRequest, destination: str) -> MountPoint:
         read_only_recursive=recursive,
         request=request,
     )
+
+
+def _check_id_mapping(wanted: IdMapping | None) -> None:
+    if wanted is None:
+        return
+    if wanted.source == "userns":
+        raise Invalid(_config("bind", "IDMapping from a user namespace needs a container that has one of its own"))
+    if wanted.source != "match-user":
+        raise Invalid(_config("bind", f"invalid IDMapping source: {wanted.source!r} (must be match-user)"))
 
 
 def _volume_request(request: MountRequest, destination: str) -> MountPoint:

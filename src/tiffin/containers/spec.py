@@ -25,6 +25,7 @@ class Surroundings:
     files       "/etc/hosts", "/etc/hostname", "/etc/resolv.conf" → the host's file that is mounted there
     sources     destination → directory on the host, for volumes and images
     variables   of linked containers, before the container's own
+    owners      destination → the OCI mount's uidMappings and gidMappings, for binds whose files change hands
     shm         directory on the host that is mounted as /dev/shm, for an ipc namespace that others (may) share
     """
 
@@ -37,6 +38,7 @@ class Surroundings:
     joined: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    owners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     shm: str | None = None
     variables: tuple[str, ...] = ()
 

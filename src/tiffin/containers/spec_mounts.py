@@ -20,7 +20,9 @@ _SLAVE = frozenset(("slave", "rslave"))
 
 def mounts(container: Container, around: "Surroundings") -> list[Mount]:
     """Docker's defaults, files of the container, then what the user asked for; a user's mount replaces a default."""
-    user = _user_mounts(container, around.sources)
+    user = [
+        {**mount, **around.owners.get(mount["destination"], {})} for mount in _user_mounts(container, around.sources)
+    ]
     taken = {mount["destination"] for mount in user}
     own = [mount for mount in _defaults(container.host, around) if mount["destination"] not in taken]
     files = [

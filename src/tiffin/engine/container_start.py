@@ -23,6 +23,7 @@ from tiffin.engine import (
     container_files,
     container_images,
     container_links,
+    container_owners,
     container_root,
     container_volumes,
 )
@@ -106,8 +107,9 @@ class Starter:
         devices = spec_devices.devices(container.host, context.settings.cdi_directories)
         endpoints = await self._reserve(container)
         links = container_links.resolve(context, container)
+        user = self._user(container, layers)
         around = spec.Surroundings(
-            user=self._user(container, layers),
+            user=user,
             root="rootfs",
             devices=devices,
             hostname=container.config.hostname or self._shared_hostname(container),
@@ -116,6 +118,7 @@ class Starter:
             joined=self._joined(container),
             files=self._files(container, endpoints, links),
             sources=sources,
+            owners=container_owners.mappings(container, layers, user),
             variables=tuple(container_links.variables(container, links)),
             shm=self._shm(container),
         )

@@ -60,12 +60,23 @@ class Ulimit:
 
 
 @dataclass(frozen=True, slots=True)
+class IdMapping:
+    """Whose files a bind shows as whose: with `source` "match-user" those of the source's owner as `user`'s, the
+    container's own without. As proposed for API v1.56 (moby#53368).
+    """
+
+    source: str = ""
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class BindOptions:
     propagation: str = ""
     non_recursive: bool = False
     create_mountpoint: bool = False
     read_only_non_recursive: bool = False
     read_only_force_recursive: bool = False
+    id_mapping: IdMapping | None = None
 
 
 @dataclass(frozen=True, slots=True)

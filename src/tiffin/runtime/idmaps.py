@@ -14,19 +14,21 @@ def user_namespace(uid_map: bytes, gid_map: bytes) -> int:
         try:
             os.close(go[1])
             namespaces.unshare(namespaces.CLONE_NEWUSER)
-            os.write(ready[1], b"1")
+            # its number as the /proc that is mounted here has it: our own may be that of an inner pid namespace
+            os.write(ready[1], os.readlink(b"/proc/self"))
             os.read(go[0], 1)
         finally:
             os._exit(0)
     os.close(ready[1])
     try:
-        if os.read(ready[0], 1) != b"1":
+        shown = os.read(ready[0], 20)
+        if not shown:
             raise OSError(errno.EPERM, "no user namespace for an idmapped mount")
         for name, content in ((b"uid_map", uid_map), (b"gid_map", gid_map)):
-            fd = os.open(b"/proc/%d/%s" % (pid, name), os.O_WRONLY | os.O_CLOEXEC)
+            fd = os.open(b"/proc/%s/%s" % (shown, name), os.O_WRONLY | os.O_CLOEXEC)
             os.write(fd, content)
             os.close(fd)
-        return namespaces.open_namespace(pid, namespaces.CLONE_NEWUSER)
+        return namespaces.open_namespace(int(shown), namespaces.CLONE_NEWUSER)
     finally:
         for fd in (ready[0], *go):
             os.close(fd)

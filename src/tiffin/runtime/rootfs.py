@@ -45,7 +45,7 @@ class Root:
             _, _, _, source, _, _, _, _, bind, _, _, idmap, idmap_recursive, _, follow, subpath = operation
             tree = detached.bound(source, subpath, recursive=bind == 2, follow=bool(follow))  # type: ignore[arg-type]
             if idmap is not None:
-                self._idmap(tree, idmap, bool(idmap_recursive))  # type: ignore[arg-type]
+                self._idmap(tree, idmap, bool(idmap_recursive), source)  # type: ignore[arg-type]
         elif name == "device" and os.path.exists(operation[1]):  # type: ignore[arg-type]
             tree = mounts.clone(mounts.AT_FDCWD, operation[1])  # type: ignore[arg-type]
         if tree >= 0:
@@ -71,11 +71,16 @@ class Root:
         if attributes:
             mounts.set_attributes(tree, attributes)
         if idmap is not None:
-            self._idmap(tree, idmap, recursive)
+            self._idmap(tree, idmap, recursive, source)
         return tree
 
-    def _idmap(self, tree: int, maps: Maps, recursive: bool) -> None:
-        detached.shift(tree, maps if maps != (b"", b"") else self.user or maps, recursive=recursive)
+    def _idmap(self, tree: int, maps: Maps, recursive: bool, source: bytes) -> None:
+        try:
+            detached.shift(tree, maps if maps != (b"", b"") else self.user or maps, recursive=recursive)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise OSError(errno.EINVAL, "its file system can't map owners (no idmapped mounts)", source) from error
 
     # -- the root ----------------------------------------------------------------------------------------------------
 
@@ -163,7 +168,7 @@ class Root:
             elif kind == b"bind":
                 tree = detached.bound(source, subpath, recursive=bind == 2, follow=follow)
                 if idmap is not None:
-                    self._idmap(tree, idmap, idmap_recursive)
+                    self._idmap(tree, idmap, idmap_recursive, source)
             else:
                 tree = mounts.create(kind, ((b"source=" + source,) if source else ()) + options)
         except OSError as error:

@@ -60,12 +60,18 @@ class Ulimit(Struct, rename=rename, kw_only=True):
     soft: int = 0
 
 
+class IdMapping(Struct, rename=rename, kw_only=True, omit_defaults=True):
+    source: str = ""
+    user: str = ""
+
+
 class BindOptions(Struct, rename=rename, kw_only=True, omit_defaults=True):
     propagation: str = ""
     non_recursive: bool = False
     create_mountpoint: bool = False
     read_only_non_recursive: bool = False
     read_only_force_recursive: bool = False
+    id_mapping: IdMapping | None = field(default=None, name="IDMapping")
 
 
 class VolumeDriver(Struct, rename=rename, kw_only=True, omit_defaults=True):
