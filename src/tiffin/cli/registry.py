@@ -19,7 +19,8 @@ COMMON = ("run", "exec", "ps", "build", "pull", "push", "images", "login", "logo
 # path of the command: module below tiffin.cli, what it does
 COMMANDS = {
     "builder build": ("build", "Build an image from a Dockerfile"),
-    "builder prune": ("build", "Remove build cache"),
+    "builder du": ("builder", "Show what builds keep"),
+    "builder prune": ("builder", "Remove build cache"),
     "container attach": ("attach", "Attach this terminal's input, output and error streams to a running container"),
     "container commit": ("container_files", "Make an image of a container's changes"),
     "container cp": ("copy", "Copy files and folders between a container and this machine"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tiffin.errors import Invalid
+from tiffin.errors import Invalid, Unsupported
 from tiffin.http.request import Request
 from tiffin.http.response import Response
 from tiffin.http.router import route
@@ -15,13 +15,12 @@ if TYPE_CHECKING:
 
 
 def _control(services: Services) -> Control:
+    if services.builder is None:
+        raise Unsupported("building images is not part of this version; load, import or pull them")
     if services.buildkit is None:
-        from tiffin.engine.builds import Builds
         from tiffin.http.buildkit.control import Control
 
-        services.buildkit = Control(
-            services.builder or Builds(), services.images, lambda: services.networks.host_gateway
-        )
+        services.buildkit = Control(services.builder, services.images, lambda: services.networks.host_gateway)
     control: Control = services.buildkit
     return control
 

@@ -57,18 +57,17 @@ class Sessions:
 
     async def serve(self, session: Session, hijacked: Hijacked) -> None:
         """Keep the session open for as long as its client does."""
-        self._open[session.id] = session
         try:
             await session.connection.open(hijacked.socket, hijacked.leftover)
-            await self._tell()
+            self.check(session.id)
+            self._open[session.id] = session
+            async with self._changed:
+                self._changed.notify_all()
             await session.connection.wait_closed()
         finally:
             session.connection.close()
-            del self._open[session.id]
-
-    async def _tell(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+            if self._open.get(session.id) is session:
+                del self._open[session.id]
 
     async def get(self, id: str) -> Session:
         """The session of that id, waited for if need be. Raises NotFound."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -93,9 +94,10 @@ class Stream:
         await self._connection.send(self, prefixed(message))
 
     async def end(self) -> None:
-        """In the client's role: there are no more messages."""
+        """In the client's role: there are no more messages. What became of the call is told by `receive`."""
         if not self.sent_end:
-            await self._connection.send(self, b"", end=True)
+            with contextlib.suppress(StatusError):
+                await self._connection.send(self, b"", end=True)
 
     def cancel(self) -> None:
         """Give the call up."""
