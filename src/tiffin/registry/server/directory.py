@@ -55,6 +55,10 @@ class Directory:
 
     def put(self, key: str, data: bytes) -> None:
         path = self.root / key
+        if self.get(key) == data:
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                os.utime(path)  # young again: the sweep's grace begins anew
+                return
         temporary = self.root / "ingest" / secrets.token_hex(8)
         try:
             with open(temporary, "xb", buffering=0) as file:
