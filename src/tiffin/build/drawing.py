@@ -16,6 +16,7 @@ class Drawing:
 
     def __init__(self, context: Step) -> None:
         self.steps: list[Step] = []
+        self.names: dict[Digest, Digest] = {}  # what placeholders have become
         self.context = self.add(context)
 
     def add(self, step: Step) -> Digest:
@@ -35,6 +36,7 @@ class Drawing:
                 step = replace(step, paths=needed_paths(paths[step]))
             names[placeholder] = step_digest(step)
             done.setdefault(names[placeholder], step)
+        self.names = names
         return done, None if output is None else names[output]
 
     def _step(self, placeholder: Digest) -> Step:

@@ -31,11 +31,25 @@ _CONTEXT_LABEL = "[internal] load build context"
 
 
 @dataclass(frozen=True, slots=True)
+class Applied:
+    """An instruction of a stage that the result needs. step: whose file system it made; None where it made none.
+
+    stage is the number of the stage among these; triggered: by an ONBUILD of its base.
+    """
+
+    text: str
+    stage: int
+    step: Input = None
+    triggered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """steps    by digest, inputs before those that use them; only what the result needs
-    output      the step whose file system is the image's; None for an empty one
-    image       the configuration; layers and times are still to come
-    epoch       SOURCE_DATE_EPOCH in seconds
+    """steps       by digest, inputs before those that use them; only what the result needs
+    output         the step whose file system is the image's; None for an empty one
+    image          the configuration; layers and times are still to come
+    epoch          SOURCE_DATE_EPOCH in seconds
+    instructions   in the Dockerfile's order, each stage's FROM first
     """
 
     steps: Mapping[Digest, Step]
@@ -43,6 +57,7 @@ class BuildPlan:
     image: ImageDraft
     findings: tuple[Finding, ...]
     epoch: int | None = None
+    instructions: tuple[Applied, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +107,14 @@ def _plan(
     if bases.missing:
         return ImagesNeeded(tuple(dict.fromkeys(bases.missing)))
     around = Surroundings(options, lexer, variables, checks, drawing, Patterns(options.ignore), epoch)
-    for state in graph.reachable():
+    applied: list[Applied] = []
+    for number, state in enumerate(graph.reachable()):
         if not state.dispatched:
-            _dispatch(around, state)
+            applied += _dispatch(around, state, number)
     checks.raise_if_asked()
     steps, output = drawing.frozen(graph.target.output)
-    return BuildPlan(steps, output, _finished(graph.target, options), tuple(checks.found), epoch)
+    named = tuple(replace(one, step=drawing.names.get(one.step) if one.step else None) for one in applied)
+    return BuildPlan(steps, output, _finished(graph.target, options), tuple(checks.found), epoch, named)
 
 
 def _epoch(options: BuildOptions, variables: Variables) -> int | None:
@@ -143,8 +160,9 @@ def _resolve(graph: StageGraph, bases: Bases) -> None:
             state.draft = state.draft.with_run(OnBuild=None)
 
 
-def _dispatch(around: Surroundings, state: StageState) -> None:
+def _dispatch(around: Surroundings, state: StageState, number: int) -> list[Applied]:
     state.inherit()
+    applied = [Applied(state.stage.source, number, state.output)]
     state.dispatched = True
     draft = state.image
     if "PATH" not in draft.env():
@@ -158,7 +176,11 @@ def _dispatch(around: Surroundings, state: StageState) -> None:
     if draft.text("User"):
         state.user = draft.text("User")
     for command in state.commands:
+        before = state.output
         _apply(around, state, command)
+        made_by_it = state.output if state.output != before else None
+        applied.append(Applied(command.instruction.source, number, made_by_it, command.triggered))
+    return applied
 
 
 def _apply(around: Surroundings, state: StageState, command: Command) -> None:

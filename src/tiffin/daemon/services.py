@@ -56,6 +56,7 @@ RESOURCES = (
     "registry",
     "networks",
     "volumes",
+    "build",
     "swarm",
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from time import time_ns
@@ -20,6 +20,7 @@ from tiffin.build.solve.solved import LayerBlob, Solved
 from tiffin.build.solve.solver import Solver
 from tiffin.build.solve.store import Store
 from tiffin.build.solve.values import Stack
+from tiffin.build.steps import ImageSource
 from tiffin.containers import users
 from tiffin.engine import builds_prune, container_root
 from tiffin.engine.builds_bases import Bases, Pulling
@@ -34,6 +35,7 @@ from tiffin.model.reference import Reference, parse_reference
 
 __all__ = ["Builds", "CacheRecord", "Exported", "PruneRequest", "Result"]
 
+Planned = Callable[[BuildPlan, Mapping[Digest, Digest]], None]
 DOCKERFILE = digest_of(b"[internal] load build definition")
 """The vertex that warnings belong to."""
 
@@ -82,8 +84,10 @@ class Builds:
         images.kept_chains.append(self._store.holds.chains)
         images.kept_blobs.append(self._store.holds.blobs)
 
-    async def solve(self, request: BuildRequest, report: Report = silent) -> Result:
+    async def solve(self, request: BuildRequest, report: Report = silent, planned: Planned | None = None) -> Result:
         """Run what the target needs. Raises DockerfileError (lines), tiffin.errors; cancelling kills what runs.
+
+        planned: is told the steps, and the IDs of the images among them, before the first one is begun.
 
         A failing step raises build.solve.failures.StepFailed with its label, span and, for RUN, the exit code.
         """
@@ -93,6 +97,9 @@ class Builds:
             plan = await self._plan(request, bases, report)
             for finding in plan.findings:
                 report(VertexWarning(digest=DOCKERFILE, finding=finding))
+            if planned is not None:
+                steps = ((digest, step) for digest, step in plan.steps.items() if isinstance(step, ImageSource))
+                planned(plan, {digest: bases.image(step).id for digest, step in steps})
             stack = await self._solver.solve(plan, request, bases, report, allowed=allowed)
         image, created = dated(plan, stack, self._cache)
         return Result(plan, stack, image, created, self._store)
@@ -158,6 +165,12 @@ class Builds:
             report(VertexProgress(digest=vertex, id=text, done=True, started=time_ns()))
         report(VertexCompleted(digest=vertex))
         return made
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty directory for a context, removed at the end. Blocks."""
+        with self._directories.scratch() as path:
+            yield path
 
     def usage(self) -> list[CacheRecord]:
         """What the cache holds, oldest first. Blocks."""

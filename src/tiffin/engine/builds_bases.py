@@ -92,8 +92,12 @@ class Bases:
                     )
 
     def layers(self, step: ImageSource) -> Stack:
-        image = self._found.get((step.reference, step.platform)) or self._by_name[step.reference]
-        return stack_of(image)
+        """Of an image that was resolved."""
+        return stack_of(self.image(step))
+
+    def image(self, step: ImageSource) -> Image:
+        """The image that a step stands for."""
+        return self._found.get((step.reference, step.platform)) or self._by_name[step.reference]
 
 
 def stack_of(image: Image) -> Stack:

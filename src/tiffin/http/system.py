@@ -7,7 +7,6 @@ from msgspec import UNSET
 
 from tiffin.engine import system
 from tiffin.engine.system import Machine
-from tiffin.errors import Unsupported
 from tiffin.http import response
 from tiffin.http.request import Request
 from tiffin.http.response import Response
@@ -183,11 +182,3 @@ def _lacks(machine: Machine) -> list[str]:
     if not system.ip_forwarding():
         warnings.append("WARNING: IPv4 forwarding is disabled")
     return warnings
-
-
-@route("POST", "/build")
-@route("POST", "/build/prune")
-@route("POST", "/build/cancel")
-async def build(request: Request) -> Response:
-    """The classic builder."""
-    raise Unsupported("building images is not part of this version; load, import or pull them")
