@@ -110,8 +110,14 @@ class Builds:
             plan = plan_build(request.dockerfile, request.options, found, request.main)
             if not isinstance(plan, ImagesNeeded):
                 return plan
-            async with asyncio.TaskGroup() as group:
-                tasks = {one: group.create_task(self._resolved(one, request, bases, report)) for one in plan.requests}
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = {
+                        one: group.create_task(self._resolved(one, request, bases, report)) for one in plan.requests
+                    }
+            except ExceptionGroup as several:
+                # the first is the cause, and the only one that can be told
+                raise several.exceptions[0] from several
             found |= {one: task.result() for one, task in tasks.items()}
 
     async def _resolved(

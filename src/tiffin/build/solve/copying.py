@@ -14,7 +14,7 @@ from tiffin.build.solve import placing, selection
 from tiffin.build.solve.placing import Parts, Stamp
 from tiffin.build.solve.selection import Entry, Found, Rules
 from tiffin.build.steps import CopyAction
-from tiffin.content.compression import Prefixed, decompressed
+from tiffin.content.compression import Prefixed, decompressed, read_exactly
 from tiffin.errors import Invalid
 from tiffin.snapshots import trees
 from tiffin.snapshots.extract import extract
@@ -56,7 +56,7 @@ def _is_archive(fd: int) -> bool:
     with open(f"/proc/self/fd/{fd}", "rb", buffering=0) as file:
         try:
             _, plain = decompressed(file)
-            block = plain.read(512)
+            block = read_exactly(plain, 512)
             # two blocks of zeros are an empty archive; anything else begins with a header
             return len(block) == 512 and next(iter(TarReader(Prefixed(block, plain))), None) is not None
         except Invalid:

@@ -181,7 +181,12 @@ class Running:
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         undo.callback(listening.close)
         listening.setblocking(False)
-        listening.bind(str(path))
+        directory = os.open(self.place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # a socket's name has room for 107 bytes, which a data root may take up
+            listening.bind(f"/proc/self/fd/{directory}/{path.name}")
+        finally:
+            os.close(directory)
         os.chown(path, mount.uid, mount.gid)
         os.chmod(path, mount.mode)
         listening.listen(16)

@@ -16,7 +16,7 @@ from tiffin.build.dockerfile.gotext import parse_bool
 from tiffin.build.options import BuildOptions
 from tiffin.build.steps import RunSettings
 from tiffin.errors import Invalid, Unsupported
-from tiffin.model.container_host import HostConfig, Ulimit
+from tiffin.model.container_host import HostConfig
 from tiffin.model.platform import Platform, parse_platform
 
 _NETWORKS = {"": "default", "sandbox": "default", "default": "default", "host": "host", "none": "none"}
@@ -134,11 +134,9 @@ def _limits(given: Mapping[str, str]) -> tuple[HostConfig, RunSettings]:
     ulimits = tuple(_fields(given.get("ulimit", "")))
     shm_size, parent = _number(given, "shm-size"), given.get("cgroup-parent", "")
     memory, swap, shares, period, quota = (_number(given, name) for name in _RESOURCES)
+    for text in ulimits:
+        _check_ulimit(text)
     host = HostConfig(
-        shm_size=shm_size,
-        ulimits=tuple(_ulimit(text) for text in ulimits) or None,
-        cgroup_parent=parent,
-        extra_hosts=tuple(f"{name}:{address}" for name, address in hosts) or None,
         memory=memory,
         memory_swap=swap,
         cpu_shares=shares,
@@ -161,13 +159,12 @@ def _host(text: str) -> tuple[str, str]:
     return name, address
 
 
-def _ulimit(text: str) -> Ulimit:
+def _check_ulimit(text: str) -> None:
     name, _, value = text.partition("=")
     soft, colon, hard = value.partition(":")
-    try:
-        return Ulimit(name=name, soft=int(soft), hard=int(hard) if colon else int(soft))
-    except ValueError:
-        raise Invalid(f"failed to parse ulimit: invalid ulimit argument: {text}") from None
+    numbers = [soft, hard] if colon else [soft]
+    if not name or not all(number.removeprefix("-").isdecimal() for number in numbers):
+        raise Invalid(f"failed to parse ulimit: invalid ulimit argument: {text}")
 
 
 def _fields(text: str) -> list[str]:
