@@ -30,11 +30,12 @@ class _Vertex:
 
 
 class Narrator:
-    """tell gets one line of the stream at a time. rm: whether containers are said to be removed."""
+    """tell gets one line of the stream at a time. rm: whether containers are said to be removed; forced: failed ones."""
 
-    def __init__(self, tell: Tell, *, rm: bool = True) -> None:
+    def __init__(self, tell: Tell, *, rm: bool = True, forced: bool = False) -> None:
         self._tell = tell
-        self._rm = rm
+        self._rm = rm or forced
+        self._forced = forced
         self._plan: BuildPlan | None = None
         self._instructions: Sequence[Applied] = ()
         self._vertices: dict[Digest, _Vertex] = {}
@@ -81,6 +82,8 @@ class Narrator:
         if not vertex.started:
             return False
         self._announce(one)
+        if vertex.cached and not vertex.completed:
+            return False
         if vertex.cached:
             self._tell(" ---> Using cache\n")
         elif not isinstance(self._step(one), CopyFiles):
@@ -180,7 +183,8 @@ class Narrator:
             vertex = self._vertices.get(one.step)
             if vertex is not None and isinstance(failed.step, RunCommand):
                 self._runs(one, vertex)
-                self._removed()
+                if self._forced:
+                    self._removed()
             return
 
 

@@ -234,7 +234,7 @@ async def _lines(
 
 async def _work(request: Request, build: BuildRequest, names: list[Reference], stream: _Stream) -> None:
     builds, query = _builds(request), request.query
-    narrator = Narrator(stream.tell, rm=query.flag("rm", True))
+    narrator = Narrator(stream.tell, rm=query.flag("rm", True), forced=query.flag("forcerm"))
     labels = [f"{name}={value}" for name, value in build.options.labels.items()]
 
     def report(event: Event) -> None:

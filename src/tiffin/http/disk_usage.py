@@ -5,6 +5,7 @@ from typing import Any
 
 from tiffin.errors import Invalid
 from tiffin.http import containers_views, image_shapes, response, volumes
+from tiffin.http.build_shapes import cache_record
 from tiffin.http.request import Request
 from tiffin.http.response import Response
 from tiffin.http.router import route
@@ -28,9 +29,11 @@ async def disk_usage(request: Request) -> Response:
     if "volume" in wanted:
         told["Volumes"] = await asyncio.to_thread(_volumes, request.services.volumes)
     if "build-cache" in wanted:
-        told["BuildCache"] = []
+        told["BuildCache"] = [
+            cache_record(request, one) for one in await asyncio.to_thread(request.services.builder.usage)
+        ]
     if not request.since("1.42"):
-        told["BuilderSize"] = 0
+        told["BuilderSize"] = sum(one.size for one in told["BuildCache"] or ())
     return response.json(told)
 
 
