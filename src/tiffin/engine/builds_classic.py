@@ -30,7 +30,7 @@ class _Vertex:
 
 
 class Narrator:
-    """tell gets one line of the stream at a time. rm: whether containers are said to be removed; forced: failed ones."""
+    """tell gets one line of the stream at a time. rm: containers are said to be removed; forced: failed ones too."""
 
     def __init__(self, tell: Tell, *, rm: bool = True, forced: bool = False) -> None:
         self._tell = tell

@@ -29,9 +29,8 @@ async def disk_usage(request: Request) -> Response:
     if "volume" in wanted:
         told["Volumes"] = await asyncio.to_thread(_volumes, request.services.volumes)
     if "build-cache" in wanted:
-        told["BuildCache"] = [
-            cache_record(request, one) for one in await asyncio.to_thread(request.services.builder.usage)
-        ]
+        kept = await asyncio.to_thread(request.services.builder.usage)
+        told["BuildCache"] = [cache_record(request, one) for one in kept]
     if not request.since("1.42"):
         told["BuilderSize"] = sum(one.size for one in told["BuildCache"] or ())
     return response.json(told)
