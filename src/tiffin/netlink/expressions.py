@@ -93,9 +93,10 @@ def look_up(name: str, *, register: int = REG32_00, into: int | None = None, abs
     return _expression("lookup", *parts)
 
 
-def destination_nat(family: int, address: int, port: int) -> bytes:
-    """Send the connection to the address and port that the registers hold."""
-    return _expression("nat", be32(1, 1), be32(2, family), be32(3, address), be32(5, port))
+def destination_nat(family: int, address: int, port: int | None = None) -> bytes:
+    """Send the connection to the address and port that the registers hold; without one the port stays."""
+    to_port = () if port is None else (be32(5, port),)
+    return _expression("nat", be32(1, 1), be32(2, family), be32(3, address), *to_port)
 
 
 def masquerade() -> bytes:

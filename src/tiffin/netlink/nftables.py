@@ -16,17 +16,19 @@ TYPE_IPV4, TYPE_IPV6, TYPE_PROTOCOL, TYPE_PORT, TYPE_INTERFACE = 7, 8, 12, 13, 4
 """nft's numbers for what a key means. The kernel only keeps them, `nft list` needs them."""
 
 _LENGTHS = {TYPE_IPV4: 4, TYPE_IPV6: 16, TYPE_PROTOCOL: 4, TYPE_PORT: 4, TYPE_INTERFACE: 16}
+_WIDTHS = {TYPE_IPV4: 4, TYPE_IPV6: 16, TYPE_PROTOCOL: 1, TYPE_PORT: 2}
 _SUBSYSTEM = 10 << 8
 _NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN = 0, 1, 2, 3
 _NEWRULE, _DELRULE, _NEWSET, _NEWSETELEM, _DELSETELEM = 6, 8, 9, 12, 14
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_SET_MAP = 8
+_SET_INTERVAL, _SET_MAP, _SET_CONCAT = 4, 8, 0x80
 _LIST_ELEM = 1
 _DATA_VALUE = 1
 _ELEMENTS = 400  # in a message: an attribute ends at 64 KiB
 
-Element = tuple[bytes, bytes | None]
-"""A key, and what a map holds for it. Each part of a concatenation is padded to four bytes."""
+Element = tuple[bytes | tuple[bytes, bytes], bytes | None]
+"""A key, or the first and the last of an interval, and what a map holds for it. Each part of a concatenation is padded
+to four bytes; an interval of a concatenation is one of each part."""
 
 
 class Batch:
@@ -65,13 +67,16 @@ class Batch:
         place = nested(4, be32(1, hook), be32(2, priority))
         self._add(_NEWCHAIN, NLM_F_CREATE, self._table, text(3, name), place, be32(5, 1), text(7, kind))
 
-    def add_set(self, name: str, key: Sequence[int], value: Sequence[int] = ()) -> None:
-        """A hash set of keys made of these types, or a map when there is a `value`."""
-        parts = [self._table, text(2, name), be32(3, _SET_MAP if value else 0)]
+    def add_set(self, name: str, key: Sequence[int], value: Sequence[int] = (), *, intervals: bool = False) -> None:
+        """A hash set of keys made of these types, or a map when there is a `value`; or one of `intervals` of keys."""
+        flags = (_SET_MAP if value else 0) | (_SET_INTERVAL | _SET_CONCAT if intervals else 0)
+        parts = [self._table, text(2, name), be32(3, flags)]
         parts += [be32(4, _type(key)), be32(5, _length(key))]
         if value:
             parts += [be32(6, _type(value)), be32(7, _length(value))]
         parts.append(be32(10, next(self._sets)))
+        if intervals:
+            parts.append(nested(9, nested(2, *(nested(_LIST_ELEM, be32(1, _WIDTHS[part])) for part in key))))
         if TYPE_INTERFACE in key:
             # for `nft list` only: names lie in the key as in memory, not as a number in network order
             parts.append(attribute(13, b"\x00\x04" + (1).to_bytes(4, "little")))
@@ -138,8 +143,11 @@ def _length(parts: Sequence[int]) -> int:
     return sum(_LENGTHS[part] for part in parts)
 
 
-def _element(key: bytes, value: bytes | None) -> bytes:
-    parts = [nested(1, attribute(_DATA_VALUE, key))]
+def _element(key: bytes | tuple[bytes, bytes], value: bytes | None) -> bytes:
+    first, last = key if isinstance(key, tuple) else (key, None)
+    parts = [nested(1, attribute(_DATA_VALUE, first))]
+    if last is not None:
+        parts.append(nested(10, attribute(_DATA_VALUE, last)))
     if value is not None:
         parts.append(nested(2, attribute(_DATA_VALUE, value)))
     return nested(_LIST_ELEM, *parts)

@@ -35,7 +35,7 @@ from tiffin.netlink.nftables import (
     Batch,
     Element,
 )
-from tiffin.networks.ports import PROTOCOLS
+from tiffin.networks.ports import PROTOCOLS, version_of
 
 TABLE = "tiffin"
 
@@ -47,6 +47,7 @@ _LENGTH = {_V4: 4, _V6: 16}
 _TYPE = {_V4: TYPE_IPV4, _V6: TYPE_IPV6}
 _FAMILY = {4: _V4, 6: _V6}
 _OPEN = {_V4: "open4", _V6: "open6"}
+_RANGES = {_V4: "ranges4", _V6: "ranges6"}
 _ICMP = {_V4: socket.IPPROTO_ICMP, _V6: socket.IPPROTO_ICMPV6}
 
 
@@ -134,6 +135,7 @@ def ruleset(bridges: Sequence[Bridge], mappings: Iterable[Mapping]) -> Batch:
         kind = _TYPE[family]
         batch.add_set(_map(family, everywhere=True), (TYPE_PROTOCOL, TYPE_PORT), (kind, TYPE_PORT))
         batch.add_set(_map(family, everywhere=False), (TYPE_PROTOCOL, TYPE_PORT, kind), (kind, TYPE_PORT))
+        batch.add_set(_RANGES[family], (TYPE_PROTOCOL, TYPE_PORT), (kind,), intervals=True)
         batch.add_set(_OPEN[family], (kind, TYPE_PROTOCOL, TYPE_PORT))
     batch.add_chain("publish")
     batch.add_base_chain("prerouting", "nat", PREROUTING, _DSTNAT)
@@ -172,7 +174,13 @@ def _map(family: int, *, everywhere: bool) -> str:
 
 def _elements(mappings: Iterable[Mapping]) -> dict[str, list[Element]]:
     found: dict[str, list[Element]] = {}
-    for one in mappings:
+    singles, ranges = _runs(mappings)
+    for first, last in ranges:
+        protocol = _word(PROTOCOLS[first.published.protocol].to_bytes(1, "big"))
+        ends = tuple(protocol + _port(one.published.host_port) for one in (first, last))
+        target = ipaddress.ip_address(first.address)
+        found.setdefault(_RANGES[_FAMILY[target.version]], []).append(((ends[0], ends[1]), target.packed))
+    for one in singles:
         host = ipaddress.ip_address(one.published.host_ip)
         target = ipaddress.ip_address(one.address)
         protocol = _word(PROTOCOLS[one.published.protocol].to_bytes(1, "big"))
@@ -188,6 +196,32 @@ def _elements(mappings: Iterable[Mapping]) -> dict[str, list[Element]]:
     return found
 
 
+def _runs(mappings: Iterable[Mapping]) -> tuple[list[Mapping], list[tuple[Mapping, Mapping]]]:
+    """What is published port by port, and first and last of each range whose ports keep their numbers."""
+    singles: list[Mapping] = []
+    alike: dict[tuple[str, str, str], list[Mapping]] = {}
+    for one in mappings:
+        published = one.published
+        same = published.host_port == published.container_port and published.host_ip in ("0.0.0.0", "::")
+        if same and version_of(one.address) == version_of(published.host_ip):
+            alike.setdefault((published.protocol, published.host_ip, one.address), []).append(one)
+        else:
+            singles.append(one)
+    ranges = []
+    for found in alike.values():
+        found.sort(key=lambda one: one.published.host_port)
+        begin = 0
+        for end in range(1, len(found) + 1):
+            if end < len(found) and found[end].published.host_port == found[end - 1].published.host_port + 1:
+                continue
+            if end - begin > 1:
+                ranges.append((found[begin], found[end - 1]))
+            else:
+                singles.append(found[begin])
+            begin = end
+    return singles, ranges
+
+
 def _word(value: bytes) -> bytes:
     return value.ljust(4, b"\0")
 
@@ -200,6 +234,7 @@ def _publish(batch: Batch) -> None:
     for family in (_V4, _V6):
         for everywhere in (False, True):
             batch.add_rule("publish", *_translate(family, everywhere=everywhere))
+        batch.add_rule("publish", *_translate_range(family))
     mine = (ex.destination_type(), ex.compare(ex.RTN_LOCAL.to_bytes(4, "little")))
     jump = ex.verdict(ex.NFT_JUMP, "publish")
     # a port on 127.0.0.1 is for this host alone, whatever a neighbour writes into its packets
@@ -221,6 +256,16 @@ def _translate(family: int, *, everywhere: bool) -> tuple[bytes, ...]:
         *(() if everywhere else (address_at,)),
         ex.look_up(_map(family, everywhere=everywhere), into=ex.REG32_00),
         ex.destination_nat(family, ex.REG32_00, ex.REG32_00 + _LENGTH[family] // 4),
+    )
+
+
+def _translate_range(family: int) -> tuple[bytes, ...]:
+    return (
+        *_family(family),
+        ex.meta(ex.META_L4PROTO, ex.REG32_00),
+        ex.payload(ex.TRANSPORT_HEADER, _DESTINATION_PORT, 2, ex.REG32_01),
+        ex.look_up(_RANGES[family], into=ex.REG32_00),
+        ex.destination_nat(family, ex.REG32_00),
     )
 
 

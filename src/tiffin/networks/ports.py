@@ -21,6 +21,8 @@ PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socke
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 
 EVERYWHERE = {4: "0.0.0.0", 6: "::"}
+_ALONE = {address: (address,) for address in EVERYWHERE.values()}
+"""One tuple for all: there may be a thousand ports."""
 
 Key = tuple[str, str, int]
 """Protocol, host address, host port."""
@@ -135,7 +137,7 @@ class Ports:
 
     def __init__(self) -> None:
         self._held: dict[Key, socket.socket | None] = {}
-        self._numbers: dict[tuple[str, int, int], set[str]] = {}  # protocol, IP version, port: the addresses
+        self._numbers: dict[tuple[str, int, int], tuple[str, ...]] = {}  # protocol, IP version, port: the addresses
         self._next = 0
 
     def take(
@@ -178,9 +180,10 @@ class Ports:
         for one in published:
             held = self._held.pop((one.protocol, one.host_ip, one.host_port), None)
             place = (one.protocol, version_of(one.host_ip), one.host_port)
-            self._numbers.get(place, set()).discard(one.host_ip)
-            if not self._numbers.get(place, True):
-                del self._numbers[place]
+            if rest := tuple(address for address in self._numbers.get(place, ()) if address != one.host_ip):
+                self._numbers[place] = rest
+            else:
+                self._numbers.pop(place, None)
             if held is not None:
                 held.close()
 
@@ -238,7 +241,9 @@ class Ports:
 
     def _note(self, protocol: str, address: str, port: int, held: socket.socket | None) -> None:
         self._held[protocol, address, port] = held
-        self._numbers.setdefault((protocol, version_of(address), port), set()).add(address)
+        place = (protocol, version_of(address), port)
+        alone = _ALONE.get(address) or (address,)
+        self._numbers[place] = (*self._numbers[place], address) if place in self._numbers else alone
 
     def _ephemeral(self) -> Iterable[int]:
         low, high = ephemeral_range()

@@ -5,9 +5,11 @@ Everything else is the firewall's. TCP only.
 
 import asyncio
 import contextlib
+import select
 import socket
 
 _PIECE = 1 << 16
+_AT_ONCE = 16
 _OPEN = 512
 """Connections at once; more wait in the kernel's backlog."""
 
@@ -16,37 +18,46 @@ class Relay:
     """The relayed ports of one container. Made and closed on the event loop."""
 
     def __init__(self) -> None:
-        self._targets: dict[socket.socket, tuple[str, int]] = {}
+        self._targets: dict[int, tuple[socket.socket, str, int]] = {}
+        self._ready: select.epoll | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._listening = True
+        self._listening = False
 
     def serve(self, listener: socket.socket, address: str, port: int) -> None:
         """Relay what a listening socket accepts to the container. Its owner closes it after us."""
-        # a reader, not a task: there may be a thousand that nobody ever connects to
-        self._targets[listener] = (address, port)
-        if self._listening:
-            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+        self._targets[listener.fileno()] = (listener, address, port)
+        if self._ready is None:
+            # one for the loop to watch: there may be a thousand listeners that nobody ever connects to
+            self._ready = select.epoll()
+            self._listen(True)
+        self._ready.register(listener, select.EPOLLIN)
 
     async def close(self) -> None:
         """Cut the connections off."""
         self._listen(False)
+        if self._ready is not None:
+            self._ready.close()
+            self._ready = None
         self._targets.clear()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _listen(self, listening: bool) -> None:
-        if listening == self._listening:
+        if listening == self._listening or self._ready is None:
             return
         self._listening = listening
-        loop = asyncio.get_running_loop()
-        for listener in self._targets:
-            if listening:
-                loop.add_reader(listener, self._accept, listener)
-            else:
-                loop.remove_reader(listener)
+        if listening:
+            asyncio.get_running_loop().add_reader(self._ready, self._accept)
+        else:
+            asyncio.get_running_loop().remove_reader(self._ready)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self) -> None:
+        for fd, _ in self._ready.poll(0, _AT_ONCE) if self._ready is not None else ():
+            listener, address, port = self._targets[fd]
+            self._take(listener, address, port)
+
+    def _take(self, listener: socket.socket, address: str, port: int) -> None:
         try:
             client, _ = listener.accept()
         except (BlockingIOError, ConnectionError):
@@ -56,7 +67,7 @@ class Relay:
             self._listen(False)
             asyncio.get_running_loop().call_later(0.1, self._listen, True)
             return
-        task = asyncio.get_running_loop().create_task(self._relay(client, *self._targets[listener]))
+        task = asyncio.get_running_loop().create_task(self._relay(client, address, port))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         self._listen(len(self._tasks) < _OPEN)
