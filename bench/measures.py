@@ -17,6 +17,7 @@ from pathlib import Path
 from rig import Engine
 from rig.commands import docker_binary
 from rig.engine import BIN
+from rig.registries import Registry
 
 NONE = ("--network", "none")
 UNBOUNDED = ("--log-driver", "json-file", "--log-opt", "max-size=10g")
@@ -28,6 +29,7 @@ class Subject:
 
     engine: Engine
     kept: set[str] = field(default_factory=set)
+    registry: Registry | None = None
 
     @functools.cached_property
     def environment(self) -> dict[str, str]:
@@ -59,6 +61,12 @@ class Subject:
             self.docker(*words[:1], "--name", name, *words[1:])
             self.kept.add(name)
         return name
+
+    def own_processes(self) -> list[int]:
+        """The engine's processes, shims and monitors too; those of containers have other mounts."""
+        machine = self.engine.machine
+        own = os.readlink(f"/proc/{machine.pid}/ns/mnt")
+        return [pid for pid in machine.processes() if os.readlink(f"/proc/{pid}/ns/mnt") == own]
 
     def drop(self, *names: str) -> None:
         """Remove containers, kept ones too."""
@@ -159,10 +167,7 @@ def write_log(subject: Subject) -> float:
 
 def memory(subject: Subject) -> float:
     names = [subject.keep(f"idle-{n}", "run", "-d", *NONE, "busybox", "sleep", "100000") for n in range(100)]
-    machine = subject.engine.machine
-    own = os.readlink(f"/proc/{machine.pid}/ns/mnt")
-    engine_pids = [pid for pid in machine.processes() if os.readlink(f"/proc/{pid}/ns/mnt") == own]
-    total = sum(proportional_set_size(pid) for pid in engine_pids)
+    total = sum(proportional_set_size(pid) for pid in subject.own_processes())
     subject.drop(*names)
     return total / 2**20
 

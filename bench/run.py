@@ -20,11 +20,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench")]
 
-from measures import MEASURES, Measure, Subject  # noqa: E402
+import images  # noqa: E402
+import measures  # noqa: E402
+from measures import Measure, Subject  # noqa: E402
 
 from rig import Engine  # noqa: E402
 from rig.engine import KINDS  # noqa: E402
 
+MEASURES = (*measures.MEASURES, *images.MEASURES)
 Samples = dict[tuple[str, str], list[float]]
 
 
@@ -45,6 +48,8 @@ def main() -> None:
             collect(measure, subjects, options.rounds, samples, problems)
     finally:
         for subject in subjects.values():
+            if subject.registry is not None:
+                subject.registry.close()
             subject.engine.close()
     print(table(chosen, list(subjects), samples))
     for problem in problems:
