@@ -44,7 +44,12 @@ log = logging.getLogger("tiffin.registry")
 
 _THREADS = 32
 _CONTROL = "control.sock"
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+_OPTIONS = (
+    (socket.TCP_NODELAY, 1),
+    (socket.TCP_KEEPIDLE, 60),
+    (socket.TCP_KEEPINTVL, 15),
+    (socket.TCP_KEEPCNT, 4),
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -251,9 +256,9 @@ async def _listen(server: Server, address: str, tls: ssl.SSLContext | None, sche
         sock = socket.create_server(where[:2], family=family, backlog=1024, dualstack_ipv6=False)
     except OSError as error:
         raise Unavailable(f"cannot listen on {address}: {error.strerror or error}") from error
-    # accepted sockets inherit them: a peer that has gone without a word is noticed
+    # accepted sockets inherit them: a peer that has gone without a word is noticed, no header waits for an ACK
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _KEEPALIVE:
+    for option, value in _OPTIONS:
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
     bound = sock.getsockname()
     await server.listen(sock, tls)

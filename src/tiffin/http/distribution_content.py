@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from tiffin.errors import NotFound
 from tiffin.http import response
@@ -26,6 +27,8 @@ _Body = Callable[[int, int], bytes | File | AsyncIterator[bytes]]
 _Release = Callable[[], None]
 _OCTETS = "application/octet-stream"
 _PIECE = 1 << 20
+_MOST_TAGS = 100
+_SMALL = 64 << 10
 _FOREVER = "public, max-age=31536000, immutable"
 _SECONDS = 60.0
 
@@ -78,6 +81,8 @@ async def put_manifest(served: Served, request: Request, wanted: Target) -> Resp
         if len(raw) > MAX_DOCUMENT:
             raise too_large("MANIFEST_INVALID", MAX_DOCUMENT)
     tags = request.query.texts("tag")
+    if len(tags) > _MOST_TAGS:
+        raise Refusal("MANIFEST_INVALID", 414, f"more than {_MOST_TAGS} tags at once")
     kind = request.headers.get("content-type", "")
     put = served.repositories.put_manifest
     found, described = await asyncio.to_thread(put, wanted.name, wanted.reference, bytes(raw), kind, tags)
@@ -144,7 +149,7 @@ async def blob(served: Served, request: Request, wanted: Target) -> Response:
         raise blob_unknown(digest) from error
     if file is not None:
         opened = file
-        return _part(request, held, headers, lambda *part: File(opened, *part), opened.close)
+        return _part(request, held, headers, lambda *part: _from_file(opened, *part), opened.close)
     storage = served.repositories.storage
     return _part(request, held, headers, lambda *part: outflow(storage.pieces(digest, *part)), lambda: None)
 
@@ -160,6 +165,13 @@ def _part(request: Request, size: int, headers: dict[str, str], body: _Body, rel
     offset, length = part
     headers["Content-Range"] = f"bytes {offset}-{offset + length - 1}/{size}"
     return Response(206, body(offset, length), _OCTETS, headers, length=length)
+
+
+def _from_file(file: BinaryIO, offset: int, length: int) -> bytes | File:
+    if length > _SMALL:
+        return File(file, offset, length)
+    with file:
+        return os.pread(file.fileno(), length, offset)  # leaves in one packet with its header
 
 
 def _size(served: Served, name: str, digest: Digest) -> int:
