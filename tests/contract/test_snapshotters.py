@@ -60,6 +60,16 @@ def test_layers_lie_above_each_other_with_their_whiteouts(snapshots: Snapshotter
         assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o4755, 7, 8)
 
 
+def test_a_layer_may_occur_twice_in_an_image(snapshots: Snapshotter) -> None:
+    top = image(snapshots)
+    for _ in range(2):  # what a step that changes nothing makes, for one
+        for data in (tar(), tar(file("etc/again", "again"))):
+            top = apply(snapshots, top, data).chain
+    with mounted(snapshots.prepare("one", top)) as root:
+        assert (root / "etc/again").read_text() == "again"
+        assert (root / "etc/passwd").read_text() == "root"
+
+
 def test_a_snapshot_of_nothing_is_empty_and_writable(snapshots: Snapshotter) -> None:
     with mounted(snapshots.prepare("one", None)) as root:
         (root / "f").write_text("x")
