@@ -1,26 +1,29 @@
-"""Files into and out of containers (`docker cp`), running or not, by descriptors of their root. Every call blocks."""
+"""Files into and out of containers (`docker cp`), running or not, by descriptors of their root."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from tiffin.containers.users import resolve
 from tiffin.content.compression import Readable, decompressed
 from tiffin.engine import container_root
 from tiffin.engine.container_context import Context
-from tiffin.errors import Forbidden, Invalid, NotFound
+from tiffin.errors import Conflict, Forbidden, Invalid, NotFound
 from tiffin.linux import paths
 from tiffin.model.container import Container
 from tiffin.model.container_host import MountPoint
-from tiffin.model.container_status import process_of
+from tiffin.model.container_status import Dead, Removing, process_of
 from tiffin.snapshots.extract import Options, extract
 from tiffin.snapshots.pack import END, Packer
 
+T = TypeVar("T")
 _LSTAT = os.O_PATH | os.O_NOFOLLOW
 
 
@@ -42,27 +45,75 @@ class _Place:
     mount: MountPoint | None
 
 
+class _Ended(Exception):
+    """The process whose root was to be opened is gone."""
+
+
 class Archives:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def stat(self, reference: str, path: str) -> PathStat:
-        """Raises NotFound, Invalid. The last component is not followed unless the path ends with a slash."""
-        container = self._context.records.find(reference)
-        with ExitStack() as undo:
-            place = self._place(container, path, undo)
-            fd = _open(place, path, reference, undo)
-            status = os.fstat(fd)
-            target = _target(place) if stat.S_ISLNK(status.st_mode) else ""
-            return PathStat(_name(path), status, target)
+    async def stat(self, reference: str, path: str) -> PathStat:
+        """Raises NotFound, Invalid, Conflict. The last component is followed only where the path ends with a slash."""
 
-    def get(self, reference: str, path: str) -> Iterator[bytes]:
-        """A tar of the path under its last name. Raises NotFound, Invalid before the first piece is asked for."""
-        container = self._context.records.find(reference)
+        def work(container: Container, pidfd: int) -> PathStat:
+            with ExitStack() as undo:
+                place = self._place(container, pidfd, path, undo)
+                return _stat(place, path, _open(place, path, reference, undo))
+
+        return await self._in_thread(reference, work)
+
+    async def get(self, reference: str, path: str) -> tuple[PathStat, Iterator[bytes]]:
+        """A path, and a tar of it under its last name. Raises NotFound, Invalid, Conflict; the tar is to be closed."""
+        return await self._in_thread(reference, lambda container, pidfd: self._get(container, pidfd, reference, path))
+
+    async def put(
+        self, reference: str, path: str, stream: Readable, *, keep_directories: bool = False, copy_owner: bool = False
+    ) -> None:
+        """Extract a tar, compressed or not, into a directory. Raises NotFound, Invalid, Forbidden, Conflict."""
+        options = Options(keep_directories=keep_directories)
+
+        def work(container: Container, pidfd: int) -> None:
+            with ExitStack() as undo:
+                place = self._place(container, pidfd, path, undo, writing=True)
+                self._extract(container, place, reference, path, stream, options, copy_owner)
+
+        await self._in_thread(reference, work, writing=True)
+
+    async def _in_thread(self, reference: str, work: Callable[[Container, int], T], *, writing: bool = False) -> T:
+        """`work` with the container and a pidfd of its process, -1 where none runs.
+
+        Nobody starts or removes one that does not run meanwhile: its start would mount the same upper directory a
+        second time, and overlayfs leaves undefined what happens then.
+        """
+        context = self._context
+        container_id = context.records.find(reference).id
+        while True:
+            async with context.records.lock(container_id):
+                container = context.records.get(container_id)
+                if isinstance(container.status, Removing | Dead):
+                    raise Conflict(f"container {container_id} is marked for removal")
+                if not process_of(container.status):
+                    if writing:
+                        context.records.change(container_id, pristine=False)
+                    return await asyncio.to_thread(work, container, -1)
+                live = context.live(container_id)
+                ended, process = live.ended, live.process
+                pidfd = os.dup(process.pidfd) if process is not None else -1  # that one is closed when it ends
+            try:
+                return await asyncio.to_thread(work, container, pidfd)
+            except _Ended:
+                await ended.wait()
+            finally:
+                if pidfd >= 0:
+                    os.close(pidfd)
+
+    def _get(self, container: Container, pidfd: int, reference: str, path: str) -> tuple[PathStat, Iterator[bytes]]:
         with ExitStack() as undo:
-            place = self._place(container, path, undo)
+            place = self._place(container, pidfd, path, undo)
             fd = _open(place, path, reference, undo)
-            is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
+            found = _stat(place, path, fd)
+            is_directory = stat.S_ISDIR(found.status.st_mode)
             if is_directory:
                 directory, name = os.dup(fd), b"."
             else:
@@ -71,22 +122,27 @@ class Archives:
             undo.callback(os.close, directory)
             kept = undo.pop_all()
         archived = _archived(path)
-        return _packed(directory, name, archived + "/" if is_directory else archived, kept)
+        pieces = _packed(directory, name, archived + "/" if is_directory else archived, kept)
+        next(pieces)  # begun: one that has not would leave its descriptors open when it is closed
+        return found, pieces
 
-    def put(
-        self, reference: str, path: str, stream: Readable, *, keep_directories: bool = False, copy_owner: bool = False
+    def _extract(
+        self,
+        container: Container,
+        place: _Place,
+        reference: str,
+        path: str,
+        stream: Readable,
+        options: Options,
+        copy_owner: bool,
     ) -> None:
-        """Extract a tar, compressed or not, into a directory. Raises NotFound, Invalid, Forbidden, Conflict."""
-        container = self._context.records.find(reference)
         with ExitStack() as undo:
-            place = self._place(container, path, undo)
             _open(_Place(place.root, place.path + "/", place.mount), path, reference, undo, directory=True)
             if place.mount is not None and not place.mount.rw:
                 raise Forbidden("mounted volume is marked read-only")
             if place.mount is None and container.host.readonly_rootfs:
                 raise Forbidden("container rootfs is marked read-only")
             owner = self._owner(container, place.root) if copy_owner else None
-            options = Options(keep_directories=keep_directories)
             if owner is not None:
                 options = replace(options, owner=owner)
             _, plain = decompressed(stream)
@@ -98,14 +154,18 @@ class Archives:
         user = resolve(container.config.user, (), lambda path: container_root.read_small(root, path))
         return lambda uid, gid: (user.uid, user.gid)
 
-    def _root(self, container: Container, pid: int, undo: ExitStack) -> int:
-        process = self._context.live(container.id).process
-        if pid and process is not None:
-            with suppress(ProcessLookupError, FileNotFoundError):  # it has ended meanwhile
-                return undo.enter_context(container_root.opened((), pid, process.pidfd))
-        return undo.enter_context(container_root.opened(self._context.snapshots.mounts(container.id)))
+    def _root(self, container: Container, pidfd: int, undo: ExitStack, writing: bool) -> int:
+        if pid := process_of(container.status):
+            try:
+                return undo.enter_context(container_root.opened((), pid, pidfd))
+            except (ProcessLookupError, FileNotFoundError) as error:
+                raise _Ended from error
+        layers = self._context.snapshots.mounts(container.id)
+        root = container_root.mount_detached(layers) if writing else container_root.mount_for_reading(layers)
+        undo.callback(os.close, root)
+        return root
 
-    def _place(self, container: Container, path: str, undo: ExitStack) -> _Place:
+    def _place(self, container: Container, pidfd: int, path: str, undo: ExitStack, *, writing: bool = False) -> _Place:
         """What a running container sees through its root; of another one the layers, and mounts by their names."""
         if not path:
             raise Invalid("bad parameter: 'path' cannot be empty")
@@ -113,9 +173,8 @@ class Archives:
             raise Invalid("bad parameter: 'path' holds a NUL byte")
         clean = posixpath.normpath("/" + path.lstrip("/"))
         mount = _mount_of(container, clean)
-        pid = process_of(container.status)
-        if pid or mount is None or not os.path.isdir(mount.source):
-            root = self._root(container, pid, undo)
+        if process_of(container.status) or mount is None or not os.path.isdir(mount.source):
+            root = self._root(container, pidfd, undo, writing)
             return _Place(root, _kept_slash(clean, path), mount)
         root = os.open(mount.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         undo.callback(os.close, root)
@@ -157,6 +216,11 @@ def _open(place: _Place, path: str, reference: str, undo: ExitStack, *, director
     return fd
 
 
+def _stat(place: _Place, path: str, fd: int) -> PathStat:
+    status = os.fstat(fd)
+    return PathStat(_name(path), status, _target(place) if stat.S_ISLNK(status.st_mode) else "")
+
+
 def _target(place: _Place) -> str:
     """Where a link leads inside the container; as it is written when that does not exist."""
     try:
@@ -187,5 +251,6 @@ def _archived(path: str) -> str:
 
 def _packed(directory: int, name: bytes, archived: str, kept: ExitStack) -> Iterator[bytes]:
     with kept:
+        yield b""
         yield from Packer(precise=False).item(directory, name, os.fsencode(archived))
         yield END

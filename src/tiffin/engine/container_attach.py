@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, replace
 
-from tiffin.engine.container_context import Context
+from tiffin.engine.container_context import Arriving, Context
 from tiffin.errors import Conflict, Invalid
 from tiffin.model.container import Container
 from tiffin.model.container_status import Paused, Restarting
-from tiffin.runtime.launcher import Attachment
+from tiffin.runtime.launcher import Attachment, StartFailed
 
 DETACH_KEYS = b"\x10\x11"  # ^P^Q
 
@@ -33,7 +33,9 @@ class Wanted:
 class Attaching:
     """Sockets given away by the HTTP server, on their way to monitors."""
 
-    def __init__(self, context: Context, replay: Callable[[Container, Wanted, bool], AsyncIterator[bytes]]) -> None:
+    def __init__(
+        self, context: Context, replay: Callable[[Container, Wanted, bool], AsyncGenerator[bytes, None]]
+    ) -> None:
         self._context = context
         self._replay = replay
 
@@ -47,22 +49,19 @@ class Attaching:
         parse_keys(wanted.detach_keys)
         return container
 
-    @contextmanager
-    def arriving(self, container: Container) -> Iterator[None]:
+    def arriving(self, container: Container) -> Arriving:
         """While the client may know that it is attached, and we have not its socket yet: a start waits for it."""
-        live = self._context.live(container.id)
-        live.arriving += 1
-        try:
-            yield
-        finally:
-            live.arriving -= 1
+        return self._context.live(container.id).arriving
 
     async def attach(self, container: Container, wanted: Wanted, fd: int, leftover: bytes, framed: bool) -> None:
-        """Give a socket (its descriptor is ours from now on) to the container. Returns when that is done."""
+        """Give a socket (its descriptor is ours from now on) to the container. Returns when that is done.
+
+        Where the container has ended or is gone meanwhile, the client sees the end of its stream.
+        """
         context = self._context
-        if wanted.logs:
-            fd = await self._send_logs(container, wanted, fd, framed)
-        if not wanted.stream:
+        if wanted.logs and not await self._send_logs(container, wanted, fd, framed):
+            wanted = replace(wanted, stream=False)
+        if not wanted.stream or container.id not in context.records:
             os.close(fd)
             return
         attachment = Attachment(
@@ -79,21 +78,26 @@ class Attaching:
         if live.process is None:
             self._keep(container.id, attachment)
             return
-        ended = await live.process.attach(attachment)
-        context.watch_stream(container.id, ended)
+        with contextlib.suppress(StartFailed):
+            context.watch_stream(container.id, await live.process.attach(attachment))
 
-    async def _send_logs(self, container: Container, wanted: Wanted, fd: int, framed: bool) -> int:
-        """What was said so far, before what is said from now on."""
+    async def _send_logs(self, container: Container, wanted: Wanted, fd: int, framed: bool) -> bool:
+        """What was said so far, before what is said from now on. Whether the client still listens."""
         loop = asyncio.get_running_loop()
         stream = socket.socket(fileno=fd)
         stream.setblocking(False)
         try:
-            async for piece in self._replay(container, wanted, framed):
-                await loop.sock_sendall(stream, piece)
+            async with contextlib.aclosing(self._replay(container, wanted, framed)) as pieces:
+                async for piece in pieces:
+                    await loop.sock_sendall(stream, piece)
         except OSError:
+            return False
+        except BaseException:
             stream.close()
             raise
-        return stream.detach()
+        finally:
+            stream.detach()
+        return True
 
     def _keep(self, container_id: str, attachment: Attachment) -> None:
         live = self._context.live(container_id)

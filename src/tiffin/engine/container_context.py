@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -64,21 +65,46 @@ class Exec:
         return self.process is not None and self.exit_code is None
 
 
+class Arriving:
+    """Clients that were told that they are attached, and whose sockets are still on their way here."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def __enter__(self) -> None:
+        self._count += 1
+        self._none.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._count -= 1
+        if not self._count:
+            self._none.set()
+
+    async def settled(self, timeout: float) -> None:
+        """Until they are here; `timeout` seconds at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._none.wait()
+
+
 @dataclass(slots=True)
 class Live:
     """What a container has beyond its record while the daemon runs."""
 
     process: Running | None = None
     pending: list[Attachment] = field(default_factory=list)  # attachments that came before the start
-    arriving: int = 0  # clients told that they are attached, whose sockets are still on their way here
+    arriving: Arriving = field(default_factory=Arriving)
     backoff: Backoff = field(default_factory=Backoff)
     restart: asyncio.Task[None] | None = None
     supervisor: asyncio.Task[None] | None = None
     health: asyncio.Task[None] | None = None
     execs: dict[str, Exec] = field(default_factory=dict)
     streams: set[asyncio.Task[None]] = field(default_factory=set)  # that wait for attachments to end
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)  # of this run; the next has one of its own
     stopping: bool = False
+    killed: bool = False  # SIGKILL was sent: whoever froze it now would keep it from dying
 
 
 class Context:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -103,14 +104,21 @@ class Execs:
         size: tuple[int, int] | None = None,
         framed: bool = False,
     ) -> None:
-        """Run it. `fd` is the client's socket, ours from now on; None: nobody listens. Raises ExecFailed, Conflict."""
+        """Run it. `fd` is the client's socket, ours from now on; None: nobody listens.
+
+        Raises ExecFailed, Conflict (it was started before), NotFound (its container is gone).
+        """
         if execution.started:
             _close(fd)
             doing = "has already run" if execution.exit_code is not None else "is already running"
             raise Conflict(f"Error: Exec command {execution.id} {doing}")
-        execution.started = True
         context, config = self._context, execution.config
-        container = context.records.get(execution.container_id)
+        try:
+            container = context.records.get(execution.container_id)
+        except NotFound:
+            _close(fd)
+            raise
+        execution.started = True
         attachments = []
         if fd is not None:
             attachments.append(
@@ -243,6 +251,7 @@ class Execs:
                 code, output = -1, b""
             finally:
                 reading.cancel()
+                await asyncio.wait((reading,))  # the loop reads no more from what is closed now
         context.publish(container, "exec_die", execID=execution.id, exitCode=str(code))
         return code, output
 
@@ -255,9 +264,10 @@ def _close(fd: int | None) -> None:
 async def _read_head(stream: socket.socket) -> bytes:
     loop = asyncio.get_running_loop()
     found = bytearray()
-    while piece := await loop.sock_recv(stream, 4096):
-        if len(found) < OUTPUT_LIMIT:
-            found += piece
+    with contextlib.suppress(ConnectionError):  # its monitor was killed
+        while piece := await loop.sock_recv(stream, 4096):
+            if len(found) < OUTPUT_LIMIT:
+                found += piece
     return bytes(found[:OUTPUT_LIMIT])
 
 

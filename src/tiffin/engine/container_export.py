@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 
 from tiffin.engine import container_root
 from tiffin.engine.container_context import Context
-from tiffin.errors import Conflict
+from tiffin.errors import Conflict, NotFound
 from tiffin.model.container_status import Dead, Removing
 from tiffin.snapshots.pack import END, Packer
 from tiffin.snapshots.snapshotter import Change, ChangeKind
@@ -36,9 +36,14 @@ class Exports:
         container = self._context.records.find(reference)
         if isinstance(container.status, Removing | Dead):
             raise Conflict(f"You cannot export container {container.id} which is being removed")
-        root = container_root.mount_for_reading(self._context.snapshots.mounts(container.id))
+        try:
+            pieces = _packed(container_root.mount_for_reading(self._context.snapshots.mounts(container.id)))
+        except (FileNotFoundError, NotFound):
+            self._context.records.get(container.id)  # NotFound when it was removed meanwhile
+            raise
+        next(pieces)  # begun: one that has not would leave its descriptors open when it is closed
         self._context.publish(container, "export")
-        return _packed(root)
+        return pieces
 
 
 def _is_ours(change: Change, among: Sequence[Change]) -> bool:
@@ -50,6 +55,7 @@ def _is_ours(change: Change, among: Sequence[Change]) -> bool:
 
 def _packed(root: int) -> Generator[bytes, None, None]:
     try:
+        yield b""
         directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
         try:
             yield from Packer(precise=False).tree(directory)

@@ -49,20 +49,25 @@ class Lifecycle:
         """Raises NotFound, NotModified (it runs), Conflict (paused, being removed), StartError."""
         container = self._context.records.find(reference)
         async with self._context.records.lock(container.id):
-            container = self._context.records.get(container.id)
-            match container.status:
-                case Running():
-                    raise NotModified("")
-                case Paused():
-                    raise Conflict("cannot start a paused container, try unpause instead")
-                case Removing() | Dead():
-                    raise Conflict("container is marked for removal and cannot be started")
-                case Restarting():
-                    self.cancel_restart(container.id)
+            if not self.can_launch(container.id):
+                raise NotModified("")
             live = self._context.live(container.id)
             live.backoff = Backoff()
             self._context.records.note(container.id, restart_count=0, manually_stopped=False)
             await self.launch(container.id)
+
+    def can_launch(self, container_id: str) -> bool:
+        """Whether it may be launched now, the lock being held; not when it runs. Raises NotFound, Conflict."""
+        match self._context.records.get(container_id).status:
+            case Running():
+                return False
+            case Paused():
+                raise Conflict("cannot start a paused container, try unpause instead")
+            case Removing() | Dead():
+                raise Conflict("container is marked for removal and cannot be started")
+            case Restarting():
+                self.cancel_restart(container_id)
+        return True
 
     async def launch(self, container_id: str) -> None:
         """Start it, the lock being held. A failure is recorded, its streams closed, an ephemeral container removed."""
@@ -76,7 +81,8 @@ class Lifecycle:
             raise failure.error from failure
         crash.point("container-started")
         self._take_over(container, process)
-        live.ended.clear()
+        live.ended = asyncio.Event()
+        live.killed = False
         finished = getattr(container.status, "finished_at", 0)
         status = Running(pid=process.pid, started_at=process.started_at, finished_at=finished)
         health = Health() if container.health else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote_plus
@@ -45,11 +45,11 @@ class Logs:
             raise Unsupported("configured logging driver does not support reading")
         return container
 
-    def replay(self, container: Container, wanted: Any, framed: bool) -> AsyncIterator[bytes]:
+    def replay(self, container: Container, wanted: Any, framed: bool) -> AsyncGenerator[bytes, None]:
         """For an attach that asks for what was said before."""
         return self.read(container, Asked(stdout=wanted.stdout, stderr=wanted.stderr), framed)
 
-    async def read(self, container: Container, asked: Asked, framed: bool) -> AsyncIterator[bytes]:
+    async def read(self, container: Container, asked: Asked, framed: bool) -> AsyncGenerator[bytes, None]:
         """The log as the API sends it: frames, or raw for a container with a terminal. Pieces of about 64 KiB."""
         path = log_file(self._context, container)
         render = Renderer(asked, framed)

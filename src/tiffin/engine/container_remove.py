@@ -92,6 +92,7 @@ class Removal:
 
     async def _kill(self, container: Container) -> None:
         live = self._context.live(container.id)
+        ended = live.ended
         live.stopping = True  # whoever asked removes it, not the policy that removes what ended
         try:
             if live.process is not None:
@@ -103,7 +104,7 @@ class Removal:
             if live.process is None:
                 return
             try:
-                await asyncio.wait_for(live.ended.wait(), 30)
+                await asyncio.wait_for(ended.wait(), 30)
             except TimeoutError:
                 raise Internal(
                     f"cannot remove container {container.id}: it did not end {int(signal.SIGKILL)}"

@@ -44,6 +44,7 @@ from tiffin.runtime.plan import Operation, file, propagation
 
 NetworkHook = Callable[[Sandbox], Awaitable[None]]
 _REMEMBERED = 256
+_ARRIVAL = 0.1  # s
 
 
 class Starter:
@@ -62,10 +63,8 @@ class Starter:
             try:
                 plan, network = await self._prepare(container, undo)
                 crash.point("container-prepared")
-                for _ in range(100):  # the client that starts it may have been told of its attachment before us
-                    if not self._context.live(container.id).arriving:
-                        break
-                    await asyncio.sleep(0.001)
+                # the client that starts it may have been told of its attachment before us
+                await self._context.live(container.id).arriving.settled(_ARRIVAL)
                 attachments = self._context.take_pending(container.id)
                 process = await self._context.launcher.start(plan, attachments=attachments, network=network)
                 for one in attachments:

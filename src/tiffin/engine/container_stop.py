@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 
 from tiffin.containers.signals import signal_number
-from tiffin.engine.container_context import Context, Live, stop_signal_of
+from tiffin.engine.container_context import Context, stop_signal_of
 from tiffin.engine.container_lifecycle import Lifecycle
 from tiffin.errors import Conflict, Internal, NotModified
 from tiffin.linux import cgroups_live
@@ -43,8 +44,9 @@ class Signals:
             await self._stop(container, timeout, signal_name)
             context.publish(self._now(container), "stop")
         async with context.records.lock(container.id):
-            context.records.change(container.id, manually_stopped=False)
-            if not isinstance(context.records.get(container.id).status, Running):
+            # others may have come first since it stopped: it runs again, is paused even, or is being removed
+            if self._lifecycle.can_launch(container.id):
+                context.records.change(container.id, manually_stopped=False)
                 await self._lifecycle.launch(container.id)
         context.publish(self._now(container), "restart")
 
@@ -59,12 +61,16 @@ class Signals:
             if live.process is None:
                 return
             live.stopping = True
+            ended = live.ended
         try:
-            await self._signal_until_gone(container, live, timeout, signal_name)
+            await self._signal_until_gone(container, ended, timeout, signal_name)
         finally:
             live.stopping = False
 
-    async def _signal_until_gone(self, container: Container, live: Live, timeout: int | None, signal_name: str) -> None:
+    async def _signal_until_gone(
+        self, container: Container, ended: asyncio.Event, timeout: int | None, signal_name: str
+    ) -> None:
+        """The lock was let go of this moment; `ended` is the end of the run that was found under it."""
         if timeout is None:
             timeout = container.config.stop_timeout
         if timeout is None:
@@ -75,13 +81,16 @@ class Signals:
             # a frozen process takes no signal: docker kills it, we let it see the stop signal first
             await self._thaw(container)
         try:
-            await asyncio.wait_for(live.ended.wait(), None if timeout < 0 else timeout or 0.001)
+            await asyncio.wait_for(ended.wait(), None if timeout < 0 else timeout or 0.001)
             return
         except TimeoutError:
             pass
-        self._send(container, signal.SIGKILL)
+        async with self._context.records.lock(container.id):  # not while somebody freezes it
+            if ended.is_set():
+                return
+            await self._kill(container)
         try:
-            await asyncio.wait_for(live.ended.wait(), _KILL_PATIENCE)
+            await asyncio.wait_for(ended.wait(), _KILL_PATIENCE)
         except TimeoutError:
             raise Internal(
                 f"cannot stop container: {container.id}: tried to kill container, but did not receive an exit event"
@@ -94,14 +103,21 @@ class Signals:
                 if container.id in context.records:
                     await self._lifecycle.remove_ended(container.id)
 
+    async def _kill(self, container: Container) -> None:
+        """The lock is held. A frozen process does not die."""
+        self._send(container, signal.SIGKILL)
+        if isinstance(self._now(container).status, Paused):
+            await self._thaw(container)
+
     def _send(self, container: Container, number: int) -> None:
-        process = self._context.live(container.id).process
-        if process is None:
+        live = self._context.live(container.id)
+        if live.process is None:
             return
         try:
-            process.signal(number)
+            live.process.signal(number)
         except ProcessLookupError:
             return
+        live.killed = live.killed or number == signal.SIGKILL
         self._context.publish(container, "kill", signal=str(int(number)))
 
     def _now(self, container: Container) -> Container:
@@ -127,14 +143,12 @@ class Signals:
             # docker's rule: without a stop signal of its own, whatever is sent means that it shall not come back
             if number == signal.SIGKILL or not own or number == signal_number(own):
                 context.records.change(container.id, manually_stopped=True)
-            self._send(container, number)
-            if number == signal.SIGKILL and isinstance(container.status, Paused):
-                await self._thaw(container)
-        if number == signal.SIGKILL:
-            try:
-                await asyncio.wait_for(live.ended.wait(), 10)
-            except TimeoutError:
-                return
+            if number != signal.SIGKILL:
+                return self._send(container, number)
+            ended = live.ended
+            await self._kill(container)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), 10)
 
     async def pause(self, reference: str, *, lasting: bool = True) -> None:
         """Freeze every process. Raises Conflict. lasting: not to be undone by a restart of the daemon."""
@@ -147,6 +161,8 @@ class Signals:
                     raise Conflict(f"Container {container.id} is already paused")
                 case Restarting():
                     raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+                case Running() if context.live(container.id).killed:
+                    raise Conflict(f"Container {container.id} is not running")
                 case Running(pid=pid, started_at=started, finished_at=finished):
                     try:
                         await asyncio.to_thread(cgroups_live.freeze, context.cgroup(container))

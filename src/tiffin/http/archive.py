@@ -58,17 +58,16 @@ def _header(found: PathStat) -> dict[str, str]:
 @route("HEAD", "/containers/{id}/archive")
 async def stat_path(request: Request) -> Response:
     archives = containers_of(request).archives
-    found = await asyncio.to_thread(archives.stat, request["id"], request.query.text("path"))
+    found = await archives.stat(request["id"], request.query.text("path"))
     return response.empty(200, headers=_header(found))
 
 
 @route("GET", "/containers/{id}/archive")
 async def get_archive(request: Request) -> Response:
     containers = containers_of(request)
-    path = request.query.text("path")
-    found = await asyncio.to_thread(containers.archives.stat, request["id"], path)
-    pieces = await asyncio.to_thread(containers.archives.get, request["id"], path)
-    containers.context.publish(containers.get(request["id"]), "archive-path")
+    container = containers.get(request["id"])
+    found, pieces = await containers.archives.get(request["id"], request.query.text("path"))
+    containers.context.publish(container, "archive-path")
     return response.stream(outflow(pieces), TAR, headers=_header(found))
 
 
@@ -79,8 +78,7 @@ async def put_archive(request: Request) -> Response:
     query = request.query
     flow = Inflow(request)
     try:
-        await asyncio.to_thread(
-            containers.archives.put,
+        await containers.archives.put(
             request["id"],
             query.text("path"),
             flow,
@@ -89,8 +87,6 @@ async def put_archive(request: Request) -> Response:
         )
     finally:
         await flow.close()
-        if container.id in containers.context.records:
-            containers.context.records.change(container.id, pristine=False)
     containers.context.publish(container, "extract-to-dir")
     return response.empty(200)
 

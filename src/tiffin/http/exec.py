@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 
 from tiffin.engine.container_context import Exec
 from tiffin.engine.container_exec import ExecConfig, ExecFailed
-from tiffin.errors import Conflict, Invalid
+from tiffin.errors import Conflict, Invalid, NotFound
 from tiffin.http import response
 from tiffin.http.containers import containers_of, size_of
 from tiffin.http.hijack import MULTIPLEXED_STREAM, RAW_STREAM, Hijacked
@@ -72,13 +73,14 @@ async def _started(
         await containers_of(request).execs.start(
             execution, fd=stream.detach(), leftover=stream.leftover, size=size, framed=framed
         )
-    except (ExecFailed, Conflict) as failure:
+    except (ExecFailed, Conflict, NotFound) as failure:
         text = f"{failure}\r\n".encode()
         if framed:
             text = b"\x01\0\0\0" + len(text).to_bytes(4, "big") + text
         spare.setblocking(False)
-        await asyncio.get_running_loop().sock_sendall(spare, text)
-        spare.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # nobody listens any more
+            await asyncio.get_running_loop().sock_sendall(spare, text)
+            spare.shutdown(socket.SHUT_RDWR)
 
 
 @route("POST", "/exec/{id}/resize")

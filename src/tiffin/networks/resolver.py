@@ -144,7 +144,7 @@ class Resolver:
         self._connections += 1
         try:
             reader, writer = await asyncio.open_connection(sock=client)
-            with contextlib.suppress(OSError, EOFError, TimeoutError):
+            with contextlib.closing(writer), contextlib.suppress(OSError, EOFError, TimeoutError):
                 while True:
                     async with asyncio.timeout(_PATIENCE):
                         data = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
@@ -156,6 +156,5 @@ class Resolver:
                     writer.write(len(reply).to_bytes(2, "big") + reply)
                     async with asyncio.timeout(_PATIENCE):
                         await writer.drain()
-            writer.close()
         finally:
             self._connections -= 1

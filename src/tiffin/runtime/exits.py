@@ -89,6 +89,14 @@ async def find_exit(state: Path, pidfd: int, end: End = _nothing) -> Ended:
     now = time.time_ns()
     if pidfd < 0:
         return 137, False, now, "the container's monitor is gone and left no exit status"
+    code = await killed(pidfd, end)
+    if code is None:
+        return 137, False, now, "the container's monitor was killed and its exit status is lost"
+    return code, False, now, "the container's monitor was killed"
+
+
+async def killed(pidfd: int, end: End = _nothing) -> int | None:
+    """Kill a process that has lost its monitor, if it still runs: its exit code, None where the kernel forgot it."""
     try:
         namespaces.pidfd_send_signal(pidfd, 9)
         end()
@@ -99,11 +107,9 @@ async def find_exit(state: Path, pidfd: int, end: End = _nothing) -> Ended:
     for _ in range(100):
         status = namespaces.exit_status(pidfd)  # known once someone has reaped it
         if status is not None:
-            break
+            return code_of(status)
         await asyncio.sleep(0.01)
-    if status is None:
-        return 137, False, now, "the container's monitor was killed and its exit status is lost"
-    return code_of(status), False, now, "the container's monitor was killed"
+    return None
 
 
 def _ended(pidfd: int) -> bool:

@@ -73,10 +73,15 @@ class Connection:
             if not future.done():
                 future.set_exception(Refused({"step": "monitor", "errno": 32, "path": b"", "text": "it went away"}))
         self._waiting.clear()
+        for _, attach in self._unsent:
+            close_all(attach)
+        self._unsent.clear()
         self._event("closed", {}, [])
 
     def tell(self, verb: str, payload: dict[str, Any], attach: tuple[int, ...] = (), serial: int = 0) -> None:
         """Send without waiting for an answer. The descriptors are closed here."""
+        if not self.open:
+            return close_all(attach)
         self._unsent.append(((serial, verb, payload), attach))
         self._flush()
 
@@ -89,16 +94,16 @@ class Connection:
                 self._loop.add_writer(self._sock.fileno(), self._flush)
                 return
             except OSError:
-                self.close()
-                break
+                return self.close()
             self._unsent.pop(0)
             close_all(attach)
         if self.open:
             self._loop.remove_writer(self._sock.fileno())
 
     async def ask(self, verb: str, payload: dict[str, Any], attach: tuple[int, ...] = ()) -> Reply:
-        """Send and wait for the answer: its payload and descriptors."""
+        """Send and wait for the answer: its payload and descriptors. Those to send are closed here. Raises Refused."""
         if not self.open:
+            close_all(attach)
             raise Refused({"step": verb, "errno": 32, "path": b"", "text": "the monitor is gone"})
         self._serial += 1
         future: asyncio.Future[Reply] = self._loop.create_future()
