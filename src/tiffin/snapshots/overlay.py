@@ -204,7 +204,7 @@ class Overlay:
 
     def _lower(self, parent: Digest | None) -> list[Path]:
         lineage = self._records.lineage(parent)
-        # of a layer that occurs twice the upper one hides the lower one whole; overlayfs refuses a directory twice (ELOOP)
+        # once each (else ELOOP): of a layer that occurs twice the upper one hides the lower one whole
         directories = list(dict.fromkeys(self._directory(layer.diff) for layer in lineage))
         if len(lineage) > 1 and lineage[-1].diff in self._adopted:
             base = directories[-1]
