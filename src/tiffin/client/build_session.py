@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import unquote_plus
 
 from tiffin.client.build_files import FAILED, FINISHED, REQUEST, Listing
@@ -78,23 +78,17 @@ class Services:
             raise StatusError(Code.NOT_FOUND, f"no access allowed to dir {name}")
         packet = message("fsutil.types.Packet")
         listing = Listing(root, _decoded(stream, "followpaths"), _decoded(stream, "exclude-patterns"), packet)
-        listed = asyncio.ensure_future(_send(stream, listing.packets()))
+        works = (_send(stream, listing.packets()), _answer(stream, listing, packet))
+        tasks = [asyncio.ensure_future(work) for work in works]
         try:
-            async for data in stream:
-                asked = packet.FromString(data)
-                if asked.type == REQUEST:
-                    if not listing.knows(asked.ID):
-                        raise StatusError(Code.INVALID_ARGUMENT, f"invalid file id {asked.ID}")
-                    await _send(stream, listing.content(asked.ID))
-                elif asked.type == FINISHED:
-                    await stream.send(packet(type=FINISHED).SerializeToString())
-                    break
-                elif asked.type == FAILED:
-                    raise StatusError(Code.UNKNOWN, f"error from receiver: {asked.data.decode('utf-8', 'replace')}")
-            await listed
+            # neither can go on when the other has failed
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
         finally:
-            listed.cancel()
-            await asyncio.gather(listed, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _upload(self, stream: Stream) -> None:
         source = self.uploads.get(stream.value("urlpath").strip("/"))
@@ -189,6 +183,21 @@ class Services:
     async def _health(self, stream: Stream) -> None:
         await stream.receive_one()
         await stream.send(message("grpc.health.v1.HealthCheckResponse")(status=1).SerializeToString())
+
+
+async def _answer(stream: Stream, listing: Listing, packet: Any) -> None:
+    """Send the files that the daemon asks for, until it has them all."""
+    async for data in stream:
+        asked = packet.FromString(data)
+        if asked.type == REQUEST:
+            if not listing.knows(asked.ID):
+                raise StatusError(Code.INVALID_ARGUMENT, f"invalid file id {asked.ID}")
+            await _send(stream, listing.content(asked.ID))
+        elif asked.type == FINISHED:
+            await stream.send(packet(type=FINISHED).SerializeToString())
+            return
+        elif asked.type == FAILED:
+            raise StatusError(Code.UNKNOWN, f"error from receiver: {asked.data.decode('utf-8', 'replace')}")
 
 
 async def _put(pieces: queue.Queue[bytes | None], piece: bytes | None, work: asyncio.Future[None]) -> None:

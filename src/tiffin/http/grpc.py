@@ -51,17 +51,11 @@ async def serve_grpc(request: Request) -> Response | None:
 @route("POST", "/session", cancel=False)
 async def serve_session(request: Request) -> Response | None:
     """gRPC on this connection: the client serves what its builds need of it."""
-    from tiffin.http.buildkit.sessions import Session
+    from tiffin.http.buildkit.sessions import described
 
     _expect_upgrade(request)
     sessions = _control(request.services).sessions
-    identity = request.headers.get("x-docker-expose-session-uuid", "")
-    if not identity:
-        raise Invalid("X-Docker-Expose-Session-Uuid is missing")
-    sessions.check(identity)
-    methods = request.headers.get("x-docker-expose-session-grpc-method", "")
-    shared_key = request.headers.get("x-docker-expose-session-sharedkey", "")
-    filters = request.headers.get("x-docker-expose-session-name", "") != "tiffin"
-    session = Session(identity, shared_key, [name.strip() for name in methods.split(",")], filters=filters)
-    await sessions.serve(session, await request.hijack(content_type="", protocol="h2c"))
+    sessions.check(described(request.headers).id)
+    hijacked = await request.hijack(content_type="", protocol="h2c")
+    await sessions.serve(request.headers, hijacked.socket, hijacked.leftover)
     return None

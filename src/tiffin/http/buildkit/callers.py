@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from tiffin.build.dockerfile.ignore import Patterns, read_patterns
 from tiffin.build.solve.request import Progress, Wanted
 from tiffin.errors import Forbidden, Invalid, NotFound, Unavailable
 from tiffin.http.buildkit.filesync import DATA, FAILED, FINISHED, REQUEST, STAT, Receiver, is_file
+from tiffin.http.buildkit.relay import relay
 from tiffin.http.buildkit.sessions import Session
 from tiffin.registry.credentials import NOBODY, Credentials
 from tiffin.wire.buildkit import message, parse
@@ -228,36 +228,15 @@ class Caller:
 
     async def agent(self, id: str, connection: socket.socket) -> None:
         """Relays; closes the socket."""
-        connection.setblocking(False)
-        loop = asyncio.get_running_loop()
-        kind = message("moby.sshforward.v1.BytesMessage")
-
-        async def towards_client() -> None:
-            while data := await loop.sock_recv(connection, 32 << 10):
-                await stream.send(kind(data=data).SerializeToString())
-            await stream.end()
-
-        async def from_client() -> None:
-            async for data in stream:
-                await loop.sock_sendall(connection, kind.FromString(data).data)
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_WR)
-
         try:
             stream = self._session.call(_AGENT, [("buildkit.ssh.id", id)])
-            tasks = [asyncio.ensure_future(towards_client()), asyncio.ensure_future(from_client())]
-            try:
-                # the agent's end closes the connection; the process's end lets the last answer through
-                await tasks[1]
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                stream.cancel()
-        except (StatusError, OSError):
-            pass  # the process sees its connection to the agent close
+        except StatusError:
+            connection.close()  # the process sees that nobody answers
+            return
+        try:
+            await relay(stream, connection, message("moby.sshforward.v1.BytesMessage"))
         finally:
-            connection.close()
+            stream.cancel()
 
     async def credentials(self, domain: str) -> Credentials:
         host = "registry-1.docker.io" if domain == "docker.io" else domain

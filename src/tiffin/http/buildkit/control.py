@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -16,7 +17,8 @@ from tiffin.http.buildkit.failures import code_of, status_of
 from tiffin.http.buildkit.frontend import Frontend
 from tiffin.http.buildkit.history import History
 from tiffin.http.buildkit.jobs import Job, Jobs
-from tiffin.http.buildkit.sessions import Sessions
+from tiffin.http.buildkit.relay import relay
+from tiffin.http.buildkit.sessions import Sessions, described
 from tiffin.model.platform import host_platform
 from tiffin.wire.buildkit import control, message, parse, stamp
 from tiffin.wire.grpc.status import Code, StatusError, decode_status
@@ -38,6 +40,7 @@ class Control:
         self._methods: dict[str, Callable[[Stream], Awaitable[None]]] = {
             "Solve": self._solve,
             "Status": self._status,
+            "Session": self._session,
             "ListWorkers": self._list_workers,
             "Info": self._info,
             "DiskUsage": self._disk_usage,
@@ -147,6 +150,20 @@ class Control:
         job = self._history.told(request.Ref) or await self._jobs.get(request.Ref)
         async for data in job.follow():
             await stream.send(data)
+
+    async def _session(self, stream: Stream) -> None:
+        """A session whose connection travels in this call's messages, as bake opens them."""
+        headers: dict[str, str] = {}
+        for name, value in stream.metadata:
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        self.sessions.check(described(headers).id)
+        ours, theirs = socket.socketpair()
+        serving = asyncio.ensure_future(self.sessions.serve(headers, ours))
+        try:
+            await relay(stream, theirs, message("moby.buildkit.v1.BytesMessage"))
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
 
     # About the builder
 

@@ -70,19 +70,22 @@ async def _gathered(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
 async def send_tree(session: Session, exporter: int, root: int) -> None:
     """All that is in a directory. Raises Invalid as the client says."""
     stream = _begin(session, exporter, [])
-    sender = Sender(root)
+    directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
+    sender = Sender(directory)
+    tasks = [asyncio.ensure_future(work) for work in (_list(stream, sender), _serve(stream, sender))]
     try:
-        listing = asyncio.ensure_future(_list(stream, sender))
-        try:
-            await _serve(stream, sender)
-            await listing
-        finally:
-            listing.cancel()
-            await asyncio.gather(listing, return_exceptions=True)
+        # neither can go on when the other has failed
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
     except StatusError as error:
         raise Invalid(f"failed to send the result to the client: {error.message}") from error
     finally:
         stream.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        os.close(directory)
 
 
 async def _list(stream: Stream, sender: Sender) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import socket
+from collections.abc import Mapping, Sequence
 
-from tiffin.errors import Conflict, NotFound
-from tiffin.http.hijack import Hijacked
+from tiffin.errors import Conflict, Invalid, NotFound
 from tiffin.wire.grpc.connection import Connection
 from tiffin.wire.grpc.stream import Metadata, Stream
 
@@ -14,6 +14,8 @@ SESSION_SECONDS = 10.0
 """A build may be asked for before its session has come."""
 
 SESSIONS = 256
+
+_HEADER = "x-docker-expose-session-"
 
 
 class Session:
@@ -41,6 +43,16 @@ class Session:
         return await self.connection.unary(path, message)
 
 
+def described(headers: Mapping[str, str]) -> Session:
+    """From the names, in lower case, that clients put into headers or metadata. Raises Invalid."""
+    id = headers.get(f"{_HEADER}uuid", "")
+    if not id:
+        raise Invalid("X-Docker-Expose-Session-Uuid is missing")
+    methods = [name.strip() for name in headers.get(f"{_HEADER}grpc-method", "").split(",")]
+    filters = headers.get(f"{_HEADER}name", "") != "tiffin"
+    return Session(id, headers.get(f"{_HEADER}sharedkey", ""), methods, filters=filters)
+
+
 class Sessions:
     """The sessions that are open, by id."""
 
@@ -55,10 +67,12 @@ class Sessions:
         if len(self._open) >= SESSIONS:
             raise Conflict(f"there are {SESSIONS} sessions already; end a build first")
 
-    async def serve(self, session: Session, hijacked: Hijacked) -> None:
-        """Keep the session open for as long as its client does."""
+    async def serve(self, headers: Mapping[str, str], sock: socket.socket, leftover: bytes = b"") -> None:
+        """Keep a session open for as long as its client does; `headers` describe it. Raises Invalid, Conflict."""
+        session = described(headers)
+        self.check(session.id)
         try:
-            await session.connection.open(hijacked.socket, hijacked.leftover)
+            await session.connection.open(sock, leftover)
             self.check(session.id)
             self._open[session.id] = session
             async with self._changed:

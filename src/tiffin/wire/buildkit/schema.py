@@ -77,6 +77,7 @@ VertexStatus ID=1 vertex=2 name=3 current=4:int64 total=5:int64 timestamp=6:.goo
  started=7:.google.protobuf.Timestamp completed=8:.google.protobuf.Timestamp
 VertexLog vertex=1 timestamp=2:.google.protobuf.Timestamp stream=3:int64 msg=4:bytes
 VertexWarning vertex=1 level=2:int64 short=3:bytes detail=4:bytes* url=5 info=6:.pb.SourceInfo ranges=7:.pb.Range*
+BytesMessage data=1:bytes
 ListWorkersRequest filter=1:text*
 ListWorkersResponse record=1:.moby.buildkit.v1.types.WorkerRecord*
 InfoRequest

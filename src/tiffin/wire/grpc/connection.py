@@ -55,9 +55,9 @@ class Connection(asyncio.Protocol):
     """Serves calls with `handler` in the server's role; makes them with `call` in the client's."""
 
     def __init__(self, *, handler: Handler | None = None) -> None:
-        self._is_client = handler is None
+        self.is_client = handler is None
         self._handler = handler
-        configuration = H2Configuration(client_side=self._is_client, header_encoding="utf-8")
+        configuration = H2Configuration(client_side=self.is_client, header_encoding="utf-8")
         self._h2 = H2Connection(configuration)
         self._streams: dict[int, Stream] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
             SettingCodes.ENABLE_PUSH: 0,
         }
         # these go out with the preface; update_settings would send them before it
-        self._h2.local_settings = Settings(client=self._is_client, initial_values=values)
+        self._h2.local_settings = Settings(client=self.is_client, initial_values=values)
         self._h2.max_inbound_frame_size = FRAME
         self._h2.decoder.max_header_list_size = values[SettingCodes.MAX_HEADER_LIST_SIZE]
         self._h2.initiate_connection()
@@ -193,13 +193,13 @@ class Connection(asyncio.Protocol):
         except StatusError as error:
             stream.fail(error)
             self.acknowledge(number, stream.take_owed())
-            if self._is_client:
+            if self.is_client:
                 self.reset(stream)
 
     def _ended(self, number: int) -> None:
         stream = self._streams.get(number)
         if stream is not None:
-            if self._is_client:
+            if self.is_client:
                 stream.require_status()
                 self._forget(stream)
             stream.close()
@@ -219,7 +219,7 @@ class Connection(asyncio.Protocol):
     def _terminated(self, event: events.ConnectionTerminated) -> None:
         text = (event.additional_data or b"").decode("utf-8", "replace")
         last = event.last_stream_id or 0
-        for stream in [one for one in self._streams.values() if self._is_client and one.number > last]:
+        for stream in [one for one in self._streams.values() if self.is_client and one.number > last]:
             stream.fail(StatusError(Code.UNAVAILABLE, f"the other side is closing the connection {text}".rstrip()))
             self._forget(stream)
 

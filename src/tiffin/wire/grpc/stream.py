@@ -38,6 +38,11 @@ class Stream:
         self.sent_end = False
         self._status_seen = False
 
+    @property
+    def is_server(self) -> bool:
+        """Whether the call is the other side's."""
+        return not self._connection.is_client
+
     def value(self, name: str) -> str:
         """The first value of a header, "" where there is none."""
         return next((value for key, value in self.metadata if key == name), "")
