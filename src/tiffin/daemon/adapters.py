@@ -116,6 +116,10 @@ def network_defaults(config: Config) -> Defaults:
         ipv6=config.ipv6,
         bip6=config.bip6,
         fixed_cidr_v6=config.fixed_cidr_v6,
+        options={
+            driver: {key: str(value) for key, value in options.items()}
+            for driver, options in config.default_network_opts.items()
+        },
     )
 
 

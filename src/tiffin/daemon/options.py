@@ -26,7 +26,6 @@ _UNSUPPORTED = frozenset(
         "storage_opts",
         "default_gateway",
         "default_gateway_v6",
-        "default_network_opts",
         "ip_forward",
         "iptables",
         "ip6tables",
@@ -160,6 +159,8 @@ def _behaviour(item: Field[Any]) -> dict[str, Any]:
         return {"action": _Append}
     if item.name == "runtimes":
         return {"action": _Put, "convert": lambda value: {"path": value}}
+    if item.name == "default_network_opts":
+        return {"action": _Put, "convert": _option_of_driver}
     if isinstance(default, dict):
         return {"action": _Put, "convert": str}
     return {}
@@ -181,7 +182,10 @@ class _Put(argparse.Action):
         name, equals, text = str(value).partition("=")
         if not equals:
             raise Invalid(f"tiffind: {option} {value}: give name=value")
-        setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), name: self._convert(text)})
+        before, made = getattr(namespace, self.dest, {}), self._convert(text)
+        if isinstance(made, dict):  # several of one name add up
+            made = {**before.get(name, {}), **made}
+        setattr(namespace, self.dest, {**before, name: made})
 
 
 def _boolean(text: str) -> bool:
@@ -190,6 +194,13 @@ def _boolean(text: str) -> bool:
     if text.lower() in ("0", "f", "false"):
         return False
     raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def _option_of_driver(text: str) -> dict[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise Invalid(f"tiffind: --default-network-opt: {text!r} is not option=value after the driver")
+    return {key: value}
 
 
 def _pool(text: str) -> dict[str, Any]:

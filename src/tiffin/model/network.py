@@ -112,6 +112,8 @@ class Endpoint:
     ipv6_gateway: str = ""
     mtu: int = 1500
     isolated: bool = False
+    relayed: bool = False
+    """What is published here is served by the host's sockets, not translated."""
     gateway: bool = False
     """The container's default route goes this way."""
     dns_names: tuple[str, ...] | None = None

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from tiffin.content import crash
-from tiffin.errors import Internal
+from tiffin.errors import Internal, Unsupported
 from tiffin.model.container import Container
 from tiffin.model.network import Endpoint, Endpoints, Published
 from tiffin.networks import bridges, definition, placing, ports, wiring
@@ -97,6 +97,8 @@ class Attachments:
             publish_all=container.host.publish_all_ports,
         )
         network = self._standing.registry.get(way.network_id)
+        if way.relayed and (other := next((one.protocol for one in wanted if one.protocol != "tcp"), None)):
+            raise Unsupported(f"network {network.name} has {definition.OBEY_INPUT}: only tcp is published, not {other}")
         if network.on_link:  # it is on the wire under its own address
             return ()
         address = network.options.get(definition.HOST_BINDING, "")

@@ -4,7 +4,7 @@ import ipaddress
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tiffin.errors import Conflict, Forbidden, Invalid, NotFound, Unsupported
 from tiffin.model.network import Network, NetworkRequest, Pool, PoolRequest
@@ -28,6 +28,8 @@ GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv"
 MODES = ("nat", "nat-unprotected", "routed", "isolated")
 DEFAULT_BRIDGE = "com.docker.network.bridge.default_bridge"
 MTU = "com.docker.network.driver.mtu"
+OBEY_INPUT = "tiffin.bridge.obey_input"
+"""Tiffin's own: published ports are served by the host's sockets, so that the host's rules for INPUT count."""
 PARENT = "parent"
 SUBLINKS: Mapping[str, Mapping[str, int]] = {
     "macvlan": {"": 4, "bridge": 4, "private": 1, "vepa": 2, "passthru": 8},
@@ -54,6 +56,8 @@ class Defaults:
     ipv6: bool = False
     bip6: str = ""
     fixed_cidr_v6: str = ""
+    options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By driver: options of new networks that don't give them themselves."""
 
 
 def flag(options: Mapping[str, str], key: str, default: bool) -> bool:
@@ -166,7 +170,7 @@ def _check_options(options: Mapping[str, str], *, internal: bool) -> None:
         raise Invalid(
             f"invalid bridge name {name!r}: an interface's name has at most 15 characters, no slash, no space"
         )
-    for key in (ICC, MASQUERADE):
+    for key in (ICC, MASQUERADE, OBEY_INPUT):
         flag(options, key, True)
     mtu = options.get(MTU, "")
     if mtu and not (mtu.isdecimal() and 68 <= int(mtu) <= 65535):
@@ -250,6 +254,9 @@ def default_bridge(
         BRIDGE_NAME: defaults.bridge,
         MTU: str(defaults.mtu),
     }
+    if obey := defaults.options.get("bridge", {}).get(OBEY_INPUT):
+        flag({OBEY_INPUT: obey}, OBEY_INPUT, False)
+        options[OBEY_INPUT] = obey
     return Network(
         id=known.id if known else secrets.token_hex(32),
         name="bridge",

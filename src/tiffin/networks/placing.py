@@ -48,6 +48,7 @@ class Places:
             # on a link of the host it is that one's, unless something else is said
             mtu=0 if network.on_link and definition.MTU not in network.options else network.mtu,
             isolated=not network.on_link and not definition.flag(network.options, definition.ICC, True),
+            relayed=not network.on_link and definition.flag(network.options, definition.OBEY_INPUT, False),
             dns_names=None if network.is_default else dns_names(container, request),
         )
         with ExitStack() as undo:

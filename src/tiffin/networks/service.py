@@ -141,6 +141,8 @@ class Networks:
         """Make a network. Raises Invalid, Conflict, Forbidden, NotFound, Unsupported."""
         async with self._creating:
             present = self._registry.all()
+            usual = self._defaults.options.get(request.driver or "bridge", {})
+            request = replace(request, options={**usual, **request.options})
             avoid = await self._kernel.do(lambda: self._avoid(present))
             network = definition.define(request, others=present, spaces=self._defaults.spaces, avoid=avoid)
             if definition.MTU not in network.options and self._defaults.mtu != 1500:

@@ -96,7 +96,7 @@ class Standing:
             # from the host's ::1, which the kernel routes nowhere
             address = way.ipv4 or way.ipv6
             listener = self.ports.listener(one)
-            if listener is not None and one.protocol == "tcp" and (":" in one.host_ip or not way.ipv4):
+            if listener is not None and one.protocol == "tcp" and (way.relayed or ":" in one.host_ip or not way.ipv4):
                 relay = self.relays.setdefault(endpoints.container_id, Relay())
                 relay.serve(listener, address, one.container_port)
 
@@ -109,7 +109,7 @@ class Standing:
 def mappings(endpoints: Endpoints) -> list[Translation]:
     """A container's published ports, as the firewall has them."""
     way = next((one for one in endpoints.endpoints if one.gateway), None)
-    if way is None:
+    if way is None or way.relayed:
         return []
     targets: Mapping[int, str] = {4: way.ipv4, 6: way.ipv6}
     found = []
