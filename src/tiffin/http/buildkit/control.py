@@ -254,7 +254,7 @@ def _filters(texts: Any) -> dict[str, tuple[str, ...]]:
     """BuildKit's filters: `type==regular`, `id~=…`, `until=24h`; all of them must hold."""
     found: dict[str, tuple[str, ...]] = {}
     for text in texts:
-        for part in text.split(","):
+        for part in filter(None, text.split(",")):
             name, _, value = part.replace("==", "=", 1).replace("~=", "=", 1).partition("=")
             found[name] = (*found.get(name, ()), value)
     return found
