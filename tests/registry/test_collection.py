@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from rig.served import OCI_INDEX, Client, Served, described, digest_of
 
 Serve = Callable[..., Served]
@@ -113,6 +115,7 @@ def test_it_collects_by_itself(serve: Serve) -> None:
     eventually(lambda: served.figure("gc_runs_total") >= 2)
 
 
+@pytest.mark.slow
 def test_pushes_pulls_and_deletes_go_on_while_it_collects(serve: Serve) -> None:
     """With a grace of ten minutes nothing that is being pushed is old; what was made old before goes."""
     served = serve("--gc-grace", "10m", "--access-log", "none")

@@ -1,6 +1,5 @@
 """What `tiffin registry serve` has besides the protocol: users, TLS, read-only, figures, its log, its options."""
 
-import base64
 import json
 import os
 import ssl
@@ -12,23 +11,10 @@ from pathlib import Path
 import pytest
 
 from rig.registries import certificate
-from rig.served import OCI_MANIFEST, Client, Served, digest_of, with_digest
+from rig.served import OCI_MANIFEST, Client, Served, basic, digest_of, passwords, with_digest
 from rig.waiting import eventually
 
 Serve = Callable[..., Served]
-
-
-def basic(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-def passwords(path: Path, **users: str) -> Path:
-    lines = [
-        subprocess.check_output(["htpasswd", "-nbB", "-C", "4", name, password], text=True).strip()
-        for name, password in users.items()
-    ]
-    path.write_text("# who may\n\n" + "\n".join(lines) + "\n")
-    return path
 
 
 def test_only_users_come_in_and_a_changed_file_counts_at_once(serve: Serve, tmp_path: Path) -> None:

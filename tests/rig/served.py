@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import json
@@ -251,3 +252,18 @@ def described(document: Mapping[str, Any]) -> dict[str, Any]:
     """The descriptor of a manifest."""
     raw = json.dumps(document).encode()
     return {"mediaType": document["mediaType"], "digest": digest_of(raw), "size": len(raw)}
+
+
+def basic(user: str, password: str) -> str:
+    """An Authorization header."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def passwords(path: Path, **users: str) -> Path:
+    """A file of users and their passwords."""
+    lines = [
+        subprocess.check_output(["htpasswd", "-nbB", "-C", "4", name, password], text=True).strip()
+        for name, password in users.items()
+    ]
+    path.write_text("# who may\n\n" + "\n".join(lines) + "\n")
+    return path

@@ -197,7 +197,8 @@ class Exchange:
                 except ClientGone:
                     raise
                 except Exception as error:
-                    log.error("%s %s broke off", self._method, self._head.target.decode(), exc_info=error)
+                    trace = None if isinstance(error, TiffinError) else error
+                    log.error("%s %s broke off: %s", self._method, self._head.target.decode(), error, exc_info=trace)
                     raise ClientGone from error
             self._connection.write(http.send(h11.EndOfMessage()))
 
