@@ -130,6 +130,19 @@ def test_an_exec_with_a_terminal_gets_one_of_the_container(tmp_path: Path) -> No
     with_forkserver(tmp_path, body)
 
 
+def test_a_size_for_what_has_no_terminal_leaves_the_monitor_alone(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        running = await rig.start("sleep", "1000")
+        monitor = rig.monitor_of()
+        with pytest.raises(StartFailed, match="not a terminal"):
+            await running.resize(40, 120)
+        assert rig.monitor_of() == monitor
+        running.signal(9)
+        assert (await running.wait()).code == 137
+
+    with_forkserver(tmp_path, body)
+
+
 def test_an_exec_dies_with_its_container(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         running = await rig.start("sleep", "1000")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import signal
 from pathlib import Path
 
@@ -109,6 +110,38 @@ def test_an_exec_works_after_a_monitor_was_replaced(tmp_path: Path) -> None:
         assert os.readlink(f"/proc/{running.pid}/ns/pid").encode() in await client.rest()
         running.signal(9)
         assert (await running.wait()).code == 137
+
+    with_forkserver(tmp_path, body)
+
+
+def test_an_exec_ends_with_its_monitor_and_is_not_only_said_to(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        running = await rig.start("sleep", "1000")
+        client, attachment = rig.client()
+        process = await running.exec(plans.process("sleep", "1000"), {}, [attachment], "x")
+        pidfd = os.pidfd_open(process.pid)
+        os.kill(rig.monitor_of(), signal.SIGKILL)
+        assert await process.wait() == 137
+        assert await client.rest() == b""
+        assert select.select([pidfd], [], [], 0)[0], "it has ended"
+        os.close(pidfd)
+        assert not select.select([running.pidfd], [], [], 0)[0], "the container has not"
+        running.signal(9)
+        assert (await running.wait()).code == 137
+
+    with_forkserver(tmp_path, body)
+
+
+def test_the_client_of_an_exec_that_finds_no_monitor_sees_the_end(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        running = await rig.start("sleep", "1000")
+        running.signal(9)
+        await running.wait()
+        running.close()
+        client, attachment = rig.client()
+        with pytest.raises(StartFailed, match="no monitor"):
+            await running.exec(plans.process("true"), {}, [attachment], "x")
+        assert await client.rest() == b""
 
     with_forkserver(tmp_path, body)
 

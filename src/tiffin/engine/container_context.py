@@ -104,6 +104,7 @@ class Live:
     streams: set[asyncio.Task[None]] = field(default_factory=set)  # that wait for attachments to end
     ended: asyncio.Event = field(default_factory=asyncio.Event)  # of this run; the next has one of its own
     stopping: bool = False
+    removals: int = 0  # requests that kill it in order to remove it
     killed: bool = False  # SIGKILL was sent: whoever froze it now would keep it from dying
 
 

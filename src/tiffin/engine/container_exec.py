@@ -217,6 +217,8 @@ class Execs:
         process = self._context.live(execution.container_id).process
         if process is None:
             raise Conflict(f"exec process {exec_id} is not running")
+        if not execution.config.tty:
+            return
         try:
             await process.resize(height, width, execution.id)
         except StartFailed as error:  # it ended meanwhile

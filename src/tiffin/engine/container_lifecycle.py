@@ -64,9 +64,11 @@ class Lifecycle:
             case Paused():
                 raise Conflict("cannot start a paused container, try unpause instead")
             case Removing() | Dead():
-                raise Conflict("container is marked for removal and cannot be started")
+                raise _marked()
             case Restarting():
                 self.cancel_restart(container_id)
+        if self._context.live(container_id).removals:
+            raise _marked()
         return True
 
     async def launch(self, container_id: str) -> None:
@@ -183,7 +185,7 @@ class Lifecycle:
             container = context.records.get(container_id)
             live = context.live(container_id)
             live.restart = None
-            if not isinstance(container.status, Restarting):
+            if not isinstance(container.status, Restarting) or live.removals:
                 return
             try:
                 await self.launch(container_id)
@@ -212,6 +214,10 @@ class Lifecycle:
     async def clean(self, container_id: str) -> None:
         """Give back what its last run held."""
         await self._starter.clean(container_id)
+
+
+def _marked() -> Conflict:
+    return Conflict("container is marked for removal and cannot be started")
 
 
 async def _cannot_remove(container_id: str) -> None:

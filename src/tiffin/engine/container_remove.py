@@ -55,10 +55,20 @@ class Removal:
         container = context.records.find(reference)
         if isinstance(container.status, Removing):
             raise Conflict(f"removal of container {reference} is already in progress")
-        if is_running(container.status):
-            if not force:
-                raise self._refusal(container)
+        if not is_running(container.status):
+            return await self._remove_ended(container, reference, volumes, force)
+        if not force:
+            raise self._refusal(container)
+        live = context.live(container.id)
+        live.removals += 1  # nobody starts it again between its end and its removal
+        try:
             await self._kill(container)
+            await self._remove_ended(container, reference, volumes, force)
+        finally:
+            live.removals -= 1
+
+    async def _remove_ended(self, container: Container, reference: str, volumes: bool, force: bool) -> None:
+        context = self._context
         async with context.records.lock(container.id):
             if container.id not in context.records:
                 if force:

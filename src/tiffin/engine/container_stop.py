@@ -204,8 +204,9 @@ class Signals:
         live = context.live(container.id)
         if live.process is None or not is_running(container.status):
             raise Conflict(f"container {container.id} is not running")
-        try:
-            await live.process.resize(height, width)
-        except StartFailed as error:  # it ended meanwhile
-            raise Conflict(f"container {container.id} is not running") from error
+        if container.config.tty:  # of others the size is nobody's business, and no error: as docker's shim has it
+            try:
+                await live.process.resize(height, width)
+            except StartFailed as error:  # it ended meanwhile
+                raise Conflict(f"container {container.id} is not running") from error
         context.publish(container, "resize", height=str(height), width=str(width))

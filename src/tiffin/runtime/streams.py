@@ -190,7 +190,9 @@ class Session:
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the terminal's size. OSError without one."""
-        process.resize(self.input if self.terminal else -1, rows, columns)
+        if not self.terminal or self.input < 0:
+            raise OSError(25, "not a terminal")  # ENOTTY; ioctl raises ValueError for -1
+        process.resize(self.input, rows, columns)
 
     def record(self, journal: Journal, log: LogFile) -> None:
         """Write the outputs to a log. What a predecessor took and did not process comes first."""
