@@ -15,10 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from rig.netns import Namespace
+from rig.machine import Machine
+from rig.netns import in_thread
 from rig.waiting import PATIENCE, eventually
+from tiffin.linux.namespaces import CLONE_NEWNET, setns
 
 KINDS = ("tiffin", "docker-registry")
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -32,6 +34,36 @@ log: {{level: error, accesslog: {{disabled: true}}}}
 storage: {{delete: {{enabled: true}}, filesystem: {{rootdirectory: {root}}}}}
 http: {{addr: "127.0.0.1:{port}", secret: test}}
 """
+
+
+class Inside:
+    """A machine's network, as `Served` wants it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    @property
+    def path(self) -> str:
+        return f"/proc/{self._machine.pid}/ns/net"
+
+    def open(self, address: str) -> socket.socket:
+        """A socket of the machine's."""
+
+        def made() -> socket.socket:
+            with open(self.path) as namespace:
+                setns(namespace.fileno(), CLONE_NEWNET)
+            return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+
+        return in_thread(made)
+
+
+class Network(Protocol):
+    """Where a registry listens: `rig.netns.Namespace`, or `Inside` of a machine."""
+
+    @property
+    def path(self) -> str: ...
+
+    def open(self, address: str) -> socket.socket: ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +97,7 @@ class Served:
     """A registry. root: its directory; log: what it printed."""
 
     def __init__(
-        self, namespace: Namespace, root: Path, *flags: str, port: int = 5000, kind: str = "tiffin", start: bool = True
+        self, namespace: Network, root: Path, *flags: str, port: int = 5000, kind: str = "tiffin", start: bool = True
     ) -> None:
         self.namespace = namespace
         self.root = root
