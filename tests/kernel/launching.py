@@ -15,6 +15,7 @@ from rig.waiting import PATIENCE
 from tiffin.linux import fds
 from tiffin.runtime import channel
 from tiffin.runtime.launcher import Attachment, Exit, Forkserver, Running
+from tiffin.runtime.nursery import SPARES
 
 Body = Callable[["Rig"], Awaitable[None]]
 
@@ -111,6 +112,20 @@ def with_forkserver(place: Path, body: Body) -> None:
                 os.kill(pid, signal.SIGKILL)
 
     asyncio.run(run())
+
+
+def children(pid: int) -> list[int]:
+    """Of a process with one thread."""
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def at_rest(pid: int) -> bool:
+    """Whether a forkserver has no monitors but those in reserve, which look like the nursery that they come from."""
+    try:
+        names = [Path(f"/proc/{one}/cmdline").read_bytes().split(b"\0")[:2] for one in children(pid)]
+    except FileNotFoundError:
+        return False
+    return 1 <= len(names) <= 1 + SPARES and all(name == [b"tiffin-forkserver", b"nursery"] for name in names)
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

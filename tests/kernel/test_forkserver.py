@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 import tiffin
 from kernel import plans
-from kernel.launching import Rig, eventually, with_forkserver
+from kernel.launching import Rig, at_rest, children, eventually, with_forkserver
 
 pytestmark = pytest.mark.root
 
@@ -36,11 +37,11 @@ def test_nothing_is_left_after_many_containers(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         await rig.output("true", log=plans.json_log(rig.place))
         pid = rig.forkserver.pid
-        await eventually(lambda: not Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        await eventually(lambda: at_rest(pid))
         before, ours = descriptors(pid), descriptors(os.getpid())
         for _ in range(5):
             await asyncio.gather(*(rig.output("true", name=f"box{n}", log=plans.json_log(rig.place)) for n in range(8)))
-        await eventually(lambda: not Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        await eventually(lambda: at_rest(pid))
         await eventually(lambda: descriptors(pid) == before)
         assert descriptors(os.getpid()) <= ours + 2
         assert str(rig.place) not in Path(f"/proc/{pid}/mountinfo").read_text()
@@ -56,6 +57,44 @@ def test_a_monitor_holds_only_its_own_container(tmp_path: Path) -> None:
         for one in running:
             one.signal(9)
             await one.wait()
+
+    with_forkserver(tmp_path, body)
+
+
+def test_monitors_in_reserve_go_with_the_forkserver(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.output("true")
+        pid = rig.forkserver.pid
+        await eventually(lambda: at_rest(pid))
+        reserve = children(pid)
+        os.kill(pid, signal.SIGKILL)
+        await eventually(lambda: not any(Path(f"/proc/{one}").exists() for one in reserve))
+
+    with_forkserver(tmp_path, body)
+
+
+def test_a_monitor_that_is_killed_in_reserve_is_not_missed(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.output("true")
+        pid = rig.forkserver.pid
+        await eventually(lambda: at_rest(pid))
+        for one in children(pid)[1:]:
+            os.kill(one, signal.SIGKILL)
+        await eventually(lambda: len(children(pid)) == 1)
+        assert (await rig.output("echo", "hi"))[0] == "hi\n"
+
+    with_forkserver(tmp_path, body)
+
+
+def test_without_its_nursery_a_forkserver_makes_place_for_another(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        running = await rig.start("sleep", "1000")
+        first = rig.forkserver.pid
+        os.kill(children(first)[0], signal.SIGKILL)
+        assert (await rig.output("echo", "hi", name="other"))[0] == "hi\n"
+        await eventually(lambda: rig.forkserver.pid != first)
+        running.signal(9)
+        assert (await running.wait()).code == 137
 
     with_forkserver(tmp_path, body)
 

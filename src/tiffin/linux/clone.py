@@ -1,11 +1,11 @@
-"""A fork whose child is born in a control group. Raises OSError."""
+"""Forks as clone3(2) makes them and fork(2) does not. Raises OSError."""
 
 import ctypes
 import struct
 
 from tiffin.linux.syscalls import LONG, NUMBERS, POINTER, SIZE, failure
 
-_CLONE_INTO_CGROUP, _SIGCHLD = 0x200000000, 17
+_CLONE_PARENT, _CLONE_INTO_CGROUP, _SIGCHLD = 0x8000, 0x200000000, 17
 _ARGUMENTS = struct.Struct("11Q")  # struct clone_args, linux/sched.h
 # The interpreter's lock is held across the call, as across its own fork(): the child begins with it.
 _clone3 = ctypes.PyDLL(None, use_errno=True).syscall
@@ -15,11 +15,23 @@ _clone3.argtypes, _clone3.restype = (LONG, POINTER, SIZE), LONG
 def fork_into(directory: int) -> int:
     """os.fork(), the child in the cgroup2 directory of this descriptor from its first instruction (Linux 5.7).
 
-    Moving a process by cgroup.procs waits for an RCU grace period, milliseconds; this does not. Only from a process
-    with one thread. The C library does not learn the child's thread id: the child must not signal itself by raise(3).
+    Moving a process by cgroup.procs waits for an RCU grace period, milliseconds; this does not.
+    """
+    return _fork(_CLONE_INTO_CGROUP, _SIGCHLD, directory)
+
+
+def fork_beside() -> int:
+    """os.fork(), the child a sibling: its parent is ours, and gets the signal at its end that it would get at ours."""
+    return _fork(_CLONE_PARENT, 0, 0)
+
+
+def _fork(flags: int, signal: int, cgroup: int) -> int:
+    """Only from a process with one thread.
+
+    The C library does not learn the child's thread id: the child must not signal itself by raise(3).
     """
     arguments = ctypes.create_string_buffer(
-        _ARGUMENTS.pack(_CLONE_INTO_CGROUP, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, directory), _ARGUMENTS.size
+        _ARGUMENTS.pack(flags, 0, 0, 0, signal, 0, 0, 0, 0, 0, cgroup), _ARGUMENTS.size
     )
     ctypes.pythonapi.PyOS_BeforeFork()
     pid: int = _clone3(NUMBERS["clone3"], arguments, _ARGUMENTS.size)

@@ -8,10 +8,20 @@ from tiffin.linux.syscalls import INT, POINTER, SIZE, UINT, function, syscall
 
 CLOSE_RANGE_CLOEXEC = 4
 SPLICE_F_MOVE, SPLICE_F_NONBLOCK = 1, 2
-MAX_FDS = 64
+MAX_FDS = 253  # SCM_MAX_FD
 
 close_range = syscall("close_range", UINT, UINT, UINT)
 _splice = function("splice", INT, POINTER, INT, POINTER, SIZE, UINT)
+
+
+def close_others(keep: set[int]) -> None:
+    """Close every descriptor but these."""
+    start = 0
+    for fd in sorted(keep):
+        if fd > start:
+            close_range(start, fd - 1, 0)
+        start = fd + 1
+    close_range(start, 0xFFFFFFFF, 0)
 
 
 def splice(source: int, target: int, count: int, flags: int = SPLICE_F_NONBLOCK) -> int:

@@ -60,7 +60,7 @@ class Birth:
             # not wait for its file systems to be written back and taken down.
             self._begin()
         elif name == "notify":
-            self._notify(attached[0])
+            self._notify(attached[0], *message[1:])  # type: ignore[arg-type]
 
     def _begin(self) -> None:
         self.started_at = time.time_ns()
@@ -76,9 +76,8 @@ class Birth:
             return self._failed("hook", error.errno or 0, path, error.strerror or "")
         self.go()
 
-    def _notify(self, listener: int) -> None:
+    def _notify(self, listener: int, path: bytes, metadata: bytes) -> None:
         """Hand the seccomp notify descriptor to the agent that listens on a path, with its metadata."""
-        path, metadata = self.plan["process"]["seccomp_notify"]  # type: ignore[index]
         agent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             agent.connect(path)

@@ -3,7 +3,6 @@
 import _socket as socket  # socket itself loads enum
 import os
 
-from tiffin.runtime import plan as plans
 from tiffin.runtime import spawn, streams
 from tiffin.runtime.birth import Birth
 from tiffin.runtime.exitfile import code_of
@@ -43,7 +42,7 @@ class Execs:
         stdio: Payload = payload["stdio"]  # type: ignore[assignment]
         plan: Payload = {
             **monitor.plan,
-            "process": plans.process_defaults(payload["process"]),  # type: ignore[arg-type]
+            "process": payload["process"],
             "stdio": stdio,
             "init": False,
             "gate": None,

@@ -1,29 +1,28 @@
-"""The forkserver: small, single-threaded; it forks a monitor for each container, and a new one when one dies.
+"""The forkserver: small, single-threaded; it has a monitor for each container, and another one when one dies.
 
 It runs from a sealed copy of the interpreter (CVE-2019-5736), is not dumpable (CVE-2016-9962), and is child subreaper:
 what a dead monitor leaves behind becomes its child, so that no exit status is lost. It listens on forkserver.sock in
-the exec root; a restarted daemon connects there. Without monitors and without a daemon it leaves.
+the exec root; a restarted daemon connects there. Without monitors and without a daemon it leaves. Monitors are born in
+the nursery, which is forked first of all. Plans are not read here: they pass as descriptors.
 
-Requests (see channel.py): start {"plan": memfd, wants} + [plan, control, attachments…]; adopt, list, leave.
+Requests (see channel.py): start {"charge", wants} + [plan, control, attachments…]; register, list, leave.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal itself loads enum
 import _socket as socket
-import gc
-import marshal
 import os
 import sys
 import time
 
 from tiffin.linux import credentials, fds, namespaces
-from tiffin.runtime import channel, compress, controls, streams, title
-from tiffin.runtime import plan as plans
+from tiffin.runtime import channel, compress, controls, streams, title, vigil
 from tiffin.runtime.exitfile import sync_exit, write_exit
 from tiffin.runtime.journal import Journal
 from tiffin.runtime.loop import READ, Loop
-from tiffin.runtime.monitor import Monitor
+from tiffin.runtime.nursery import Gone, Nursery
 
 _IDLE = 15.0  # s without daemon and monitors
+_SPARE = 60.0  # s without a start, after which no monitors are kept in reserve
 _MANY, _SPAN = 100, 10.0  # replacements of one monitor, in s, that are too many
 Payload = dict[str, object]
 
@@ -31,8 +30,9 @@ Payload = dict[str, object]
 class Charge:
     """One container, as the forkserver knows it."""
 
-    def __init__(self, plan: Payload) -> None:
-        self.plan = plan
+    def __init__(self, about: Payload) -> None:
+        """about: see plan.charge."""
+        self.about = about
         self.monitor = 0
         self.upstream: socket.socket | None = None
         self.held: dict[str, int] = {}
@@ -53,9 +53,11 @@ class Charge:
 class Forkserver:
     """The one of an exec root."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, nursery: Nursery) -> None:
         self.directory = directory
+        self.nursery = nursery
         self.loop = Loop(self._child_ended)
+        self.loop.watch(nursery.socket.fileno(), READ, lambda _: nursery.heard())
         self.server = channel.listen(directory, "forkserver.sock")
         self.loop.watch(self.server.fileno(), READ, self._accept)
         self.connections: list[socket.socket] = []
@@ -92,7 +94,7 @@ class Forkserver:
             self._hang_up(connection)
             self.loop.running = bool(self.connections or self.charges)
         elif verb == "list":
-            reply: Payload = {"ids": tuple(str(charge.plan["id"]) for charge in self.charges.values())}
+            reply: Payload = {"ids": tuple(str(charge.about["id"]) for charge in self.charges.values())}
             channel.send(connection, (serial, True, reply))
 
     def _hang_up(self, connection: socket.socket) -> None:
@@ -102,7 +104,7 @@ class Forkserver:
 
     def _take_charge(self, connection: socket.socket, payload: Payload, attached: list[int]) -> None:
         """A monitor whose forkserver was killed; it is not our child, so the end of its connection is its end."""
-        charge = Charge(payload["plan"])  # type: ignore[arg-type]
+        charge = Charge(payload["charge"])  # type: ignore[arg-type]
         names: tuple[str, ...] = payload["names"]  # type: ignore[assignment]
         charge.held = dict(zip(names, attached, strict=True))
         charge.pid, charge.started_at = int(payload["pid"]), int(payload["at"])  # type: ignore[call-overload]
@@ -112,59 +114,41 @@ class Forkserver:
         self.loop.watch(connection.fileno(), READ, lambda _: self._from_monitor(charge))
 
     def _start(self, payload: Payload, attached: list[int]) -> None:
-        """Fork a monitor. What goes wrong here closes the control socket, which the daemon sees."""
+        """Give a monitor its charge. What goes wrong here closes the control socket, which the daemon sees."""
         memory, control, *clients = attached
-        theirs: tuple[int, int, int] | None = None
-        charge = None
+        about: Payload = payload["charge"]  # type: ignore[assignment]
+        charge = Charge(about)
+        held, theirs = charge.held, tuple[int, ...]()
+        held["plan"] = memory
         try:
-            plan = plans.defaults(marshal.loads(os.pread(memory, os.fstat(memory).st_size, 0)))
-            charge = Charge(plan)
-            stdio: Payload = plan["stdio"]  # type: ignore[assignment]
-            held = charge.held
-            if not stdio["terminal"]:
-                theirs, (stdin, held["stdout"], held["stderr"]) = streams.pipes(stdin=bool(stdio["stdin"]))
+            if not about["terminal"]:
+                theirs, (stdin, held["stdout"], held["stderr"]) = streams.pipes(stdin=bool(about["stdin"]))
                 if stdin >= 0:
                     held["stdin"] = stdin
-            if plan["log"]:
+            if about["log"]:
                 held["header"], held["data0"], held["data1"] = Journal.create()
-                if stdio["terminal"]:
+                if about["terminal"]:
                     held["relay0"], held["relay1"] = os.pipe2(os.O_CLOEXEC)
-            wants: list[dict[str, object]] = list(payload["wants"])  # type: ignore[call-overload]
-            pairs = list(zip(clients, wants, strict=True))
-
-            def begin(monitor: Monitor) -> None:
-                monitor.start(socket.socket(fileno=control), pairs, theirs)
-
-            self._fork(charge, begin, {control, *clients, *(theirs or ())})
+            task: Payload = {"wants": payload["wants"], "stdio": len(theirs)}
+            self._entrust(charge, "start", task, (control, *theirs, *clients))
+        except Gone:
+            raise
         except OSError:
-            if charge:
-                charge.close()
+            charge.close()
         finally:
-            streams.close_all(memory, control, *clients, *set(theirs or ()))
+            streams.close_all(control, *clients, *theirs)
 
-    def _fork(self, charge: Charge, begin: object, extra: set[int]) -> None:
-        """Fork a monitor that has the charge's descriptors and no others."""
-        ours, theirs = channel.pair()
-        before = _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGCHLD,))
-        pid = os.fork()
-        if pid == 0:
+    def _entrust(self, charge: Charge, what: str, task: Payload, attach: tuple[int, ...] = ()) -> None:
+        """Find a monitor for a container: vigil.keep says what for, and with which descriptors."""
+        while True:
+            pid, ours = self.nursery.take()
+            held = charge.held
+            message: Payload = {"charge": charge.about, "names": tuple(held), "directory": self.directory, **task}
             try:
-                self.loop.close()
-                keep = {0, 1, 2, theirs.fileno(), *charge.held.values(), *extra}
-                close_others(keep)
-                _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
-                title.show(b"tiffin-monitor", str(charge.plan["id"]).encode())
-                monitor = Monitor(charge.plan, theirs, charge.held, self.directory)
-                begin(monitor)  # type: ignore[operator]
-                monitor.loop.run()
-                sync_exit(monitor.state)
-            except BaseException as error:
-                _complain(error)
-                os._exit(70)
-            finally:
-                os._exit(0)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
-        theirs.close()
+                channel.send(ours, (0, what, message), (*held.values(), *attach))
+                break
+            except BrokenPipeError:
+                ours.close()  # it was killed while it waited
         charge.monitor, charge.upstream, charge.foreign = pid, ours, False
         self.charges[pid] = charge
         self.loop.watch(ours.fileno(), READ, lambda _: self._from_monitor(charge))
@@ -191,6 +175,8 @@ class Forkserver:
         elif event == "started":
             charge.held["pidfd"] = attached.pop()
             charge.pid, charge.started_at = int(payload["pid"]), int(payload["at"])  # type: ignore[call-overload]
+            self.nursery.refill()  # now, when the container no longer has to wait for it
+            self.loop.after("spares", _SPARE, self.nursery.drop)
         elif event in ("exited", "done"):
             charge.exited = True
             charge.left = payload.get("left", charge.left)  # type: ignore[assignment]
@@ -200,7 +186,7 @@ class Forkserver:
         if os.fork() == 0:
             try:
                 self.loop.close()
-                close_others({2})
+                fds.close_others({2})
                 compress.compress(path)
             finally:
                 os._exit(0)
@@ -237,8 +223,8 @@ class Forkserver:
             charge.close()
         elif not charge.pid:
             # It died before there was a container: undo what it did.
-            controls.kill(charge.plan["procs"])  # type: ignore[arg-type]
-            controls.remove(charge.plan["rmdir"])  # type: ignore[arg-type]
+            controls.kill(charge.about["procs"])  # type: ignore[arg-type]
+            controls.remove(charge.about["rmdir"])  # type: ignore[arg-type]
             charge.close()
         else:
             self._replace(charge)
@@ -252,17 +238,19 @@ class Forkserver:
         try:
             if len(charge.replaced) > _MANY:
                 raise OSError(11, "monitors of this container keep dying")
-            self._fork(charge, lambda monitor: monitor.adopt(charge.pid, charge.started_at, status), set())
+            self._entrust(charge, "adopt", {"pid": charge.pid, "at": charge.started_at, "status": status})
+        except Gone:
+            raise
         except OSError:
             # No memory, no processes: the container can't be watched, so it must not run.
             try:
                 namespaces.pidfd_send_signal(charge.held["pidfd"], 9)
             except OSError:
                 pass
-            controls.kill(charge.plan["procs"])  # type: ignore[arg-type]
-            controls.remove(charge.plan["rmdir"])  # type: ignore[arg-type]
-            write_exit(str(charge.plan["state"]), 137, False)
-            sync_exit(str(charge.plan["state"]))
+            controls.kill(charge.about["procs"])  # type: ignore[arg-type]
+            controls.remove(charge.about["rmdir"])  # type: ignore[arg-type]
+            write_exit(str(charge.about["state"]), 137, False)
+            sync_exit(str(charge.about["state"]))
             charge.close()
 
     def _already_ended(self, charge: Charge) -> int | None:
@@ -282,28 +270,6 @@ def _readable(upstream: socket.socket) -> bool:
         return False
 
 
-def close_others(keep: set[int]) -> None:
-    """Close every descriptor but these."""
-    start = 0
-    for fd in sorted(keep):
-        if fd > start:
-            fds.close_range(start, fd - 1, 0)
-        start = fd + 1
-    fds.close_range(start, 0xFFFFFFFF, 0)
-
-
-def _complain(error: BaseException) -> None:
-    """One line to stderr, which is the daemon's log."""
-    where = error.__traceback__
-    while where is not None and where.tb_next is not None:
-        where = where.tb_next
-    place = f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where else "?"
-    try:
-        os.write(2, f"tiffin monitor: {type(error).__name__}: {error} at {place}\n".encode())
-    except OSError:
-        pass
-
-
 def main(directory: str, ready: int) -> None:
     """Serve; a byte on the descriptor `ready` says that the socket is there."""
     credentials.prctl(credentials.PR_SET_DUMPABLE, 0, 0, 0, 0)
@@ -315,10 +281,13 @@ def main(directory: str, ready: int) -> None:
             _signal.signal(number, _signal.SIG_DFL)
     for ignored in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT, _signal.SIGHUP):
         _signal.signal(ignored, _signal.SIG_IGN)
-    server = Forkserver(directory)
+    server = Forkserver(directory, Nursery(vigil.keep))
     os.write(ready, b"1")
     os.close(ready)
-    gc.collect()
-    gc.freeze()
-    server.loop.run()
+    try:
+        server.loop.run()
+    except Gone:
+        # A nursery forked now would know too much; the daemon starts another forkserver. By _exit, which closes the
+        # listening socket before the connections: who hears of the end finds nobody there.
+        os._exit(1)
     sys.exit(0)

@@ -2,7 +2,6 @@
 
 import _socket
 import asyncio
-import marshal
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from tiffin.runtime import channel, exits
 from tiffin.runtime.handles import Attachment, ExecProcess, Exit, Sandbox, StartFailed
 from tiffin.runtime.interpreter import start_forkserver
 from tiffin.runtime.link import Refused, close_all
+from tiffin.runtime.plan import sealed
 from tiffin.runtime.running import Running, failed
 from tiffin.runtime.wording import start_failure
 
@@ -130,8 +130,9 @@ class Forkserver:
         memory = os.memfd_create("plan", os.MFD_CLOEXEC)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
-            os.write(memory, marshal.dumps(dict(plan)))
-            self._request((0, "start", {"wants": wants}), (memory, theirs.fileno(), *descriptors))
+            content, charge = sealed(dict(plan))
+            os.write(memory, content)
+            self._request((0, "start", {"charge": charge, "wants": wants}), (memory, theirs.fileno(), *descriptors))
         except BaseException:
             ours.close()
             raise

@@ -1,8 +1,8 @@
 """The monitor: owns one container from its control groups to its exit file, and outlives the daemon.
 
-It is forked by the forkserver, or, when a monitor dies, forked again to adopt the container. It speaks with the daemon
-over the socket that came with the start, and with later ones on state/monitor.sock (requests: see `_VERBS`; events:
-sandbox, started, failed, exit, exec-exit, detached). Files in the state directory: `monitor.sock`, `exit`.
+It is born in the nursery, and waits there for a container to start, or, where a monitor died, to adopt. It speaks with
+the daemon over the socket that came with the start, and with later ones on state/monitor.sock (requests: see `_VERBS`;
+events: sandbox, started, failed, exit, exec-exit, detached). Files in the state directory: `monitor.sock`, `exit`.
 """
 
 import _socket as socket  # socket itself loads enum
@@ -20,6 +20,7 @@ from tiffin.runtime.journal import Journal
 from tiffin.runtime.journald import JournaldLog
 from tiffin.runtime.logfile import LogFile
 from tiffin.runtime.loop import READ, Loop
+from tiffin.runtime.plan import monitor_part
 
 Payload = dict[str, object]
 Want = dict[str, object]
@@ -30,14 +31,13 @@ _LINGER = 0.5  # s, for the daemon to take note of an exit before clients see th
 class Monitor:
     """One container."""
 
-    def __init__(self, plan: Payload, upstream: socket.socket, held: dict[str, int], directory: str) -> None:
-        """held: what the forkserver keeps too: our ends of stdio, header and data of the journal."""
+    def __init__(self, charge: Payload, upstream: socket.socket, held: dict[str, int], directory: str) -> None:
+        """held: what the forkserver keeps too: the plan, our ends of stdio, header and data of the journal."""
         credentials.prctl(credentials.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self.plan, self.held, self.directory = plan, held, directory
-        self.id: str = plan["id"]  # type: ignore[assignment]
+        self.charge, self.upstream, self.held, self.directory = charge, upstream, held, directory
+        self.plan = plan = monitor_part(held["plan"])
         self.state: str = plan["state"]  # type: ignore[assignment]
         self.loop = Loop(self._child_ended)
-        self.upstream = upstream
         self.loop.watch(upstream.fileno(), READ, self._from_forkserver)
         self.connections: list[socket.socket] = []
         stdio: Payload = plan["stdio"]  # type: ignore[assignment]
@@ -73,8 +73,7 @@ class Monitor:
                     path = operation[1]
                     controls.execute(operation)
                 step, path = "start", b""
-                self.plan["eager"] = bool(self.plan["procs"]) and not self.plan["gate"]
-                birth = Birth(self.loop, self.plan, *spawn.first(self.plan, theirs))
+                birth = Birth(self.loop, self.plan, *spawn.first(self.plan, theirs, self.held["plan"]))
         except OSError as error:
             number, text = error.errno or 0, str(error.strerror)
             path = error.filename if isinstance(error.filename, bytes) else path
@@ -280,14 +279,13 @@ class Monitor:
         except OSError:
             return self._register_soon(pause)
         self.upstream.close()
-        self.upstream = upstream
         self.loop.watch(upstream.fileno(), READ, self._from_forkserver)
         held = {**self.held, "pidfd": self.pidfd}
         if "stdin" in held and self.session.input < 0:
             del held["stdin"]
         self._tell(
             "register",
-            {"plan": self.plan, "pid": self.pid, "at": self.started_at, "names": tuple(held)},
+            {"charge": self.charge, "pid": self.pid, "at": self.started_at, "names": tuple(held)},
             tuple(held.values()),
         )
 

@@ -63,8 +63,12 @@ resolves each beneath the root (openat2 IN_ROOT, NO_MAGICLINKS), creates what is
 mounts by file descriptor. Sources are paths of the host.
 """
 
+import marshal
+import os
+
 Operation = tuple[object, ...]
 
+_STAGE = ("operations", "process")  # what a monitor has no use for
 _PLAN: dict[str, object] = {
     "unshare": 0,
     "join": (),
@@ -125,6 +129,35 @@ def defaults(plan: dict[str, object]) -> dict[str, object]:
 def process_defaults(process: dict[str, object]) -> dict[str, object]:
     """The process with every optional key present. "argv" and "capabilities" have no default."""
     return {**_PROCESS, **process}
+
+
+def sealed(plan: dict[str, object]) -> tuple[bytes, dict[str, object]]:
+    """How a plan travels, so that everyone reads its own part only: what the memfd holds, and the forkserver's charge.
+
+    In the memfd are the length of the monitor's part (8 bytes), that part, and all of the plan, for the stage.
+    """
+    filled = defaults(plan)
+    filled["eager"] = bool(filled["procs"]) and not filled["gate"]
+    part = marshal.dumps({key: value for key, value in filled.items() if key not in _STAGE})
+    stdio: dict[str, object] = filled["stdio"]  # type: ignore[assignment]
+    charge: dict[str, object] = {key: filled[key] for key in ("id", "state", "procs", "rmdir")}
+    charge |= {"terminal": bool(stdio["terminal"]), "stdin": bool(stdio["stdin"]), "log": bool(filled["log"])}
+    return len(part).to_bytes(8, "little") + part + marshal.dumps(filled), charge
+
+
+def monitor_part(memory: int) -> dict[str, object]:
+    """Of a plan in a memfd, without what only a stage needs."""
+    return marshal.loads(os.pread(memory, _length(memory), 8))  # type: ignore[no-any-return]
+
+
+def stage_part(memory: int) -> dict[str, object]:
+    """All of a plan in a memfd."""
+    start = 8 + _length(memory)
+    return marshal.loads(os.pread(memory, os.fstat(memory).st_size - start, start))  # type: ignore[no-any-return]
+
+
+def _length(memory: int) -> int:
+    return int.from_bytes(os.pread(memory, 8, 0), "little")
 
 
 # -- operations of the monitor, on the host, before the fork (plan["cgroup"]) ------------------------------------------

@@ -11,6 +11,7 @@ from tiffin.linux import namespaces
 from tiffin.runtime import doors, exits
 from tiffin.runtime.handles import Attachment, ExecProcess, Exit, Sandbox, StartFailed
 from tiffin.runtime.link import Connection, Refused, close_all
+from tiffin.runtime.plan import process_defaults
 from tiffin.runtime.wording import exec_failure
 
 
@@ -190,7 +191,7 @@ class Running:
         wants = tuple(self.register(attachment) for attachment in attachments)
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._execs[exec_id] = future
-        payload = {"exec": exec_id, "process": dict(process), "stdio": _stdio(stdio), "wants": wants}
+        payload = {"exec": exec_id, "process": process_defaults(dict(process)), "stdio": _stdio(stdio), "wants": wants}
         try:
             answer, attached = await link.ask("exec", payload, descriptors)
         except Refused as refused:

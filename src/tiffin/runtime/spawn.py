@@ -9,6 +9,7 @@ import marshal
 import os
 
 from tiffin.linux import clone, fds, mounts, namespaces
+from tiffin.runtime import plan as plans
 from tiffin.runtime.stage import Plan, Stage
 
 Stdio = tuple[int, int, int] | None
@@ -100,8 +101,11 @@ def _fork(plan: Plan) -> tuple[int, bytes]:
     return os.fork(), b""
 
 
-def first(plan: Plan, stdio: Stdio) -> tuple[int, socket.socket]:
-    """Start a container's first process: its pid, and the channel on which its stage talks."""
+def first(plan: Plan, stdio: Stdio, whole: int = -1) -> tuple[int, socket.socket]:
+    """Start a container's first process: its pid, and the channel on which its stage talks.
+
+    whole: the memfd in which the stage finds the plan with all that only a stage needs, behind the monitor's part.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     user = has_user_namespace(plan)
     if not user:
@@ -109,6 +113,8 @@ def first(plan: Plan, stdio: Stdio) -> tuple[int, socket.socket]:
     pid, born = _fork(plan)
     if pid == 0:
         ours.close()
+        if whole >= 0:
+            plan = plans.stage_part(whole)
         stage = Stage(plan, theirs, stdio)
         try:
             stage.prepare(born)

@@ -4,7 +4,7 @@ It speaks with the monitor over a SEQPACKET socket (marshalled tuples, descripto
 
     stage → monitor   ("sandbox",) + netlink socket, netns    ("console",) + pty master    ("hook", name)
                       ("ready",)   everything is done but the tail; waits for the word
-                      ("notify",)  + seccomp notify fd
+                      ("notify", listener path, metadata)  + seccomp notify fd
                       ("error", step, errno, path: bytes, text: str)
     monitor → stage   one message whenever the stage waits; the end of the stream means: leave.
 """
@@ -281,7 +281,7 @@ class Stage:
             self.step = "hook"  # in the container's confinement, as runc has it
             hooks.run(self.plan, "startContainer", b"created", os.getpid())
         if tail.notify >= 0:
-            self.say("notify", attach=(tail.notify,))
+            self.say("notify", *which["seccomp_notify"], attach=(tail.notify,))  # type: ignore[misc]
         self.step = "exec"
         if self.plan["init"]:
             reaper.run(tail, self.channel)
