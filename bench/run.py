@@ -22,12 +22,13 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench")]
 
 import images  # noqa: E402
 import measures  # noqa: E402
+import networks  # noqa: E402
 from measures import Measure, Subject  # noqa: E402
 
 from rig import Engine  # noqa: E402
 from rig.engine import KINDS  # noqa: E402
 
-MEASURES = (*measures.MEASURES, *images.MEASURES)
+MEASURES = (*measures.MEASURES, *networks.MEASURES, *images.MEASURES)
 Samples = dict[tuple[str, str], list[float]]
 
 
