@@ -1,4 +1,4 @@
-"""Registries in a network namespace. `client` talks to tiffin's and, slowly, to Debian's; `own` to tiffin's only."""
+"""Registries in network namespaces. `client` talks to tiffin's and to Debian's; `own` to tiffin's only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from rig.netns import Namespace
-from rig.served import KINDS, Client, Served
+from rig.seaweed import SeaweedFS
+from rig.served import Client, Served
 
 
 @pytest.fixture(scope="package")
@@ -29,32 +30,45 @@ def shared(namespace: Namespace) -> Iterator[Served]:
         made.close()
 
 
-@pytest.fixture(
-    scope="module", params=[KINDS[0], pytest.param(KINDS[1], marks=pytest.mark.slow)], ids=lambda kind: str(kind)
-)
-def either(
-    request: pytest.FixtureRequest, namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    """tiffin's registry, then the peer: a test that fails there is wrong."""
-    if request.param == "tiffin":
-        yield request.getfixturevalue("shared")
-        return
-    made = Served(namespace, tmp_path_factory.mktemp("peer") / "registry", port=5001, kind=request.param)
+@pytest.fixture(scope="session")
+def weed() -> Iterator[SeaweedFS]:
+    """An S3-compatible service, in a network namespace of its own."""
+    network = Namespace()
+    with tempfile.TemporaryDirectory() as directory:
+        made = SeaweedFS(network, Path(directory))
+        yield made
+        made.close()
+    network.close()
+
+
+@pytest.fixture(scope="module")
+def bucket(weed: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """tiffin's registry, its storage in a bucket."""
+    made = weed.registry(tmp_path_factory.mktemp("bucket") / "state")
     yield made
     made.close()
 
 
-@pytest.fixture
-def client(either: Served) -> Iterator[Client]:
-    made = either.client()
+@pytest.fixture(scope="module")
+def peer(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Debian's docker-registry."""
+    made = Served(namespace, tmp_path_factory.mktemp("peer") / "registry", port=5001, kind="docker-registry")
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["shared", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("bucket", "peer"))])
+def client(request: pytest.FixtureRequest) -> Iterator[Client]:
+    """tiffin's registry from a directory and from a bucket, and the peer: a test that fails there is wrong."""
+    made = request.getfixturevalue(request.param).client()
     yield made
     made.connection.close()
 
 
-@pytest.fixture
-def own(shared: Served) -> Iterator[Client]:
+@pytest.fixture(params=["shared", pytest.param("bucket", marks=pytest.mark.slow)])
+def own(request: pytest.FixtureRequest) -> Iterator[Client]:
     """What the peer doesn't have, or has otherwise."""
-    made = shared.client()
+    made = request.getfixturevalue(request.param).client()
     yield made
     made.connection.close()
 

@@ -22,7 +22,6 @@ from rig.netns import in_thread
 from rig.waiting import PATIENCE, eventually
 from tiffin.linux.namespaces import CLONE_NEWNET, setns
 
-KINDS = ("tiffin", "docker-registry")
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
