@@ -190,6 +190,8 @@ class Builds:
 
 
 def _owner_of(root: int, text: str) -> tuple[int, int]:
-    """`user[:group]`, names by the root's files."""
+    """`user[:group]`, names by the root's files. A number alone is the group's too, as BuildKit has it."""
+    if text.isdecimal():
+        text = f"{text}:{text}"
     user = users.resolve(text, (), lambda path: container_root.read_small(root, path))
     return user.uid, user.gid

@@ -1,7 +1,7 @@
 """COPY and ADD: files of one tree onto another, by descriptors, as BuildKit's copier places them.
 
-A directory gives what it holds; one that is there already keeps its own mode and owner at the top and takes the
-source's further down. Hard links among what is copied stay hard links.
+A directory gives what it holds; at the top its mode and owner do not count, further down they do, also for those that
+are there already. Hard links among what is copied stay hard links.
 """
 
 import os
@@ -83,7 +83,7 @@ class _Copy:
         if (is_directory and not self.action.contents) or (not is_directory and into):
             here = (*parts, found.name)
         if is_directory:
-            self._top(fd, status, here)
+            self._top(fd, here)
             return
         parent = placing.directory(self.target, here[:-1], self.stamp)
         try:
@@ -91,16 +91,12 @@ class _Copy:
         finally:
             os.close(parent)
 
-    def _top(self, fd: int, status: os.stat_result, here: Parts) -> None:
-        created = placing.status(self.target, here) is None
+    def _top(self, fd: int, here: Parts) -> None:
+        # made with its parents where it is missing: the source's own mode and owner count only further down
         to = placing.directory(self.target, here, self.stamp)
         try:
-            if created:
-                self._describe(to, f"/proc/self/fd/{fd}", status)
             with selection.below(fd, b".") as source:
                 self._beneath(source, to, here, None, [])
-            if created:
-                self._time(to, status)
         finally:
             os.close(to)
 
