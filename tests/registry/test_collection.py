@@ -166,9 +166,12 @@ def test_pushes_pulls_and_deletes_go_on_while_it_collects(serve: Serve) -> None:
 
 def test_the_directory_is_an_image_layout(serve: Serve, tmp_path: Path) -> None:
     served = serve()
-    digest = served.client().push_image("a", "1", b"layer")
-    assert (served.root / "oci-layout").read_text() == '{"imageLayoutVersion":"1.0.0"}'
+    digest = served.client().push_image("a/b", "1", os.urandom(100_000))
+    served.stop()
     for one in blobs(served):
         algorithm, _, encoded = one.partition(":")
         assert digest_of((served.root / "blobs" / algorithm / encoded).read_bytes(), algorithm) == one
-    assert digest in blobs(served)
+    source = f"oci:{served.root}:a/b:1"
+    command = ["skopeo", "--insecure-policy", "copy", source, f"dir:{tmp_path / 'copy'}"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    assert digest_of((tmp_path / "copy" / "manifest.json").read_bytes()) == digest

@@ -13,6 +13,7 @@ import gc
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -43,6 +44,7 @@ from tiffin.registry.server.users import Users
 log = logging.getLogger("tiffin.registry")
 
 _THREADS = 32
+_IDLE_SECONDS = 60.0
 _CONTROL = "control.sock"
 _OPTIONS = (
     (socket.TCP_NODELAY, 1),
@@ -63,6 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
             datefmt="%Y-%m-%dT%H:%M:%S",
         )
         os.umask(0o027)
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # connections are bounded by it
         return _serve(options) if command == "serve" else _collect(options)
     except (TiffinError, OSError) as error:
         print(f"tiffin registry: {error}", file=sys.stderr)
@@ -121,8 +125,14 @@ class Registry:
         self.counters.add("gc_blobs_total", done.blobs)
         self.counters.add("gc_bytes_total", done.bytes)
         self._held = (done.held, done.held_bytes)
+        self.write_index()
         log.info("gc: %s", done)
         return done
+
+    def write_index(self) -> None:
+        """For those who read the directory as an image layout: every tag, as of now."""
+        if isinstance(self.storage, Directory):
+            self.storage.store.write_index(self.repositories.tagged())
 
     async def collect_alone(self) -> Collected:
         """Sweep once, when no other sweep runs."""
@@ -234,17 +244,30 @@ async def _run(registry: Registry, served: Served) -> None:
     await control.listen(_control_socket(options.directory))
     gc.collect()
     gc.freeze()
-    sweeping = asyncio.create_task(registry.collect_for_ever())
+    tasks = [asyncio.create_task(registry.collect_for_ever()), asyncio.create_task(_close_idle(front))]
     notify("READY=1")
     await stop.wait()
     notify("STOPPING=1")
     log.info("asked to stop")
-    sweeping.cancel()
+    for task in tasks:
+        task.cancel()
     for one in servers:
         await one.close()
     with contextlib.suppress(FileNotFoundError):
         (options.directory / _CONTROL).unlink()
+    await asyncio.to_thread(registry.write_index)
     log.info("stopped")
+
+
+async def _close_idle(server: Server) -> None:
+    """A connection on which nothing has come since the last look makes room for others."""
+    seen: dict[object, int] = {}
+    while True:
+        await asyncio.sleep(_IDLE_SECONDS)
+        for connection in tuple(server.connections):
+            if connection.idle and seen.get(connection) == connection.served:
+                connection.close()
+        seen = {connection: connection.served for connection in server.connections}
 
 
 async def _listen(server: Server, address: str, tls: ssl.SSLContext | None, scheme: str) -> None:

@@ -58,6 +58,8 @@ class Connection(asyncio.Protocol):
         self.secure = False
         self.is_unix = False
         self.lost = False
+        self.served = 0
+        """Requests that have come on this connection."""
         self._task: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
@@ -192,6 +194,7 @@ class Connection(asyncio.Protocol):
             raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding are given")
         self._body_complete = False
         self._early = 0
+        self.served += 1
         self._exchange = Exchange(self, head)
         self._task = self.server.loop.create_task(self._serve(self._exchange))
         self.server.track(self._task)

@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tiffin.content import crash
 from tiffin.model.digest import Digest
@@ -204,6 +205,20 @@ class Repositories:
         """The names of all repositories."""
         for one in self.storage.children("catalog"):
             yield one.replace("!", "/")
+
+    def tagged(self) -> Iterator[dict[str, Any]]:
+        """Every tag as an entry of an image layout's index; `org.opencontainers.image.ref.name` is NAME:TAG."""
+        for name in self.every():
+            for tag in self.storage.children(link(name, "tags")):
+                target = self.storage.get(link(name, "tags", tag))
+                described = None if target is None else self._described(name, Digest(target.decode()))
+                if target is not None and described is not None:
+                    yield {
+                        "mediaType": described.media_type,
+                        "digest": target.decode(),
+                        "size": described.size,
+                        "annotations": {"org.opencontainers.image.ref.name": f"{name}:{tag}"},
+                    }
 
     def referrers(
         self, name: str, subject: Digest, artifact_type: str, last: str, count: int, limit: int

@@ -16,10 +16,11 @@ from tiffin.content.blobs import BlobStore
 from tiffin.errors import TiffinError, Unavailable
 from tiffin.model.descriptor import MAX_DOCUMENT
 from tiffin.model.digest import Digest
+from tiffin.model.reference import DEFAULT_DOMAIN
 from tiffin.registry.cancellation import Cancellation
 from tiffin.registry.credentials import Credentials
 from tiffin.registry.failures import Busy, Refused, Unreachable
-from tiffin.registry.hosts import Endpoint, check_mirror
+from tiffin.registry.hosts import HUB, Endpoint, check_mirror
 from tiffin.registry.repository import Repository
 from tiffin.registry.server import names
 from tiffin.registry.server.counters import Counters
@@ -49,9 +50,8 @@ class Upstream:
         verify: bool = True,
     ) -> None:
         parts = urlsplit(check_mirror(url, path=True))
-        endpoint = Endpoint(
-            f"{parts.scheme}://{parts.netloc}", parts.netloc, verify, mirror=True, prefix=parts.path.strip("/")
-        )
+        host = HUB if parts.netloc in (DEFAULT_DOMAIN, f"index.{DEFAULT_DOMAIN}") else parts.netloc
+        endpoint = Endpoint(f"{parts.scheme}://{host}", host, verify, mirror=True, prefix=parts.path.strip("/"))
         self._cancellation = Cancellation()
         self._session = Session(endpoint, credentials, Transport(), self._cancellation, Retries(2, 0.5))
         self._repositories = repositories
