@@ -122,7 +122,8 @@ CASES = [
     case("copy-from-image", "FROM scratch\nCOPY --from=busybox /etc/passwd /etc/group /people/"),
     case(
         "copy-from-links",
-        "FROM busybox AS s\nRUN mkdir /o && touch /o/a && ln /o/a /o/b && ln -s a /o/c\nFROM scratch\nCOPY --from=s /o /o",
+        "FROM busybox AS s\nRUN mkdir /o && touch /o/a && ln /o/a /o/b && ln -s a /o/c\n"
+        "FROM scratch\nCOPY --from=s /o /o",
     ),
     case("copy-variable", "FROM busybox\nARG F=a\nCOPY ${F}.txt /$F/"),
     case("copy-file-over-directory", "FROM busybox\nRUN mkdir -p /d/one\nCOPY dir /d", fails=True),

@@ -120,10 +120,10 @@ def test_a_step_that_others_wait_for_survives_whoever_began_it(workshop: Worksho
         workshop.runner.actions["slow"] = wait
         first = asyncio.create_task(workshop.build("FROM scratch\nRUN slow"))
         await begun.wait()
-        events: list[Event] = []
-        second = asyncio.create_task(workshop.build("FROM scratch\nRUN slow", report=events.append))
-        while not names(events, cached=False):
-            await asyncio.sleep(0.01)
+        joined = asyncio.Event()
+        # told of a start, it waits for the same run in the same turn of the loop
+        second = asyncio.create_task(workshop.build("FROM scratch\nRUN slow", report=lambda _: joined.set()))
+        await joined.wait()
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
