@@ -132,6 +132,22 @@ def test_an_exec_ends_with_its_monitor_and_is_not_only_said_to(tmp_path: Path) -
     with_forkserver(tmp_path, body)
 
 
+@pytest.mark.skipif(KERNEL < (6, 15), reason="older kernels forget how a process ended that was not our child")
+def test_a_detached_exec_outlives_its_monitor_and_its_code_is_known(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        running = await rig.start("sleep", "1000")
+        os.mkfifo(rig.place / "root/gate")
+        process = await running.exec(plans.process("sh", "-c", "read x < /gate; exit $x"), {}, [], "x")
+        os.kill(rig.monitor_of(), signal.SIGKILL)
+        await eventually(lambda: process.lost)
+        await asyncio.to_thread((rig.place / "root/gate").write_text, "7\n")
+        assert await process.wait() == 7
+        running.signal(9)
+        assert (await running.wait()).code == 137
+
+    with_forkserver(tmp_path, body)
+
+
 def test_the_client_of_an_exec_that_finds_no_monitor_sees_the_end(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         running = await rig.start("sleep", "1000")

@@ -25,6 +25,8 @@ from tiffin.model.container_status import Running as RunningStatus
 from tiffin.runtime.compile import compile_exec
 from tiffin.runtime.launcher import Attachment, ExecProcess, Running, StartFailed
 
+_LOST_PATIENCE = 2.0  # s
+
 
 @dataclass(frozen=True, slots=True)
 class ExecConfig:
@@ -200,6 +202,13 @@ class Execs:
                 return resolve(user, container.host.group_add or (), lambda path: container_root.read_small(root, path))
         except (ProcessLookupError, FileNotFoundError) as error:
             raise Conflict(f"container {container.id} is not running") from error
+
+    async def settled(self, execution: Exec) -> None:
+        """Of one whose monitor was killed, and which is ended for that, the exit code: its client asks at once."""
+        process = execution.process
+        if process is not None and process.lost and process.attached:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(execution.ended.wait(), _LOST_PATIENCE)
 
     async def _watch(self, container: Container, execution: Exec, process: ExecProcess) -> None:
         self._ended(container, execution, await process.wait())

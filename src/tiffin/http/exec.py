@@ -97,6 +97,7 @@ async def inspect(request: Request) -> Response:
         # its end may lie unread on the monitor's channel: one turn of the loop reads it
         await asyncio.sleep(0)
         await asyncio.sleep(0)
+        await containers_of(request).execs.settled(execution)
     return response.json(_shown(execution))
 
 

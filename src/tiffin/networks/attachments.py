@@ -130,19 +130,23 @@ class Attachments:
             crash.point("ports-published")
             return open_sockets(sandbox.resolver)
 
+        self._check_reserved(endpoints)  # what is queued now comes before the rules' withdrawal by a release
         if wired:
             try:
                 asked = await self._standing.kernel.do(work)
             except OSError as error:
                 raise Internal(f"failed to set up container networking: {words(error)}") from error
-            if self._standing.endpoints.get(endpoints.container_id) is not endpoints:
-                raise Internal("failed to set up container networking: the container ended meanwhile")
+            self._check_reserved(endpoints)
             self._standing.relay(endpoints)
             if asked is not None:
                 self._standing.resolvers.serve(endpoints, asked)
         for place in endpoints.endpoints:
             self._standing.resolvers.add(place)
             self._standing.tell("connect", self._standing.registry.get(place.network_id), endpoints.container_id)
+
+    def _check_reserved(self, endpoints: Endpoints) -> None:
+        if self._standing.endpoints.get(endpoints.container_id) is not endpoints:
+            raise Internal("failed to set up container networking: the container ended meanwhile")
 
     async def release(self, container_id: str) -> None:
         """Give back what a container holds; nothing to give back is no error.

@@ -102,8 +102,17 @@ async def killed(pidfd: int, end: End = _nothing) -> int | None:
         end()
     except OSError:
         pass  # it is gone, or its control group is
-    while not _ended(pidfd):  # noqa: ASYNC110  (no event: the loop may be about to end)
-        await asyncio.sleep(0.01)
+    return await awaited(pidfd)
+
+
+async def awaited(pidfd: int) -> int | None:
+    """A process's exit code when it has ended, None where the kernel forgot it. The pidfd stays the caller's."""
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(pidfd, over.set)
+    try:
+        await over.wait()
+    finally:
+        loop.remove_reader(pidfd)
     for _ in range(100):
         status = namespaces.exit_status(pidfd)  # known once someone has reaped it
         if status is not None:

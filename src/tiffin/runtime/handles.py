@@ -80,6 +80,10 @@ class ExecProcess:
     id: str
     pid: int
     _code: "asyncio.Future[int]"
+    attached: bool = False
+    """Whether a client has its streams."""
+    lost: bool = False
+    """Its monitor was killed: of one with clients the end is near."""
 
     async def wait(self) -> int:
         """Its exit code, which is known before its clients see the end of their streams."""

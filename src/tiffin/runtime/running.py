@@ -25,7 +25,7 @@ class Running:
         self.exit: asyncio.Future[Exit] = loop.create_future()
         self.begun: asyncio.Future[None] = loop.create_future()
         self._execs: dict[str, asyncio.Future[int]] = {}
-        self._further: dict[str, int] = {}  # a pidfd of each exec that has begun
+        self._further: dict[str, tuple[ExecProcess, int]] = {}  # execs that have begun, a pidfd of each
         self._streams: dict[int, asyncio.Future[str]] = {}
         self.network: Callable[[Sandbox], Awaitable[None]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,7 +94,8 @@ class Running:
             self._exec_ended(name, 137)
 
     def _exec_ended(self, name: str, code: int) -> None:
-        close_all([pidfd for pidfd in (self._further.pop(name, None),) if pidfd is not None])
+        if name in self._further:
+            os.close(self._further.pop(name)[1])
         future = self._execs.pop(name, None)
         if future is not None and not future.done():
             future.set_result(code)
@@ -107,23 +108,24 @@ class Running:
     def _disconnected(self) -> None:
         for number in list(self._streams):
             self._stream_ended(number, "gone")
-        for name, pidfd in self._further.items():
-            self._run(self._end_exec(name, os.dup(pidfd)))
+        for process, pidfd in self._further.values():
+            process.lost = True
+            self._run(self._end_exec(process, pidfd))
+        self._further.clear()
         if not self.begun.done():
             problem = {"step": "monitor", "errno": 0, "path": b"", "text": "the monitor died"}
             self.begun.set_exception(Refused(problem))
         elif not self.exit.done() and self.begun.exception() is None:
+            # a pidfd of its own: ours may be closed meanwhile, and its number be another process's
             self._run(self._find_again(os.dup(self.pidfd)))
 
-    # Both with a pidfd of their own: ours may be closed meanwhile, and its number be another process's.
-
-    async def _end_exec(self, name: str, pidfd: int) -> None:
-        """The monitor died, and with it the streams of what was run beside: as docker's shim, it takes that along."""
+    async def _end_exec(self, process: ExecProcess, pidfd: int) -> None:
+        """The monitor died, and with it the streams: whoever used them is ended, as by docker's shim. Others go on."""
         try:
-            code = await exits.killed(pidfd)
+            code = await (exits.killed(pidfd) if process.attached else exits.awaited(pidfd))
         finally:
             os.close(pidfd)
-        self._exec_ended(name, 137 if code is None else code)
+        self._exec_ended(process.id, 137 if code is None else code)
 
     async def _find_again(self, pidfd: int) -> None:
         """The monitor died: the forkserver forks another, or the exit file says how the container ended."""
@@ -199,10 +201,11 @@ class Running:
             for want in wants:
                 self._streams.pop(want["id"], None)
             raise failed(refused.problem, exec_failure) from None
-        if exec_id in self._execs and attached:
-            self._further[exec_id] = attached.pop()
+        started = ExecProcess(exec_id, answer["pid"], future, attached=bool(attachments))
+        if exec_id in self._execs:  # else it has ended already
+            self._further[exec_id] = (started, attached.pop())
         close_all(attached)
-        return ExecProcess(exec_id, answer["pid"], future)
+        return started
 
     async def resize(self, height: int, width: int, exec_id: str = "") -> None:
         """Set the size of the terminal, in characters."""
@@ -242,7 +245,7 @@ class Running:
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
-        close_all(tuple(self._further.values()))
+        close_all([pidfd for _, pidfd in self._further.values()])
         self._further.clear()
 
 
