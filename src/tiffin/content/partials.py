@@ -39,6 +39,11 @@ def expire(store: BlobStore, seconds: float = _KEPT_SECONDS, keep: Collection[Di
     return freed
 
 
+def discard(store: BlobStore, digest: Digest) -> None:
+    """Keep nothing of a blob; nobody may be writing it."""
+    (directory(store) / hex_of(digest)).unlink(missing_ok=True)
+
+
 class Partial:
     """One blob that is being fetched, by one writer. size: bytes that are there, those of earlier attempts included."""
 

@@ -41,7 +41,9 @@ def reconcile(images: Images, containers: Collection[str]) -> int:
         owner = _OWNER.match(key)
         if owner and owner[0] not in containers:
             images.snapshots.remove(key)
-    return images.collect()
+    freed = images.collect()
+    images.written()
+    return freed
 
 
 async def commit(

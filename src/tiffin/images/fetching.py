@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tiffin.content.blobs import BlobStore, Lease
 from tiffin.content.ledger import Ledger
-from tiffin.content.partials import Partial, expire
+from tiffin.content.partials import Partial, discard, expire
 from tiffin.errors import Internal, Invalid, TiffinError
 from tiffin.images.events import Progress, Report
 from tiffin.model.descriptor import Descriptor
@@ -218,6 +218,19 @@ class Fetches:
                 if now - told >= _TELL_EVERY:
                     told = now
                     fetch.tell("Downloading", partial.size, partial.expected)
+
+    def drop(self, digests: Iterable[Digest]) -> None:
+        """Keep nothing of these for later attempts, once their fetches have ended; what others fetch stays."""
+        for digest in digests:
+            with self._lock:
+                fetch = self._running.get(digest)
+            if fetch is not None:
+                if not fetch.cancellation.cancelled:
+                    continue
+                fetch.done.wait()
+            with self._lock:
+                if digest not in self._running:
+                    discard(self._blobs, digest)
 
     def forget(self) -> int:
         """Keep nothing for later attempts any more; the bytes freed. What is being fetched stays."""

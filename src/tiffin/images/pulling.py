@@ -208,6 +208,7 @@ class Pulls:
         except (Unreachable, Busy, Cancelled):
             raise  # what has come is kept: the next attempt goes on from there
         except BaseException as error:
+            self._fetches.drop(blobs)
             self._waiting.let_go(None if isinstance(error, Unavailable) else blobs)
             self._images.collect()
             raise

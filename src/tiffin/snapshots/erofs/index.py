@@ -25,34 +25,43 @@ TAR, IMAGE = 1, 0  # devices
 
 
 class Copied:
-    """A stream that is written to a file as it is read."""
+    """A stream that is written to a file in large pieces, whatever of it is looked at."""
 
     def __init__(self, stream: Readable, fd: int) -> None:
         self._stream = stream
         self._fd = fd
         self._next_check = 0
-        self._gathered: list[bytes] = []  # headers and small files are written together
-        self._written = 0
+        self._piece = b""
+        self._begin = 0  # of the piece, in the stream
         self.position = 0
 
     def read(self, size: int = -1, /) -> bytes:
-        data = self._stream.read(size)
+        at = self.position - self._begin
+        if at >= len(self._piece) and size:
+            self._next()
+            at = 0
+        data = self._piece[at : at + size] if size >= 0 else self._piece[at:]
         self.position += len(data)
-        self._gathered.append(data)
-        if self.position - self._written >= _WRITE:
-            self.flush()
         return data
 
-    def flush(self) -> None:
-        """Write what was read."""
-        if self._written >= self._next_check:
+    def skip(self, size: int) -> bool:
+        """Whether there was so much."""
+        self.position += size
+        while self._begin + len(self._piece) < self.position:
+            self._next()
+            if not self._piece:
+                return False
+        return True
+
+    def _next(self) -> None:
+        self._begin += len(self._piece)
+        if self._begin >= self._next_check:
             require_free_space(self._fd)
-            self._next_check = self._written + _CHECK_EVERY
-        view = memoryview(b"".join(self._gathered))
-        self._gathered.clear()
+            self._next_check = self._begin + _CHECK_EVERY
+        self._piece = self._stream.read(_WRITE)
+        view = memoryview(self._piece)
         while view:
             view = view[os.write(self._fd, view) :]
-        self._written = self.position
 
 
 class Lying:
@@ -68,9 +77,6 @@ class Lying:
         self.position += len(data)
         return data
 
-    def flush(self) -> None:
-        """Nothing is to be written."""
-
     def skip(self, size: int) -> bool:
         """Whether there was so much."""
         self.position += size
@@ -84,7 +90,7 @@ def write(source: Copied | Lying, fd: int, tag: str) -> int:
     """
     image = Image(fd)
     tree = Tree(image)
-    reader = TarReader(source, skip=source.skip if isinstance(source, Lying) else None)
+    reader = TarReader(source, skip=source.skip)
     size = 0
     for entry in reader:
         where = tree.locate(entry.name, entry.mtime)
@@ -96,7 +102,6 @@ def write(source: Copied | Lying, fd: int, tag: str) -> int:
             _place(tree, image, reader, source, entry, *where)
             size += entry.size
     reader.drain()
-    source.flush()
     tree.finish()
     image.finish(tag, source.position)
     return size
