@@ -13,7 +13,7 @@ from tiffin.images.bootstrap import stanzas, versions
 from tiffin.images.bootstrap.relations import Alternatives, Relation, parse
 from tiffin.images.bootstrap.release import File
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+", re.ASCII)
+_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*", re.ASCII)
 _LINE = re.compile(r"^(Package|Version|Architecture|Essential|Priority|Provides|Important|Protected):[ \t]*(.*)$", re.M)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 

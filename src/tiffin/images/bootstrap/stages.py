@@ -57,14 +57,14 @@ def script(essential: Sequence[Package], groups: Sequence[Sequence[Package]]) ->
         "set -e",
         f"cd {HERE}",
         # nothing here needs to survive a power loss before it is an image
-        "dpkg='dpkg --force-unsafe-io'",
+        "dpkg='/usr/bin/dpkg --force-unsafe-io'",
         # the tools of the essential packages work unpacked: they are what configures them
         f"$dpkg --force-depends --install {_files(essential)}",
     ]
     lines += [f"$dpkg --install {_files(group)}" for group in groups]
     # one that dpkg has left half-done without saying so is an error here
     lines += [
-        "left=$(dpkg-query -W -f '${db:Status-Status} ${Package}\\n' | grep -v '^installed ' || true)",
+        "left=$(/usr/bin/dpkg-query -W -f '${db:Status-Status} ${Package}\\n' | grep -v '^installed ' || true)",
         'if [ -n "$left" ]; then echo "not installed: $left" >&2; exit 1; fi',
     ]
     return "\n".join(lines) + "\n"

@@ -6,7 +6,11 @@ from functools import cmp_to_key, lru_cache
 
 from tiffin.errors import Invalid
 
-_VERSION = re.compile(r"(?:(\d{1,9}):)?([A-Za-z0-9.+~:-]+?)(?:-([A-Za-z0-9.+~]+))?", re.ASCII)
+_VERSION = re.compile(
+    r"(?:(?P<epoch>\d{1,9}):(?=.))?(?P<upstream>(?(epoch)[A-Za-z0-9.+~:-]+?|[A-Za-z0-9.+~-]+?))"
+    r"(?:-(?P<revision>[A-Za-z0-9.+~]+))?(?<!-)",
+    re.ASCII,
+)
 _RUN = re.compile(r"(\D*)(\d*)", re.ASCII)
 
 Part = tuple[tuple[tuple[int, ...], int], ...]
@@ -17,7 +21,7 @@ def _parsed(text: str) -> tuple[int, Part, Part]:
     match = _VERSION.fullmatch(text)
     if match is None:
         raise Invalid(f"{text!r} is no version of a package")
-    return int(match[1] or 0), _part(match[2]), _part(match[3] or "")
+    return int(match["epoch"] or 0), _part(match["upstream"]), _part(match["revision"] or "")
 
 
 def _part(text: str) -> Part:
