@@ -98,6 +98,12 @@ def indexed(tar: Path, image: Path, *, streamed: bool = False) -> int:
         os.close(fd)
 
 
+def kernel_mounts_files() -> bool:
+    """Whether it mounts an EROFS that is a file, without a block device."""
+    version = tuple(int(part) for part in os.uname().release.split(".")[:2])
+    return version >= (6, 12) and "erofs" in Path("/proc/filesystems").read_text()
+
+
 @contextmanager
 def mounted(image: Path, tar: Path) -> Iterator[Path]:
     """An index mounted on its tar, attached nowhere."""

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from kernel.erofs_trees import Seen, archive, differing, indexed, layer, look, mounted
+from kernel.erofs_trees import Seen, archive, differing, indexed, kernel_mounts_files, layer, look, mounted
 from rig import erofs_utils
 from tiffin.errors import Invalid
 from tiffin.snapshots.tar import Entry, Kind
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.skipif("erofs" not in Path("/proc/filesystems").read_text(), reason="this kernel has no EROFS"),
+    pytest.mark.skipif(
+        not kernel_mounts_files(), reason="a kernel that mounts EROFS straight from a file: 6.12 or later"
+    ),
 ]
 GIB = 1 << 30
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
