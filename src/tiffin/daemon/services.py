@@ -175,8 +175,6 @@ async def _assemble(engine: Engine, roots: Roots) -> None:
     services.bootstraps = Bootstraps(roots.data / "bootstrap", images, containers, transfers)
     await services.bootstraps.reconcile()
     services.check = checks.check(ledger, context, snapshotter, networks, services.volumes)
-    services.bootstraps = Bootstraps(roots.data / "bootstrap", images, containers, transfers)
-    await services.bootstraps.reconcile()
 
 
 async def _stop_containers(engine: Engine) -> None:

@@ -39,7 +39,6 @@ class Services:
     buildkit: Any = None
     bootstraps: Any = None
     check: Any = None
-    bootstraps: Any = None
     storage_driver: str = ""
     storage_status: Callable[[], list[tuple[str, str]]] = list
     """Pairs for `docker info`."""
