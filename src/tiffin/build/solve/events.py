@@ -67,7 +67,20 @@ class VertexWarning:
     finding: Finding
 
 
-Event = VertexStarted | VertexCompleted | VertexLog | VertexProgress | VertexWarning
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VertexExplained:
+    """Why a step was, or was not, taken from the cache; told after its start, where the request says `explain`.
+
+    part is what of its key differs (`keys.Part.name`), "" where nothing does.
+    """
+
+    digest: Digest
+    part: str
+    reason: str
+    at: int = field(default_factory=time_ns)
+
+
+Event = VertexStarted | VertexCompleted | VertexLog | VertexProgress | VertexWarning | VertexExplained
 Report = Callable[[Event], None]
 """Called on the event loop's thread, in order. Must not block."""
 

@@ -103,6 +103,7 @@ class BuildRequest:
     pull          ask the registry for base images though they are here
     cache_from    images whose steps may be used. None: every step in the cache
     entitlements  "network.host", "security.insecure": what RUN may ask for
+    explain       tell of each step why it was, or was not, taken from the cache
     host          limits and settings of the containers that RUN gets: memory, cpu, shm_size, ulimits, cgroup_parent,
                   extra_hosts, security_opt, network_mode ("default": as options.network says)
     """
@@ -115,6 +116,7 @@ class BuildRequest:
     results: "Mapping[str, Solved]" = field(default_factory=dict)
     client: Client = field(default_factory=Nobody)
     pull: bool = False
+    explain: bool = False
     cache_from: tuple[str, ...] | None = None
     entitlements: frozenset[str] = frozenset()
     host: HostConfig = field(default_factory=HostConfig)

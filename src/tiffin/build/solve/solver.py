@@ -19,8 +19,9 @@ from tiffin.build.plan import BuildPlan
 from tiffin.build.solve import contents
 from tiffin.build.solve.cache import Cache
 from tiffin.build.solve.cache import Step as Record
-from tiffin.build.solve.events import Event, Report, VertexCompleted, VertexStarted
+from tiffin.build.solve.events import Event, Report, VertexCompleted, VertexExplained, VertexStarted
 from tiffin.build.solve.execution import Execution, Tools
+from tiffin.build.solve.explaining import explain
 from tiffin.build.solve.failures import StepFailed
 from tiffin.build.solve.ports import Bases
 from tiffin.build.solve.request import BuildRequest
@@ -174,6 +175,7 @@ class _Build:
         record = None if step.fresh else self._recorded(key, below)
         if record is not None:
             self._report(replace(started, cached=True))
+            self._explain(digest, "", "nothing that it depends on has changed")
             self._report(VertexCompleted(digest=digest))
             self._used.append(key)
             return Outcome(key, record)
@@ -181,6 +183,10 @@ class _Build:
         own = step.fresh or (isinstance(step, RunCommand) and bool(step.mounts))
         name = (key, below.chain, self if own else None)
         self._report(started)
+        if self._request.explain and not step.fresh:
+            self._explain(digest, *await asyncio.to_thread(self._why, step, parts))
+        elif step.fresh:
+            self._explain(digest, "", "the build was asked not to use the cache for it")
         values = [EMPTY if one is None else one.value for one in inputs]
         parents = tuple(one.key for one in inputs if one is not None)
 
@@ -195,6 +201,13 @@ class _Build:
             raise self._ended(digest, step, error) from error
         self._report(VertexCompleted(digest=digest))
         return Outcome(key, stack)
+
+    def _why(self, step: Step, parts: tuple[Part, ...]) -> tuple[str, str]:
+        return explain(self._solver.cache.steps(), step.label or type(step).__name__, parts)
+
+    def _explain(self, digest: Digest, part: str, reason: str) -> None:
+        if self._request.explain:
+            self._report(VertexExplained(digest=digest, part=part, reason=reason))
 
     async def _parts(self, step: Step, inputs: list[Outcome | None]) -> tuple[Part, ...]:
         """What the key is made of. NotFound for a file that is not there."""

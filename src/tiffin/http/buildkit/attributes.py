@@ -49,6 +49,7 @@ class Attributes:
     pull: bool = False
     request: str = ""
     cache_from: tuple[str, ...] | None = None
+    explain: bool = False
     attestations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
@@ -83,6 +84,7 @@ def read_attributes(given: Mapping[str, str]) -> Attributes:
         pull=_choice(given, "image-resolve-mode", _PULL, "invalid image-resolve-mode:"),
         request=given.get("requestid", ""),
         cache_from=_cache_from(given),
+        explain=_flag(given, "explain"),
         attestations={name: _pairs(text) for name, text in _under(given, "attest:").items()},
     )
 

@@ -6,13 +6,14 @@ import asyncio
 import base64
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tiffin.build.dockerfile.ignore import DEFAULT_NAME, ignore_file_names, read_patterns
 from tiffin.build.options import BuildOptions
 from tiffin.build.remotes import parse_git
+from tiffin.build.solve.events import Event, Report, VertexExplained, VertexProgress
 from tiffin.build.solve.request import BuildRequest, Context
 from tiffin.build.solve.solved import Solved
 from tiffin.build.steps import GitSource, HttpSource, ResultSource, Step
@@ -85,10 +86,12 @@ class Frontend:
             client=Caller(session),
             pull=attributes.pull,
             cache_from=attributes.cache_from,
+            explain=attributes.explain,
             entitlements=entitlements,
             host=attributes.host,
         )
-        return self._outcome(await self._builds.solve(request, self._job.report), options)
+        report = _naming_files(self._job.report, list(request.contexts.values()))
+        return self._outcome(await self._builds.solve(request, report), options)
 
     def _outcome(self, solved: Solved, options: BuildOptions) -> Outcome:
         id = os.urandom(13).hex()
@@ -147,8 +150,6 @@ class Frontend:
         return sources
 
     def _transferred(self, vertex: Any, what: str, size: int) -> None:
-        from tiffin.build.solve.events import VertexProgress
-
         progress = VertexProgress(digest=vertex, id=f"transferring {what}:", current=size, done=True)
         self._job.report(progress)
         self._job.complete(vertex)
@@ -216,6 +217,20 @@ class Frontend:
         """The context, and its Dockerfile's name: what is no archive is itself the Dockerfile."""
         solved = await self._fetch(request)
         return solved, "context" if await asyncio.to_thread(_has, solved, "context") else attributes.filename
+
+
+def _naming_files(report: Report, contexts: Sequence[Context]) -> Report:
+    """Adds to "the files have changed" which of them were sent anew."""
+
+    def named(event: Event) -> None:
+        if isinstance(event, VertexExplained) and event.part.startswith("files"):
+            changed = [name for one in contexts if isinstance(one, Directory) for name in one.changed]
+            if changed:
+                more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+                event = replace(event, reason=f"{event.reason}: {changed[0]}{more}")
+        report(event)
+
+    return named
 
 
 def _keeps_git(attributes: Attributes) -> bool:

@@ -10,6 +10,7 @@ from tiffin.build.dockerfile.source import Span
 from tiffin.build.solve.events import (
     Event,
     VertexCompleted,
+    VertexExplained,
     VertexLog,
     VertexProgress,
     VertexStarted,
@@ -20,6 +21,10 @@ from tiffin.wire.buildkit import control, stamp
 
 LOG_LIMIT = 2 << 20
 """Bytes of one step's output that are told; the rest is cut, as BuildKit does."""
+
+
+EXPLANATION = 3
+"""The stream of a log that says why a step was, or was not, cached. Told only to clients that ask."""
 
 
 class Narrator:
@@ -57,6 +62,9 @@ class Narrator:
             if not data:
                 return None
             log = response.logs.add(vertex=event.digest, stream=event.stream, msg=data)
+            stamp(log.timestamp, event.at)
+        elif isinstance(event, VertexExplained):
+            log = response.logs.add(vertex=event.digest, stream=EXPLANATION, msg=event.reason.encode())
             stamp(log.timestamp, event.at)
         elif isinstance(event, VertexWarning):
             self.warnings += 1
