@@ -18,6 +18,7 @@ import h11
 
 from tiffin.errors import Invalid
 from tiffin.http import errors, files, upgrade
+from tiffin.http.chunks import Chunks
 from tiffin.http.errors import ClientGone
 from tiffin.http.exchange import Exchange
 from tiffin.http.hijack import Hijacked
@@ -68,6 +69,7 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._ended = False
         self._early = 0
+        self._chunks: Chunks | None = None
         self._body: deque[bytes] = deque()
         self._body_size = 0
         self._body_complete = True
@@ -93,9 +95,33 @@ class Connection(asyncio.Protocol):
         """Bytes from the client."""
         if self._tunnel is not None:
             self._tunnel.from_client(data)
+        elif self._chunks is not None:
+            self._take_apart(self._chunks, data)
         elif not self._discarding:
-            self.http.receive_data(data)
-            self._advance(len(data))
+            # up to the headers' end: what a body looks like shows in them
+            head = data[: data.find(b"\r\n\r\n") + 4] if self._exchange is None and b"\r\n\r\n" in data else data
+            self.http.receive_data(head)
+            self._advance(len(head))
+            if len(head) < len(data):
+                self.data_received(data[len(head) :])
+
+    def _take_apart(self, chunks: Chunks, data: bytes) -> None:
+        try:
+            piece, rest = chunks.feed(data)
+        except h11.RemoteProtocolError as error:
+            self._chunks = None
+            self._refuse(error)
+            return
+        if piece:
+            self._body.append(piece)
+            self._body_size += len(piece)
+            self._wake()
+        if rest is not None:
+            self._chunks = None
+            self.http.receive_data(rest)
+            self._advance(len(rest))
+        elif self._body_size > BUFFERED:
+            self._pause_reading()
 
     def eof_received(self) -> bool:
         """The client sends no more. It may still listen: the answer in progress goes on."""
@@ -194,6 +220,8 @@ class Connection(asyncio.Protocol):
             raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding are given")
         self._body_complete = False
         self._early = 0
+        if any(name == b"transfer-encoding" for name, _ in head.headers) and not self.http.trailing_data[0]:
+            self._chunks = Chunks()  # else h11 has a part of the body already, and reads all of it
         self.served += 1
         self._exchange = Exchange(self, head)
         self._task = self.server.loop.create_task(self._serve(self._exchange))
