@@ -127,3 +127,25 @@ def test_wrong_requests_are_refused_in_dockers_words(tiffin: Cli, tmp_path: Path
     refused = tiffin("build", str(tmp_path / "c"), check=False)
     assert "Dockerfile: no such file or directory" in refused.err
     assert os.listdir(tmp_path / "c") == ["other"]
+
+
+def test_explain_names_what_differs(tiffin: Cli, tmp_path: Path) -> None:
+    folder = write(tmp_path / "c", Dockerfile="FROM busybox\nARG WHO=me\nRUN echo for $WHO\nCOPY . /all\n", file="1")
+    first = build(tiffin, "--explain", str(folder))
+    assert "it has not been run before" in first
+    assert "? nothing that it depends on has changed" in build(tiffin, "--explain", str(folder))
+    (folder / "file").write_text("22")
+    assert "the files that it takes have changed: file" in build(tiffin, "--explain", str(folder))
+    assert "the variable WHO is you, it was me" in build(tiffin, "--explain", "--build-arg", "WHO=you", str(folder))
+
+
+def test_what_is_not_made_is_refused_rather_than_left_out(tiffin: Cli, tmp_path: Path) -> None:
+    folder = write(tmp_path / "c", Dockerfile="FROM scratch\nCOPY Dockerfile /\n")
+    for words in (
+        ["--sbom", "true"],
+        ["--cache-to", "type=registry,ref=x/y"],
+        ["--platform", "linux/amd64,linux/arm64"],
+    ):
+        refused = tiffin("build", *words, str(folder), check=False)
+        assert refused.rc == 1
+        assert "ERROR: failed to build" in refused.err

@@ -31,7 +31,7 @@ class Attributes:
     subdirectory   of a remote context
     sessions       directories that another session offers, by name
     request        `frontend.lint`, `frontend.outline`, `frontend.targets`; "" for a build
-    cache_from     references; None where nothing was said
+    cache_from     caches to import from
     attestations   `provenance`, `sbom` and what was said about each
     """
 
@@ -48,7 +48,7 @@ class Attributes:
     metadata: Mapping[str, str] = field(default_factory=dict)
     pull: bool = False
     request: str = ""
-    cache_from: tuple[str, ...] | None = None
+    cache_from: tuple[str, ...] = ()
     explain: bool = False
     attestations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -179,18 +179,17 @@ def _pairs(text: str) -> dict[str, str]:
     return {name: value for name, _, value in parts}
 
 
-def _cache_from(given: Mapping[str, str]) -> tuple[str, ...] | None:
+def _cache_from(given: Mapping[str, str]) -> tuple[str, ...]:
     found = [name for name in given.get("cache-from", "").split(",") if name]
     text = given.get("cache-imports", "")
-    if text:
-        try:
-            entries = json.loads(text)
-            # Go's encoding/json writes the field names as they are, or in lower case by their tags
-            for entry in entries:
-                kind = str(entry.get("Type") or entry.get("type") or "")
-                attributes = entry.get("Attrs") or entry.get("attrs") or {}
-                if kind == "registry" and attributes.get("ref"):
-                    found.append(str(attributes["ref"]))
-        except (ValueError, AttributeError, TypeError) as error:
-            raise Invalid(f"failed to unmarshal cache-imports ({text!r}): {error}") from error
-    return tuple(found) or None
+    if not text:
+        return tuple(dict.fromkeys(found))
+    try:
+        for entry in json.loads(text):
+            # Go's encoding/json writes the fields' names as they are, or in lower case by their tags
+            kind = str(entry.get("Type") or entry.get("type") or "")
+            attributes = entry.get("Attrs") or entry.get("attrs") or {}
+            found.append(str(attributes.get("ref") or attributes.get("src") or kind))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise Invalid(f"failed to unmarshal cache-imports ({text!r}): {error}") from error
+    return tuple(dict.fromkeys(found))

@@ -98,6 +98,7 @@ class Control:
 
     async def _worked(self, job: Job) -> dict[str, str]:
         request = job.request
+        _check_cache_exports(job)
         if request.Frontend:
             solved, metadata = await self._by_frontend(job)
         else:
@@ -224,6 +225,15 @@ class Control:
         request = parse("moby.buildkit.v1.UpdateBuildHistoryRequest", await stream.receive_one())
         self._history.update(request)
         await stream.send(control("UpdateBuildHistoryResponse").SerializeToString())
+
+
+def _check_cache_exports(job: Job) -> None:
+    """Raises Unsupported. An inline cache is not asked for by itself, but by build arguments that go everywhere."""
+    for entry in job.request.Cache.Exports:
+        if entry.Type != "inline":
+            raise Unsupported(f"--cache-to type={entry.Type} is not supported: the cache stays with this builder")
+        vertex = job.begin("preparing layers for inline cache")
+        job.complete(vertex, "an inline cache is not written; the cache of this builder keeps the steps")
 
 
 def _is_told(name: str) -> bool:

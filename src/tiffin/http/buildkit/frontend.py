@@ -66,6 +66,9 @@ class Frontend:
     ) -> Outcome:
         """Run a build, or answer a question about its Dockerfile. Raises as `Builds.solve` does."""
         attributes = read_attributes(given)
+        if attributes.attestations:
+            kinds = " and ".join(sorted(attributes.attestations))
+            raise Unsupported(f"attestations ({kinds}) are not made by this version: leave --provenance and --sbom out")
         session = await self._sessions.get(self._job.session)
         sources = await self._sources(attributes, session)
         self._job.narrator.source = (attributes.filename, sources.dockerfile)
@@ -85,11 +88,14 @@ class Frontend:
             results={**inputs, **sources.results},
             client=Caller(session),
             pull=attributes.pull,
-            cache_from=attributes.cache_from,
             explain=attributes.explain,
             entitlements=entitlements,
             host=attributes.host,
         )
+        for name in attributes.cache_from:
+            # as with a cache that can't be read, the build goes on without it
+            vertex = self._job.begin(f"importing cache manifest from {name}")
+            self._job.complete(vertex, "caches of other builders are not imported; the cache of this one is used")
         report = _naming_files(self._job.report, list(request.contexts.values()))
         return self._outcome(await self._builds.solve(request, report), options)
 

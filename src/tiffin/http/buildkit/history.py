@@ -13,6 +13,9 @@ from tiffin.wire.grpc.status import StatusError
 
 KEPT = 100
 
+LOGS = 256 << 10
+"""Bytes of a build's log that are kept, its end."""
+
 _COMPLETE, _DELETED = 1, 2
 
 
@@ -45,6 +48,9 @@ class History:
         stamp(record.CompletedAt, time_ns())
         if failure is not None:
             record.error.code, record.error.message = int(failure.code), failure.message
+        for former in self._jobs.values():
+            # not this one: its client may still be reading
+            former.forget(LOGS)
         self._records[job.ref], self._jobs[job.ref] = record, job
         while len(self._records) > KEPT:
             oldest = next(iter(self._records))

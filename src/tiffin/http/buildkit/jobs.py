@@ -36,6 +36,7 @@ class Job:
         """What the client asked for through the bridge."""
         self.ended = False
         self._told: list[bytes] = []
+        self._forgotten = 0
         self._more = asyncio.Event()
 
     def report(self, event: Event) -> None:
@@ -59,13 +60,20 @@ class Job:
     def complete(self, digest: Digest, error: str = "") -> None:
         self.report(VertexCompleted(digest=digest, error=error))
 
+    def forget(self, most: int) -> None:
+        """Keep only the end of what was told, for those who ask later."""
+        size = sum(map(len, self._told))
+        while size > most and len(self._told) > 1:
+            size -= len(self._told.pop(0))
+            self._forgotten += 1
+
     async def follow(self) -> AsyncIterator[bytes]:
         """Everything told, from the beginning, until the job has ended."""
         at = 0
         while True:
             more = self._more
-            while at < len(self._told):
-                yield self._told[at]
+            while (at := max(at, self._forgotten)) < self._forgotten + len(self._told):
+                yield self._told[at - self._forgotten]
                 at += 1
             if self.ended:
                 return
