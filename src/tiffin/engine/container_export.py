@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 
 from tiffin.engine import container_root
 from tiffin.engine.container_context import Context
@@ -26,24 +27,34 @@ class Exports:
         self._context = context
 
     async def changes(self, reference: str) -> list[Change]:
-        """What differs from the image, by path. Raises NotFound."""
+        """What differs from the image, by path. Raises NotFound, Conflict."""
         container = self._context.records.find(reference)
-        found = await asyncio.to_thread(self._context.snapshots.changes, container.id, OWN)
+        with self._while_there(container.id, "compare"):
+            found = await asyncio.to_thread(self._context.snapshots.changes, container.id, OWN)
         return [one for one in found if not _is_ours(one, found)]
 
     def export(self, reference: str) -> Generator[bytes, None, None]:
         """The root file system as a tar, without what is mounted in it. Blocks. Raises NotFound, Conflict."""
         container = self._context.records.find(reference)
-        if isinstance(container.status, Removing | Dead):
-            raise Conflict(f"You cannot export container {container.id} which is being removed")
-        try:
+        self._check_there(container.id, "export")
+        with self._while_there(container.id, "export"):
             pieces = _packed(container_root.mount_for_reading(self._context.snapshots.mounts(container.id)))
-        except (FileNotFoundError, NotFound):
-            self._context.records.get(container.id)  # NotFound when it was removed meanwhile
-            raise
         next(pieces)  # begun: one that has not would leave its descriptors open when it is closed
         self._context.publish(container, "export")
         return pieces
+
+    @contextmanager
+    def _while_there(self, container_id: str, verb: str) -> Iterator[None]:
+        """What is missing is not our failure where somebody removes the container meanwhile."""
+        try:
+            yield
+        except (FileNotFoundError, NotFound):
+            self._check_there(container_id, verb)
+            raise
+
+    def _check_there(self, container_id: str, verb: str) -> None:
+        if isinstance(self._context.records.get(container_id).status, Removing | Dead):
+            raise Conflict(f"You cannot {verb} container {container_id} which is being removed")
 
 
 def _is_ours(change: Change, among: Sequence[Change]) -> bool:

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,6 +20,7 @@ from tiffin.engine.container_archive import Archives
 from tiffin.engine.container_attach import Attaching, Wanted
 from tiffin.engine.container_context import Arriving, Context, Settings
 from tiffin.engine.container_exec import ExecConfig, Execs
+from tiffin.engine.container_export import Exports
 from tiffin.engine.container_health import HealthChecks
 from tiffin.engine.container_lifecycle import Lifecycle
 from tiffin.engine.container_remove import Removal
@@ -280,6 +281,32 @@ def test_a_container_that_is_removed_meanwhile_is_not_found_by_a_copy(made: Fixt
     run(body())
 
 
+def test_a_layer_that_is_removed_while_it_is_compared_is_no_failure(made: Fixture) -> None:
+    async def body() -> None:
+        one, _ = made.add(Exited(0, 1, 2))
+        exports = Exports(made.context)
+        steps: list[Callable[[], object]] = [
+            lambda: made.records.change(one.id, status=Removing(0, 0, 0, False)),
+            lambda: made.records.remove(one.id),
+        ]
+        for step, error in zip(steps, (Conflict, NotFound), strict=True):
+            gone = threading.Event()
+
+            def changes(key: str, own: object, gone: threading.Event = gone) -> None:
+                gone.wait(60)
+                raise FileNotFoundError(2, "No such file or directory", key)
+
+            made.context.snapshots = cast(Any, SimpleNamespace(changes=changes))
+            comparing = asyncio.create_task(exports.changes(one.id))
+            await asyncio.sleep(0)
+            step()
+            gone.set()
+            with pytest.raises(error):
+                await comparing
+
+    run(body())
+
+
 def test_a_start_waits_for_clients_that_are_on_their_way(made: Fixture) -> None:
     async def body() -> None:
         arriving = Arriving()
@@ -341,15 +368,13 @@ def test_the_loop_reads_from_who_takes_over_the_number_of_a_probes_socket(
 
         execs = Execs(made.context)
         monkeypatch.setattr(execs, "_run", begin)
-        pair = socket.socketpair()
+        pair, (ours, theirs) = socket.socketpair(), socket.socketpair()
         monkeypatch.setattr(socket, "socketpair", lambda *_: pair)
         number = pair[0].fileno()
         assert await execs.probe(one, cast(Any, process), ("true",), 0.01) == (-1, b"")
         child.wait()
         monkeypatch.undo()
         # at once, as another task would: who has the number that the probe's socket had is read from
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
         os.dup2(ours.fileno(), number)
         heard = asyncio.Event()
         loop.add_reader(number, heard.set)
