@@ -1,47 +1,28 @@
-"""HTTP/2 by h2 on an asyncio transport, as gRPC uses it, in the server's or the client's role."""
+"""Calls on an HTTP/2 connection, as gRPC makes them, in the server's or the client's role."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 from typing import cast
 
 from h2 import errors as codes
 from h2 import events
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.exceptions import H2Error, ProtocolError
-from h2.settings import SettingCodes, Settings
 
 from tiffin.wire.grpc.framing import encode_text, parse_timeout
+from tiffin.wire.grpc.link import STREAMS, Link
 from tiffin.wire.grpc.status import Code, StatusError, encode_details
 from tiffin.wire.grpc.stream import Metadata, Stream
 
 log = logging.getLogger(__name__)
 
-# at debug level it writes every header twice, credentials included
-logging.getLogger("hpack").setLevel(logging.WARNING)
-
 Handler = Callable[[Stream], Awaitable[None]]
 """Serves one call. Raises StatusError to end it with an error; anything else becomes INTERNAL."""
 
-STREAMS = 256
-"""Calls that the other side may have open."""
-
-WINDOW = 4 << 20
-"""Bytes that a stream may have in flight to us; four times as many on the connection."""
-
-FRAME = 256 << 10
-UNSENT = 4 << 20
-"""Bytes that wait for a client that does not read; above them the connection is given up."""
-
 RESETS = 1000
 """Calls that may be begun and broken off at once, in excess of those that ran to their end."""
-
-PING_SECONDS = 20.0
-PING_PATIENCE = 60.0
 
 _REASONS = {
     codes.ErrorCodes.CANCEL: Code.CANCELLED,
@@ -51,33 +32,16 @@ _REASONS = {
 }
 
 
-class Connection(asyncio.Protocol):
+class Connection(Link):
     """Serves calls with `handler` in the server's role; makes them with `call` in the client's."""
 
     def __init__(self, *, handler: Handler | None = None) -> None:
-        self.is_client = handler is None
+        super().__init__(is_client=handler is None)
         self._handler = handler
-        configuration = H2Configuration(client_side=self.is_client, header_encoding="utf-8")
-        self._h2 = H2Connection(configuration)
         self._streams: dict[int, Stream] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._broken_off = 0
-        self._transport: asyncio.Transport | None = None
-        self._writable: asyncio.Future[None] | None = None
-        self._congested = False
         self._room = asyncio.Event()
-        self._closed = asyncio.Event()
-        self._pinger: asyncio.TimerHandle | None = None
-        self._heard = 0.0
-
-    # Life
-
-    async def open(self, sock: socket.socket, leftover: bytes = b"") -> None:
-        """Begin on a connected socket, which becomes the connection's; `leftover` was read from it already."""
-        sock.setblocking(False)
-        await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
-        if leftover:
-            self.data_received(leftover)
 
     async def wait_closed(self) -> None:
         """Until the connection is closed and every handler has ended."""
@@ -85,75 +49,18 @@ class Connection(asyncio.Protocol):
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()))
 
-    @property
-    def closed(self) -> bool:
-        return self._closed.is_set()
-
-    def close(self) -> None:
-        """End the connection, telling the other side."""
-        if self._transport is not None and not self._transport.is_closing():
-            try:
-                self._h2.close_connection()
-                self._flush()
-            except H2Error:
-                pass
-            self._transport.close()
-
-    # What the transport calls
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        values: dict[SettingCodes, int] = {
-            SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
-            SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
-            SettingCodes.MAX_FRAME_SIZE: FRAME,
-            SettingCodes.MAX_HEADER_LIST_SIZE: 1 << 20,
-            SettingCodes.ENABLE_PUSH: 0,
-        }
-        # these go out with the preface; update_settings would send them before it
-        self._h2.local_settings = Settings(client=self.is_client, initial_values=values)
-        self._h2.max_inbound_frame_size = FRAME
-        self._h2.decoder.max_header_list_size = values[SettingCodes.MAX_HEADER_LIST_SIZE]
-        self._h2.initiate_connection()
-        self._h2.increment_flow_control_window(4 * WINDOW - 65535)
-        self._flush()
-        self._heard = asyncio.get_running_loop().time()
-        self._schedule_ping()
-
-    def data_received(self, data: bytes) -> None:
-        self._heard = asyncio.get_running_loop().time()
-        try:
-            for event in self._h2.receive_data(data):
-                self._take(event)
-        except (ProtocolError, UnicodeDecodeError) as error:
-            log.debug("the other side does not speak HTTP/2: %s", error)
-            self._abandon(f"protocol error: {error}")
-            return
-        self._flush()
-
-    def pause_writing(self) -> None:
-        self._congested = True
-
-    def resume_writing(self) -> None:
-        self._congested = False
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._pinger is not None:
-            self._pinger.cancel()
+    def ended(self, why: str) -> None:
+        """Every call fails, every handler is cancelled."""
         for stream in list(self._streams.values()):
-            stream.fail(StatusError(Code.UNAVAILABLE, "the connection was closed"))
+            stream.fail(StatusError(Code.UNAVAILABLE, why))
+        self._streams.clear()
         for task in list(self._tasks.values()):
             task.cancel()
-        self._streams.clear()
-        self._closed.set()
-        self._changed()
-        self.resume_writing()
+        self._room.set()
 
     # Events
 
-    def _take(self, event: events.Event) -> None:
+    def take(self, event: events.Event) -> None:
         if isinstance(event, events.DataReceived):
             self._data(event)
         elif isinstance(event, events.RequestReceived):
@@ -163,11 +70,11 @@ class Connection(asyncio.Protocol):
             if stream is not None:
                 stream.finish(_texts(event.headers))
         elif isinstance(event, events.StreamEnded):
-            self._ended(_number(event.stream_id))
+            self._end(_number(event.stream_id))
         elif isinstance(event, events.StreamReset):
             self._reset(_number(event.stream_id), event.error_code)
         elif isinstance(event, events.WindowUpdated | events.RemoteSettingsChanged):
-            self._changed()
+            self._room.set()
         elif isinstance(event, events.ConnectionTerminated):
             self._terminated(event)
 
@@ -196,7 +103,7 @@ class Connection(asyncio.Protocol):
             if self.is_client:
                 self.reset(stream)
 
-    def _ended(self, number: int) -> None:
+    def _end(self, number: int) -> None:
         stream = self._streams.get(number)
         if stream is not None:
             if self.is_client:
@@ -214,7 +121,7 @@ class Connection(asyncio.Protocol):
         if task is not None:
             self._broken_off += 1
             task.cancel()
-        self._changed()
+        self._room.set()
 
     def _terminated(self, event: events.ConnectionTerminated) -> None:
         text = (event.additional_data or b"").decode("utf-8", "replace")
@@ -226,13 +133,6 @@ class Connection(asyncio.Protocol):
     def _forget(self, stream: Stream) -> None:
         self._streams.pop(stream.number, None)
         self.acknowledge(stream.number, stream.take_owed())
-
-    def _abandon(self, why: str) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            for stream in list(self._streams.values()):
-                stream.fail(StatusError(Code.UNAVAILABLE, why))
-            self._flush()
-            self._transport.close()
 
     # The server's role
 
@@ -265,7 +165,7 @@ class Connection(asyncio.Protocol):
                 self._h2.reset_stream(stream.number, codes.ErrorCodes.NO_ERROR)
         except (H2Error, KeyError):
             pass
-        self._flush()
+        self.flush()
 
     # The client's role
 
@@ -322,7 +222,7 @@ class Connection(asyncio.Protocol):
                     last = end and len(view) == 0
                     self._h2.send_data(stream.number, bytes(piece), end_stream=last)
                     stream.sent_end = last
-                    self._flush()
+                    self.flush()
             except (H2Error, KeyError) as error:
                 raise stream.failure or StatusError(Code.CANCELLED, "the call is over") from error
             if len(view) == 0:
@@ -330,8 +230,8 @@ class Connection(asyncio.Protocol):
             if room <= 0:
                 self._room.clear()
                 await self._room.wait()
-            await self._drain()
-        await self._drain()
+            await self.drain()
+        await self.drain()
 
     def acknowledge(self, number: int, size: int) -> None:
         """Let the other side send as much more."""
@@ -340,7 +240,7 @@ class Connection(asyncio.Protocol):
                 self._h2.acknowledge_received_data(size, number)
             except (H2Error, KeyError):
                 return
-            self._flush()
+            self.flush()
 
     def reset(self, stream: Stream) -> None:
         """Break a call off, if it is not over."""
@@ -351,7 +251,7 @@ class Connection(asyncio.Protocol):
                 self._h2.reset_stream(stream.number, codes.ErrorCodes.CANCEL)
             except (H2Error, KeyError):
                 return
-            self._flush()
+            self.flush()
 
     # Bytes
 
@@ -360,41 +260,7 @@ class Connection(asyncio.Protocol):
             self._h2.send_headers(number, headers)
         except (ProtocolError, KeyError) as error:
             raise StatusError(Code.CANCELLED, "the call is over") from error
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
-        data = self._h2.data_to_send()
-        if data:
-            self._transport.write(data)
-            if self._transport.get_write_buffer_size() > UNSENT:
-                self._transport.abort()
-
-    async def _drain(self) -> None:
-        while self._congested and not self.closed:
-            if self._writable is None or self._writable.done():
-                self._writable = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._writable)
-
-    def _changed(self) -> None:
-        self._room.set()
-
-    def _schedule_ping(self) -> None:
-        self._pinger = asyncio.get_running_loop().call_later(PING_SECONDS, self._ping)
-
-    def _ping(self) -> None:
-        """Notice a client that has stopped: its end would otherwise never come."""
-        if self._transport is None or self._transport.is_closing():
-            return
-        silent = asyncio.get_running_loop().time() - self._heard
-        if silent > PING_SECONDS + PING_PATIENCE:
-            log.debug("the other side has not answered for %.0f seconds", silent)
-            self._transport.abort()
-            return
-        self._h2.ping(b"tiffin..")
-        self._flush()
-        self._schedule_ping()
+        self.flush()
 
 
 _KNOWN = frozenset(int(code) for code in codes.ErrorCodes)
