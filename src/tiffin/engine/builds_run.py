@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
+from tiffin.build.solve import running
 from tiffin.build.solve.execution import finished
 from tiffin.build.solve.ports import Process
 from tiffin.build.solve.request import BuildRequest
@@ -58,28 +59,28 @@ class Runner:
                 ours.setblocking(False)
                 live.pending.append(Attachment(theirs.detach(), stdout=True, stderr=True, framed=True))
                 try:
-                    running = await self._starter.launch(container)
+                    started = await self._starter.launch(container)
                 except StartError as failure:
                     raise Invalid(str(failure)) from failure
-                return await self._follow(container, running, ours, output)
+                return await self._follow(container, started, ours, output)
         finally:
             await finished(self._forget(container))
 
     async def _follow(
-        self, container: Container, running: Running, sock: socket.socket, output: Callable[[int, bytes], None]
+        self, container: Container, started: Running, sock: socket.socket, output: Callable[[int, bytes], None]
     ) -> int:
         cgroup = self._context.cgroup(container)
-        running.end = lambda: cgroups_live.kill(cgroup)
-        self._context.live(container.id).process = running
+        started.end = lambda: cgroups_live.kill(cgroup)
+        self._context.live(container.id).process = started
         try:
             await _read(sock, output)
-            return (await running.wait()).code
+            return (await started.wait()).code
         except BaseException:
             await asyncio.to_thread(cgroups_live.kill, cgroup)
-            await finished(running.wait())
+            await finished(started.wait())
             raise
         finally:
-            running.close()
+            started.close()
 
     async def _forget(self, container: Container) -> None:
         context = self._context
@@ -206,6 +207,9 @@ def clear(ledger: Ledger, settings: Settings, hierarchies: Hierarchies) -> None:
         cgroups_live.discard(hierarchies.place(f"{parent.rstrip('/')}/{container_id}"))
         for root in (settings.data_root, settings.exec_root):
             shutil.rmtree(root / "containers" / container_id, ignore_errors=True)
+    if (settings.exec_root / "build").exists():
+        for place in (settings.exec_root / "build").iterdir():
+            running.clear(place)
     if left:
         with ledger.transaction() as db:
             db.execute("DELETE FROM build_run")

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import secrets as random
-import shutil
 import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
@@ -52,7 +51,7 @@ class Running:
         check(step, self.request)
         async with AsyncExitStack() as undo:
             self.place.mkdir(mode=0o700, parents=True)
-            undo.callback(shutil.rmtree, self.place, True)
+            undo.callback(clear, self.place)
             process = Process(key, below.chain, step, ())
             given = {name for name, _ in step.environment}
             environment = [
@@ -225,3 +224,15 @@ def _must_exist(directory: str, inside: str) -> None:
         raise Invalid(f'"{inside}": not found') from None
     finally:
         os.close(root)
+
+
+def clear(place: Path) -> None:
+    """Remove what was made to mount a RUN's sources on: never what is mounted there, or was."""
+    for path in place.iterdir():
+        while os.path.ismount(path):
+            mounts.umount(os.fsencode(path), mounts.MNT_DETACH)
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink()
+    place.rmdir()
