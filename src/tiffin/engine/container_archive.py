@@ -7,13 +7,13 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tiffin.containers.users import resolve
 from tiffin.content.compression import Readable, decompressed
-from tiffin.engine import container_root
+from tiffin.engine import container_files, container_root
 from tiffin.engine.container_context import Context
 from tiffin.errors import Conflict, Forbidden, Invalid, NotFound
 from tiffin.linux import paths
@@ -122,7 +122,8 @@ class Archives:
             undo.callback(os.close, directory)
             kept = undo.pop_all()
         archived = _archived(path)
-        pieces = _packed(directory, name, archived + "/" if is_directory else archived, kept)
+        packer = Packer(precise=False, devices=_devices(container, fd))
+        pieces = _packed(packer, directory, name, archived + "/" if is_directory else archived, kept)
         next(pieces)  # begun: one that has not would leave its descriptors open when it is closed
         return found, pieces
 
@@ -154,6 +155,18 @@ class Archives:
         user = resolve(container.config.user, (), lambda path: container_root.read_small(root, path))
         return lambda uid, gid: (user.uid, user.gid)
 
+    def _own_file(self, container: Container, path: str, undo: ExitStack) -> _Place | None:
+        """/etc/hosts and its like of a container that does not run: what it has mounted there when it does."""
+        directory, name = posixpath.split(path)
+        if directory != "/etc" or name not in container_files.MOUNTED or process_of(container.status):
+            return None
+        try:
+            root = os.open(self._context.directory(container.id), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        undo.callback(os.close, root)
+        return _Place(root, f"/{name}", None) if os.access(name, os.F_OK, dir_fd=root) else None
+
     def _root(self, container: Container, pidfd: int, undo: ExitStack, writing: bool) -> int:
         if pid := process_of(container.status):
             try:
@@ -172,6 +185,8 @@ class Archives:
         if "\0" in path:
             raise Invalid("bad parameter: 'path' holds a NUL byte")
         clean = posixpath.normpath("/" + path.lstrip("/"))
+        if (own := self._own_file(container, clean, undo)) is not None:
+            return own
         mount = _mount_of(container, clean)
         if process_of(container.status) or mount is None or not os.path.isdir(mount.source):
             root = self._root(container, pidfd, undo, writing)
@@ -249,8 +264,17 @@ def _archived(path: str) -> str:
     return posixpath.basename(posixpath.normpath("/" + path))
 
 
-def _packed(directory: int, name: bytes, archived: str, kept: ExitStack) -> Iterator[bytes]:
+def _devices(container: Container, fd: int) -> set[int]:
+    """The file systems that a copy goes into: that of the path, and those of volumes and binds. Not /proc and /sys."""
+    found = {os.fstat(fd).st_dev}
+    for point in container.mounts:
+        with suppress(OSError):
+            found.add(os.stat(point.source).st_dev)
+    return found
+
+
+def _packed(packer: Packer, directory: int, name: bytes, archived: str, kept: ExitStack) -> Iterator[bytes]:
     with kept:
         yield b""
-        yield from Packer(precise=False).item(directory, name, os.fsencode(archived))
+        yield from packer.item(directory, name, os.fsencode(archived))
         yield END

@@ -170,7 +170,8 @@ class Root:
                 if idmap is not None:
                     self._idmap(tree, idmap, idmap_recursive, source)
             else:
-                tree = mounts.create(kind, ((b"source=" + source,) if source else ()) + options)
+                named = (b"source=" + source,) if source else ()
+                tree = mounts.create(kind, (*named, *self._mode_of(target, kind, options), *options))
         except OSError as error:
             if error.errno in ignore:
                 return
@@ -200,6 +201,19 @@ class Root:
         for kind in (mounts.MS_UNBINDABLE, mounts.MS_PRIVATE, mounts.MS_SLAVE, mounts.MS_SHARED):
             if propagation & kind:
                 mounts.set_attributes(tree, 0, propagation=kind, recursive=deep)
+
+    def _mode_of(self, target: bytes, kind: bytes, options: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """A tmpfs takes the mode of the directory that it hides, as runc has it; 1777 where there was none."""
+        if kind != b"tmpfs" or any(option.startswith(b"mode=") for option in options):
+            return ()
+        try:
+            hidden = paths.open_in(self.fd, b"/".join(paths.normal(target)))
+        except OSError:
+            return ()
+        try:
+            return (b"mode=%o" % (os.fstat(hidden).st_mode & 0o7777),)
+        finally:
+            os.close(hidden)
 
     def _place(self, target: bytes, tree: int, kind: bytes, create: bytes) -> int:
         """The descriptor to mount on, made if missing."""

@@ -9,7 +9,7 @@ yield END
 import errno
 import os
 import stat
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 
 from tiffin.snapshots import trees
 from tiffin.snapshots.tar import END, Entry, Kind, entry_header, padding
@@ -34,13 +34,19 @@ class Packer:
 
     owner      maps (uid, gid) on disk to what the archive says
     precise    False cuts times to whole seconds, as docker's export and cp do
+    devices    st_dev of the file systems whose directories are gone into; others are empty. All of them without
     """
 
     def __init__(
-        self, owner: Callable[[int, int], tuple[int, int]] = lambda uid, gid: (uid, gid), *, precise: bool = True
+        self,
+        owner: Callable[[int, int], tuple[int, int]] = lambda uid, gid: (uid, gid),
+        *,
+        precise: bool = True,
+        devices: Collection[int] = (),
     ) -> None:
         self._owner = owner
         self._precise = precise
+        self._devices = frozenset(devices)
         self._names: dict[tuple[int, int], bytes] = {}
 
     def tree(self, directory: int, prefix: bytes = b"") -> Iterator[bytes]:
@@ -64,6 +70,9 @@ class Packer:
                     if error.errno not in CHANGED:
                         raise
                     continue  # no directory, or none any more
+                if self._devices and os.fstat(fd).st_dev not in self._devices:
+                    os.close(fd)
+                    continue
                 open_fds.append(fd)
                 pending.append((path + name + b"/", iter(_sorted(fd))))
         finally:
