@@ -96,12 +96,12 @@ class Archives:
                 if not process_of(container.status):
                     if writing:
                         context.records.change(container_id, pristine=False)
-                    return await asyncio.to_thread(work, container, -1)
+                    return await _threaded(work, container, -1)
                 live = context.live(container_id)
                 ended, process = live.ended, live.process
                 pidfd = os.dup(process.pidfd) if process is not None else -1  # that one is closed when it ends
             try:
-                return await asyncio.to_thread(work, container, pidfd)
+                return await _threaded(work, container, pidfd)
             except _Ended:
                 await ended.wait()
             finally:
@@ -197,6 +197,17 @@ class Archives:
             root = paths.open_in(root, os.fsencode(mount.subpath))
             undo.callback(os.close, root)
         return _Place(root, _kept_slash("/" + clean[len(mount.destination) :].lstrip("/"), path), mount)
+
+
+async def _threaded(work: Callable[[Container, int], T], container: Container, pidfd: int) -> T:
+    """In a thread, which is waited for even when nobody wants its result: what it stands on stays till then."""
+    task = asyncio.create_task(asyncio.to_thread(work, container, pidfd))
+    try:
+        return await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.wait((task,))
+            task.exception()  # retrieved: nobody is there to hear it
 
 
 def _mount_of(container: Container, path: str) -> MountPoint | None:

@@ -6,115 +6,31 @@ import asyncio
 import os
 import socket
 import subprocess
-import threading
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from tiffin.containers.records import Records
-from tiffin.content.ledger import Ledger
-from tiffin.engine.container_archive import Archives
 from tiffin.engine.container_attach import Attaching, Wanted
-from tiffin.engine.container_context import Arriving, Context, Settings
+from tiffin.engine.container_context import Arriving
 from tiffin.engine.container_exec import ExecConfig, Execs
-from tiffin.engine.container_export import Exports
-from tiffin.engine.container_health import HealthChecks
-from tiffin.engine.container_lifecycle import Lifecycle
 from tiffin.engine.container_remove import Removal
-from tiffin.engine.container_stop import Signals
-from tiffin.engine.events import Events
 from tiffin.errors import Conflict, NotFound
 from tiffin.linux import cgroups_live
-from tiffin.linux.cgroups import Hierarchies
 from tiffin.model.container import Container
-from tiffin.model.container_status import Created, Exited, Paused, Removing, Running, Status
-from tiffin.runtime.launcher import Attachment, StartFailed
-from unit.containers.specimens import container
-
-
-class Process:
-    """A running container that does what the test says."""
-
-    pid, pidfd = 1, -1
-
-    def __init__(self) -> None:
-        self.sent: list[int] = []
-        self.signalled = asyncio.Event()
-
-    def signal(self, number: int) -> None:
-        self.sent.append(int(number))
-        self.signalled.set()
-
-    def discard(self) -> None:
-        pass
-
-    async def attach(self, attachment: Attachment) -> None:
-        os.close(attachment.fd)
-        raise StartFailed("attach", 32, "", "it has ended")
-
-
-class Fixture:
-    def __init__(self, place: Path) -> None:
-        # Containers meet only their records, their locks and what is alive: nothing else is asked.
-        nobody = cast(Any, SimpleNamespace(resolvers=SimpleNamespace()))
-        self.context = Context(
-            settings=Settings(place / "data", place / "exec"),
-            records=Records(Ledger(place / "ledger.db")),
-            images=nobody,
-            snapshots=nobody,
-            networks=nobody,
-            volumes=nobody,
-            launcher=nobody,
-            events=Events(),
-            hierarchies=Hierarchies({}, "/nowhere"),
-        )
-        self.records = self.context.records
-        self.lifecycle = Lifecycle(self.context, HealthChecks(self.context))
-        self.signals = Signals(self.context, self.lifecycle)
-        self.launched: list[str] = []
-
-        async def launch(container_id: str) -> None:
-            self.launched.append(container_id)
-
-        self.lifecycle.launch = launch  # type: ignore[method-assign]
-
-    def add(self, status: Status) -> tuple[Container, Process]:
-        one = container("web", status=status)
-        self.records.add(one)
-        self.records.change(one.id, status=status)
-        process = Process()
-        if isinstance(status, Running | Paused):
-            self.context.live(one.id).process = cast(Any, process)
-        return one, process
-
-    async def end(self, one: Container, status: Status) -> None:
-        """The run is over, and somebody else was quick: what `status` says has come since."""
-        live = self.context.live(one.id)
-        async with self.records.lock(one.id):
-            live.process = None
-            self.records.change(one.id, status=status)
-            live.ended.set()
+from tiffin.model.container_status import Exited, Removing, Status
+from unit.engine.meeting import PAUSED, RUNNING, Meeting, Process, run
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Fixture:
-    (tmp_path / "exec").mkdir()
-    return Fixture(tmp_path)
-
-
-def run(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(work, 60))
-
-
-RUNNING, PAUSED = Running(1, 1, 0), Paused(1, 1, 0)
+def made(tmp_path: Path) -> Meeting:
+    return Meeting(tmp_path)
 
 
 @pytest.mark.parametrize("meanwhile", [PAUSED, Removing(0, 0, 0, False)])
 def test_a_restart_does_not_launch_what_was_paused_or_removed_since_it_stopped(
-    made: Fixture, meanwhile: Status
+    made: Meeting, meanwhile: Status
 ) -> None:
     async def body() -> None:
         one, process = made.add(RUNNING)
@@ -128,7 +44,7 @@ def test_a_restart_does_not_launch_what_was_paused_or_removed_since_it_stopped(
     run(body())
 
 
-def test_a_restart_launches_what_it_stopped_and_leaves_alone_what_runs_again(made: Fixture) -> None:
+def test_a_restart_launches_what_it_stopped_and_leaves_alone_what_runs_again(made: Meeting) -> None:
     async def body() -> None:
         for status, launches in ((Exited(0, 1, 2), 1), (RUNNING, 0)):
             one, process = made.add(RUNNING)
@@ -143,7 +59,7 @@ def test_a_restart_launches_what_it_stopped_and_leaves_alone_what_runs_again(mad
     run(body())
 
 
-def test_who_is_paused_while_it_is_stopped_is_thawed_to_die(made: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_paused_while_it_is_stopped_is_thawed_to_die(made: Meeting, monkeypatch: pytest.MonkeyPatch) -> None:
     async def body() -> None:
         thawed = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -162,7 +78,7 @@ def test_who_is_paused_while_it_is_stopped_is_thawed_to_die(made: Fixture, monke
     run(body())
 
 
-def test_a_stop_does_not_kill_the_next_run(made: Fixture) -> None:
+def test_a_stop_does_not_kill_the_next_run(made: Meeting) -> None:
     async def body() -> None:
         one, process = made.add(RUNNING)
         stop = asyncio.create_task(made.signals.stop("web", timeout=1000))
@@ -176,7 +92,7 @@ def test_a_stop_does_not_kill_the_next_run(made: Fixture) -> None:
     run(body())
 
 
-def test_what_was_killed_is_not_frozen_any_more(made: Fixture) -> None:
+def test_what_was_killed_is_not_frozen_any_more(made: Meeting) -> None:
     async def body() -> None:
         one, process = made.add(RUNNING)
         kill = asyncio.create_task(made.signals.kill("web"))
@@ -189,7 +105,7 @@ def test_what_was_killed_is_not_frozen_any_more(made: Fixture) -> None:
     run(body())
 
 
-def test_nobody_starts_what_is_killed_to_be_removed(made: Fixture) -> None:
+def test_nobody_starts_what_is_killed_to_be_removed(made: Meeting) -> None:
     async def body() -> None:
         removed: list[str] = []
 
@@ -216,98 +132,7 @@ def test_nobody_starts_what_is_killed_to_be_removed(made: Fixture) -> None:
     run(body())
 
 
-@pytest.mark.parametrize("status", [Created(), Exited(0, 1, 2)])
-def test_nobody_starts_or_removes_a_container_while_files_are_copied_into_it(made: Fixture, status: Status) -> None:
-    async def body() -> None:
-        one, _ = made.add(status)
-        archives = Archives(made.context)
-        begun, go = asyncio.Event(), threading.Event()
-        loop = asyncio.get_running_loop()
-
-        def work(found: Container, pidfd: int) -> int:
-            loop.call_soon_threadsafe(begun.set)
-            go.wait(60)
-            return pidfd
-
-        copying = asyncio.create_task(archives._in_thread("web", work, writing=True))
-        await begun.wait()
-        starting = asyncio.create_task(made.lifecycle.start("web"))
-        await asyncio.sleep(0)
-        assert made.records.lock(one.id).locked()
-        assert not made.launched
-        assert not made.records.get(one.id).pristine
-        go.set()
-        assert await copying == -1
-        await starting
-        assert made.launched
-
-    run(body())
-
-
-def test_files_are_copied_into_what_is_left_when_a_container_ends_meanwhile(made: Fixture) -> None:
-    async def body() -> None:
-        from tiffin.engine.container_archive import _Ended
-
-        one, process = made.add(RUNNING)
-        process.pidfd = os.open("/dev/null", os.O_RDONLY)
-        loop, tried = asyncio.get_running_loop(), asyncio.Event()
-
-        def work(found: Container, pidfd: int) -> Status:
-            if isinstance(found.status, Running):
-                assert pidfd not in (-1, process.pidfd)
-                loop.call_soon_threadsafe(tried.set)
-                raise _Ended
-            return found.status
-
-        copying = asyncio.create_task(Archives(made.context)._in_thread("web", work))
-        await tried.wait()
-        await made.end(one, Exited(0, 1, 2))
-        assert await copying == Exited(0, 1, 2)
-        os.close(process.pidfd)
-
-    run(body())
-
-
-def test_a_container_that_is_removed_meanwhile_is_not_found_by_a_copy(made: Fixture) -> None:
-    async def body() -> None:
-        one, _ = made.add(Exited(0, 1, 2))
-        async with made.records.lock(one.id):
-            copying = asyncio.create_task(Archives(made.context).stat("web", "/etc"))
-            await asyncio.sleep(0)
-            made.records.remove(one.id)
-        with pytest.raises(NotFound):
-            await copying
-
-    run(body())
-
-
-def test_a_layer_that_is_removed_while_it_is_compared_is_no_failure(made: Fixture) -> None:
-    async def body() -> None:
-        one, _ = made.add(Exited(0, 1, 2))
-        exports = Exports(made.context)
-        steps: list[Callable[[], object]] = [
-            lambda: made.records.change(one.id, status=Removing(0, 0, 0, False)),
-            lambda: made.records.remove(one.id),
-        ]
-        for step, error in zip(steps, (Conflict, NotFound), strict=True):
-            gone = threading.Event()
-
-            def changes(key: str, own: object, gone: threading.Event = gone) -> None:
-                gone.wait(60)
-                raise FileNotFoundError(2, "No such file or directory", key)
-
-            made.context.snapshots = cast(Any, SimpleNamespace(changes=changes))
-            comparing = asyncio.create_task(exports.changes(one.id))
-            await asyncio.sleep(0)
-            step()
-            gone.set()
-            with pytest.raises(error):
-                await comparing
-
-    run(body())
-
-
-def test_a_start_waits_for_clients_that_are_on_their_way(made: Fixture) -> None:
+def test_a_start_waits_for_clients_that_are_on_their_way(made: Meeting) -> None:
     async def body() -> None:
         arriving = Arriving()
         await arriving.settled(60)
@@ -323,7 +148,7 @@ def test_a_start_waits_for_clients_that_are_on_their_way(made: Fixture) -> None:
     run(body())
 
 
-def test_the_client_of_a_container_that_has_ended_or_is_gone_sees_the_end(made: Fixture) -> None:
+def test_the_client_of_a_container_that_has_ended_or_is_gone_sees_the_end(made: Meeting) -> None:
     async def body() -> None:
         attaching = Attaching(made.context, cast(Any, None))
         one, _ = made.add(RUNNING)
@@ -338,7 +163,7 @@ def test_the_client_of_a_container_that_has_ended_or_is_gone_sees_the_end(made: 
     run(body())
 
 
-def test_the_client_of_an_exec_whose_container_is_gone_sees_the_end(made: Fixture) -> None:
+def test_the_client_of_an_exec_whose_container_is_gone_sees_the_end(made: Meeting) -> None:
     async def body() -> None:
         execs = Execs(made.context)
         one, _ = made.add(RUNNING)
@@ -354,7 +179,7 @@ def test_the_client_of_an_exec_whose_container_is_gone_sees_the_end(made: Fixtur
 
 
 def test_the_loop_reads_from_who_takes_over_the_number_of_a_probes_socket(
-    made: Fixture, monkeypatch: pytest.MonkeyPatch
+    made: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def body() -> None:
         one, process = made.add(RUNNING)
