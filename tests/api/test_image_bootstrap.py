@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rig import Cli, Engine
+from rig import Cli, Engine, eventually
 from rig.commands import Result
 from rig.debs import DATE, Deb, LittleArchive, key, tar
 from rig.mirrors import Mirror, served
@@ -165,7 +165,7 @@ def refused(engine: Engine, bootstrap: Bootstrap) -> Refused:
         before = inventory(engine)
         result = bootstrap(*words)
         assert (result.rc, text in result.err) == (1, True), result.err
-        assert inventory(engine) == before
+        eventually(lambda: inventory(engine) == before, within=60, what="nothing is left of it")
 
     return refused
 
@@ -297,3 +297,44 @@ def test_what_cannot_be_meant_is_told(tiffin: Cli, words: list[str], text: str) 
 
 def test_a_suite_that_is_not_there_is_told(bootstrap: Bootstrap) -> None:
     assert "no such suite" in bootstrap(base="debian:dinner").err
+
+
+SLEEPER = Deb("sleeper", files={"x": ""}, postinst="#!/bin/sh\nbusybox sleep 1000\n")
+
+
+def second_stage(tiffin: Cli) -> bool:
+    """Whether the container in which packages are installed runs."""
+    return bool(tiffin("ps", "-q", "--filter", "label=io.tiffin.bootstrap").out)
+
+
+def flags(mirror: Mirror, archive: LittleArchive, directory: Path) -> list[str]:
+    (directory / "keyring").write_bytes(archive.keyring)
+    return ["--mirror", mirror.debian, "--keyring", str(directory / "keyring"), "--include", "sleeper"]
+
+
+def test_a_client_that_goes_takes_its_bootstrap_with_it(
+    engine: Engine, tiffin: Cli, archive: LittleArchive, mirror: Mirror, tmp_path: Path
+) -> None:
+    archive.debs.append(SLEEPER)
+    before = inventory(engine)
+    client = tiffin.start("image", "bootstrap", "debian:lunch", *flags(mirror, archive, tmp_path))
+    eventually(lambda: second_stage(tiffin), within=60, what="the second stage runs")
+    client.kill()
+    client.communicate()
+    eventually(lambda: inventory(engine) == before, within=60, what="nothing is left of it")
+
+
+def test_a_killed_daemon_leaves_nothing_of_a_bootstrap(
+    start_engine: Callable[..., Engine], archive: LittleArchive, tmp_path: Path
+) -> None:
+    own = start_engine(images=())
+    tiffin = own.cli("tiffin")
+    archive.debs.append(SLEEPER)
+    with served(own, archive.answer) as mirror:
+        client = tiffin.start("image", "bootstrap", "debian:lunch", *flags(mirror, archive, tmp_path))
+        eventually(lambda: second_stage(tiffin), within=60, what="the second stage runs")
+        own.kill()
+        client.communicate()
+    own.start()
+    assert tiffin("ps", "-aq").out == ""
+    assert [path.name for path in inventory(own)] == ["files"]

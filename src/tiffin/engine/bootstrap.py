@@ -42,6 +42,7 @@ from tiffin.registry.cancellation import Cancellation
 
 LABEL = "io.tiffin.bootstrap"
 """On the containers of second stages, and on their images: what a killed daemon has left is known by it."""
+_UNDER_WAY = 3600.0  # seconds since a file was used
 _TOLD = 30  # lines of the second stage's output that a failure shows
 _SETTING_UP = "Setting up "
 _ENVIRONMENT = (recipes.PATH, "HOME=/root", "LC_ALL=C.UTF-8", "TZ=UTC", "DEBIAN_FRONTEND=noninteractive",
@@ -83,6 +84,10 @@ class Bootstraps:
                     self._images.remove(image.id, force=True)
         for left in self._root.glob("debs-*"):
             shutil.rmtree(left, ignore_errors=True)
+
+    def forget(self) -> int:
+        """Remove the downloads that no bootstrap under way may need; the bytes freed. Blocks."""
+        return self._downloads.expire(_UNDER_WAY)
 
     async def run(self, request: Request) -> AsyncGenerator[Message | Progress, None]:
         """Compose an image; ends with its ID. Given up when nobody iterates any more, and then nothing is left.

@@ -193,6 +193,7 @@ async def pruned(request: Request) -> Response:
         gone, freed = images.prune(wanted, dangling=dangling)
         if set(given) <= {"dangling"}:  # other filters name what may go
             freed += request.services.registry.pulls.forget()
+            freed += 0 if dangling else request.services.bootstraps.forget()
         return gone, freed
 
     gone, freed = await asyncio.to_thread(work)

@@ -1,5 +1,7 @@
 """From an archive's address to the packages it is trusted for: signature → Release → Packages → .deb."""
 
+import mmap
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,9 +10,9 @@ from threading import Lock
 
 from tiffin.content.compression import decompressed
 from tiffin.errors import Forbidden, NotFound
-from tiffin.images.bootstrap import packages, release
+from tiffin.images.bootstrap import release
 from tiffin.images.bootstrap.downloads import Downloads
-from tiffin.images.bootstrap.packages import Index, Package
+from tiffin.images.bootstrap.packages import Index, Listing, Package
 from tiffin.images.bootstrap.release import File, Release
 from tiffin.images.bootstrap.signatures import Keyring
 from tiffin.images.bootstrap.suites import Source
@@ -81,11 +83,10 @@ class Archive:
         """All they offer. Raises NotFound for a component or an architecture that one does not have, Invalid."""
         wanted = [job for one in opened for job in _indices(one, architecture)]
         fetched = self._fetch([(url, file) for url, file, _ in wanted], "index")
-        found: list[Package] = []
-        for path, (url, _, archive) in zip(fetched, wanted, strict=True):
-            self._cancellation.check()
-            found += packages.read(_text(path, url), archive, architecture)
-        index = Index(found)
+        listings = [
+            Listing(_mapped(path, url), archive) for path, (url, _, archive) in zip(fetched, wanted, strict=True)
+        ]
+        index = Index(listings, architecture, self._cancellation.check)
         self._report(Message(f"{len(index)} packages to choose from", status=True, id="index"))
         return index
 
@@ -149,16 +150,16 @@ def _indices(opened: Opened, architecture: str) -> Iterator[tuple[str, File, str
                     raise NotFound(f"{source}: no index of the component {component} for {architecture}")
 
 
-def _text(path: Path, url: str) -> str:
-    with path.open("rb") as file:
-        _, plain = decompressed(file)
-        parts, size = [], 0
-        while data := plain.read(1 << 20):
-            size += len(data)
-            if size > _MAX_INDEX:
+def _mapped(path: Path, url: str) -> bytes | mmap.mmap:
+    """An index, decompressed into a file without a name, which goes with the mapping."""
+    with path.open("rb") as file, tempfile.TemporaryFile(dir=path.parent) as plain:
+        _, stream = decompressed(file)
+        while data := stream.read(_STEP):
+            plain.write(data)
+            if plain.tell() > _MAX_INDEX:
                 raise Forbidden(f"{url}: an index of more than {_MAX_INDEX} bytes")
-            parts.append(data)
-    return b"".join(parts).decode("utf-8", "replace")
+        plain.flush()
+        return mmap.mmap(plain.fileno(), 0, prot=mmap.PROT_READ) if plain.tell() else b""
 
 
 def _relative(package: Package) -> str:

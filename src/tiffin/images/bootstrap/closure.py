@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from tiffin.errors import Conflict, Invalid, NotFound
-from tiffin.images.bootstrap.packages import PRIORITIES, Index, Package, rank
+from tiffin.images.bootstrap.packages import PRIORITIES, Index, Package
 from tiffin.images.bootstrap.relations import Alternatives, Relation, shown
 
 VARIANTS = ("essential", "apt", "minbase", "important")
@@ -26,7 +26,7 @@ def base(index: Index, variant: str) -> list[Package]:
         raise Invalid(f"no variant {variant!r}: there are {', '.join(VARIANTS)}")
     least = {"minbase": "required", "important": "important"}.get(variant)
     most = PRIORITIES.index(least) if least else -1
-    found = {one.name: one for one in index if one.essential or rank(one) <= most}
+    found = {one.name: one for one in index.basic() if one.essential or one.rank <= most}
     if variant != "essential":
         found["apt"] = _named(index, "apt")
     return [found[name] for name in sorted(found)]

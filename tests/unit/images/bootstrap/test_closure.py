@@ -4,7 +4,7 @@ import pytest
 
 from tiffin.errors import Conflict, Invalid, NotFound
 from tiffin.images.bootstrap import closure, stages
-from tiffin.images.bootstrap.packages import Index, Package, read
+from tiffin.images.bootstrap.packages import Index, Listing, Package
 
 BASE = "Package: base\nVersion: 1\nArchitecture: amd64\nEssential: yes\nPriority: required\n\n"
 
@@ -16,7 +16,7 @@ def index(*stanzas: str) -> Index:
         name, *fields = stanza.split(" / ")
         name, _, version = name.partition(" ")
         text += "\n".join([f"Package: {name}", f"Version: {version or '1'}", "Architecture: all", *fields]) + "\n\n"
-    return Index(read(text, "http://archive", "amd64"))
+    return Index([Listing(text.encode(), "http://archive")], "amd64")
 
 
 def needed(found: Index, *names: str) -> list[str]:
@@ -79,7 +79,8 @@ def test_one_that_replaces_a_name_does_not_exclude_itself() -> None:
 
 
 def test_the_newest_version_of_all_suites_is_taken() -> None:
-    assert [str(one) for one in index("a 1.9", "a 1.10", "a 1.2") if one.name == "a"] == ["a 1.10"]
+    (package,) = closure.asked_for(index("a 1.9", "a 1.10", "a 1.2"), ["a"])
+    assert str(package) == "a 1.10"
 
 
 def test_variants() -> None:
@@ -97,14 +98,14 @@ def test_variants() -> None:
 
 def test_what_is_depended_on_beforehand_is_installed_beforehand() -> None:
     found = index("a / Pre-Depends: b", "b / Depends: c", "c / Pre-Depends: d", "d", "e")
-    everything = sorted((one for one in found), key=lambda one: one.name)
-    base = [one for one in everything if one.essential]
+    base = closure.base(found, "essential")
+    everything = closure.resolved(found, [*base, *closure.asked_for(found, "abcde")], "amd64")
     assert [names(group) for group in stages.waves(everything, base)] == [["d"], ["b", "c"], ["a", "e"]]
 
 
 def test_a_circle_of_such_dependencies_stays_together() -> None:
     found = index("a / Pre-Depends: b", "b / Pre-Depends: a")
-    everything = [one for one in found if not one.essential]
+    everything = closure.resolved(found, closure.asked_for(found, "ab"), "amd64")
     assert [names(group) for group in stages.waves(everything, ())] == [["a", "b"]]
 
 
@@ -115,10 +116,10 @@ def names(packages: list[Package]) -> list[str]:
 @pytest.mark.parametrize("text", ["Version: 1\nArchitecture: all\n", "Package: ../x\nVersion: 1\n", "Package: x\n"])
 def test_an_index_with_nameless_packages_is_refused(text: str) -> None:
     with pytest.raises(Invalid):
-        list(read(text, "http://archive", "amd64"))
+        Listing(text.encode(), "http://archive").package(0)
 
 
 def test_a_package_without_a_checksum_cannot_be_fetched() -> None:
-    (package,) = read("Package: ab\nVersion: 1\nArchitecture: all\nFilename: x\nSize: 1\nMD5sum: y\n", "", "amd64")
+    package = Listing(b"Package: ab\nVersion: 1\nArchitecture: all\nFilename: x\nSize: 1\nMD5sum: y\n", "").package(0)
     with pytest.raises(Invalid, match="no SHA256"):
         _ = package.file
