@@ -30,7 +30,7 @@ class Ledger:
         self._path = path
         self._lock = threading.RLock()
         self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._readers: dict[threading.Thread, sqlite3.Connection] = {}
         self._reserve = Reserve(path)
         self._count = 0
         path.parent.mkdir(mode=0o710, parents=True, exist_ok=True)
@@ -101,7 +101,10 @@ class Ledger:
             db.execute("PRAGMA query_only=ON")
             self._local.reader = db
             with self._lock:
-                self._readers.append(db)
+                # threads that work for one request only would leave theirs behind
+                for thread in [thread for thread in self._readers if not thread.is_alive()]:
+                    self._readers.pop(thread).close()
+                self._readers[threading.current_thread()] = db
         if db.in_transaction:  # a reader inside a reader shares its view
             yield db
             return
@@ -113,6 +116,6 @@ class Ledger:
 
     def close(self) -> None:
         with self._lock:
-            for db in (*self._readers, self._volatile, self._durable):
+            for db in (*self._readers.values(), self._volatile, self._durable):
                 db.close()
             self._reserve.keep_place()

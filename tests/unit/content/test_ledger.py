@@ -99,6 +99,16 @@ def test_threads_write_and_read_at_once(ledger: Ledger) -> None:
     assert len(names(ledger)) == 160
 
 
+def test_threads_that_have_ended_leave_no_connection(ledger: Ledger) -> None:
+    for _ in range(20):
+        thread = threading.Thread(target=names, args=(ledger,))
+        thread.start()
+        thread.join()
+    links = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    held = [link for link in links if os.path.exists(link) and os.readlink(link).endswith("ledger.db")]
+    assert len(held) <= 4  # two writers, the last thread's, and this one's
+
+
 def test_a_crash_before_the_commit_undoes_the_transaction(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys\nfrom tiffin.content.ledger import Ledger\nl = Ledger(pathlib.Path(sys.argv[1]))\n"
