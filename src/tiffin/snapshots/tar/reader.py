@@ -73,9 +73,9 @@ class TarReader:
 
     def _skip(self) -> None:
         if self._left and self._jump is not None:
-            if not self._jump(self._left):
+            if not self._jump(self._left + self._pad):
                 raise Invalid("archive ends in the middle of a file: unexpected EOF")
-            self._left = 0
+            self._left = self._pad = 0
         while self.read():
             pass
         if self._pad and len(read_exactly(self._stream, self._pad)) != self._pad:
@@ -151,10 +151,10 @@ class TarReader:
         # links and special files have no data, whatever their size field says; old directories state one
         self._left = entry.stored = entry.size if entry.kind is Kind.FILE else 0
         self._pad = -self._left % BLOCK
-        if entry.kind is Kind.FILE:
-            self._make_sparse(entry, block, flag, records, values)
-        else:
+        if entry.kind is not Kind.FILE:
             entry.size = 0
+        elif records or values or flag == b"S":
+            self._make_sparse(entry, block, flag, records, values)
         return entry
 
     def _make_sparse(
