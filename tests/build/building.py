@@ -159,3 +159,25 @@ def times(engine: Engine, image: str) -> dict[str, int]:
 def remove(engine: Engine, *images: str) -> None:
     """Without complaint where one is gone."""
     engine.cli("docker")("rmi", "-f", *images, check=False)
+
+
+def post(engine: Engine, query: str, archive: bytes) -> tuple[int, list[dict[str, Any]]]:
+    """POST /build by hand: status, and the lines of the answer."""
+    path = engine.root / f"{uuid.uuid4().hex}.tar"
+    path.write_bytes(archive)
+    url = f"http://engine/build?{query}"
+    command = ["curl", "-sS", "--unix-socket", str(engine.socket), "-X", "POST", "-w", "%{http_code}"]
+    out = engine.run(*command, "-H", "Content-Type: application/x-tar", "--data-binary", f"@{path}", url)
+    path.unlink()
+    body, code = out[:-3], int(out[-3:])
+    return code, [json.loads(line) for line in body.splitlines()]
+
+
+def tar(**files: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return buffer.getvalue()

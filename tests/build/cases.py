@@ -30,6 +30,16 @@ def case(name: str, dockerfile: str, files: Files = PLAIN, *options: str, fails:
     return Case(name, dockerfile, files, options, fails)
 
 
+# places of mounts, which BuildKit left behind in the layer before 0.12
+STUBS = {
+    "run-tmpfs": ["t"],
+    "run-cache": ["c", "c/d"],
+    "run-bind": ["ctx"],
+    "run-bind-file": ["m", "m/a"],
+    "run-bind-writable": ["ctx"],
+    "run-bind-from": ["in"],
+}
+
 CASES = [
     # configuration
     case("env", 'FROM busybox\nENV A=1 B="two words"\nENV C three\nENV A=4\nENV D=$A/${C:-no}/${E:-none}/${A:+yes}'),

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import io
-import json
-import tarfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 import pytest
 
 from build import building
+from build.building import post, tar
 from rig import Engine, eventually
 from rig.engine import BIN
 
@@ -31,28 +29,6 @@ def image(engine: Engine) -> Iterator[str]:
     name = f"built-{uuid.uuid4().hex[:12]}"
     yield name
     building.remove(engine, name)
-
-
-def post(engine: Engine, query: str, archive: bytes) -> tuple[int, list[dict[str, Any]]]:
-    """POST /build by hand: status, and the lines of the answer."""
-    path = engine.root / f"{uuid.uuid4().hex}.tar"
-    path.write_bytes(archive)
-    url = f"http://engine/build?{query}"
-    command = ["curl", "-sS", "--unix-socket", str(engine.socket), "-X", "POST", "-w", "%{http_code}"]
-    out = engine.run(*command, "-H", "Content-Type: application/x-tar", "--data-binary", f"@{path}", url)
-    path.unlink()
-    body, code = out[:-3], int(out[-3:])
-    return code, [json.loads(line) for line in body.splitlines()]
-
-
-def tar(**files: str) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, text in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(text)
-            archive.addfile(entry, io.BytesIO(text.encode()))
-    return buffer.getvalue()
 
 
 def text_of(lines: list[dict[str, Any]]) -> str:
