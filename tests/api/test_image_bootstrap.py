@@ -101,6 +101,17 @@ def test_the_same_packages_give_the_same_image(archive: LittleArchive, make: Mak
     assert make("--include", "clock", "-t", "one") == make("--include", "clock", "-t", "two")
 
 
+def test_the_image_is_the_same_whatever_the_storage_driver(
+    start_engine: Callable[..., Engine], archive: LittleArchive, make: Make, tmp_path: Path
+) -> None:
+    other = start_engine("--storage-driver", "copy", images=())
+    (tmp_path / "keys").write_bytes(archive.keyring)
+    with served(other, archive.answer) as mirror:
+        words = ["-q", "--variant", "essential", "--mirror", mirror.debian, "--keyring", str(tmp_path / "keys")]
+        made = other.cli("tiffin")("image", "bootstrap", "debian:lunch", *words, timeout=120).line
+    assert made == make("--variant", "essential")
+
+
 def test_a_second_bootstrap_fetches_no_package(archive: LittleArchive, make: Make) -> None:
     make("--include", "fresh")
     assert "pool/fresh.deb" in archive.asked

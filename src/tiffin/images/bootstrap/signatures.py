@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import resources
 from typing import TYPE_CHECKING, TypeVar
 
-from tiffin.errors import Forbidden, Invalid
+from tiffin.errors import Forbidden, Invalid, Unsupported
 
 if TYPE_CHECKING:
     from pysequoia import Cert, Decrypted
@@ -23,11 +23,13 @@ _SIGNATURE = "-----BEGIN PGP SIGNATURE-----"
 
 
 class Keyring:
-    """The keys whose signatures are taken. Raises Invalid for bytes that hold none."""
+    """The keys whose signatures are taken. Raises Invalid for bytes that hold none, Unsupported without the library."""
 
     def __init__(self, name: str, data: bytes) -> None:
-        from pysequoia import Cert  # 3 MB of code that nothing else needs
-
+        try:
+            from pysequoia import Cert  # 3 MB of code that nothing else needs
+        except ImportError as error:
+            raise Unsupported("to check signatures pysequoia is needed: pip install pysequoia") from error
         self.name = name
         self._keys: list[Cert] = _translated(lambda: Cert.split_bytes(data), f"{name} is no OpenPGP keyring")
         if not self._keys:
