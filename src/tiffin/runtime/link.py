@@ -45,6 +45,8 @@ class Connection:
                 (serial, what, payload), attached = channel.receive(self._sock)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # told once, and before what it has said: it left without reading something of ours
             except OSError:
                 return self.close()
             if serial == 0:
@@ -93,6 +95,12 @@ class Connection:
             except BlockingIOError:
                 self._loop.add_writer(self._sock.fileno(), self._flush)
                 return
+            except (BrokenPipeError, ConnectionResetError):
+                # it has hung up: what it said before that is still to be read, and then its end
+                for _, unsent in self._unsent:
+                    close_all(unsent)
+                self._unsent.clear()
+                break
             except OSError:
                 return self.close()
             self._unsent.pop(0)

@@ -91,3 +91,21 @@ def test_the_number_of_a_channel_that_was_closed_is_read_from_again() -> None:
             assert number not in os.listdir("/proc/self/fd")
 
     run(body())
+
+
+def test_what_the_other_end_said_is_heard_though_it_read_nothing_any_more() -> None:
+    async def body() -> None:
+        for late in (False, True):  # something is sent to it before it leaves, or after
+            link, theirs, seen = linked()
+            if not late:
+                link.tell("go", {})
+            channel.send(theirs, (0, "failed", {}), ())
+            theirs.close()
+            if late:
+                link.tell("go", {})
+            while link.open:
+                await seen.some.wait()
+                seen.some.clear()
+            assert seen == ["failed", "closed"]
+
+    run(body())
