@@ -1,7 +1,7 @@
 """Which subnets networks get, and which addresses containers. Pure: what is taken is told, nothing is asked."""
 
 import ipaddress
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tiffin.errors import Forbidden, Internal, Invalid
@@ -52,8 +52,11 @@ def within(inner: IPNetwork, outer: IPNetwork) -> bool:
     return inner.version == outer.version and inner.prefixlen >= outer.prefixlen and inner.network_address in outer
 
 
-def choose_subnet(version: int, spaces: Sequence[AddressSpace], taken: Collection[IPNetwork]) -> IPNetwork:
-    """The first free subnet. Raises Internal naming what is in the way when there is none."""
+def choose_subnet(version: int, spaces: Sequence[AddressSpace], taken: Mapping[IPNetwork, str]) -> IPNetwork:
+    """The first free subnet. Raises Internal naming what is in the way when there is none.
+
+    taken: subnets in use, each with who has it: `network web`, or a link of the host.
+    """
     for space in spaces:
         if space.base.version != version:
             continue
@@ -63,7 +66,7 @@ def choose_subnet(version: int, spaces: Sequence[AddressSpace], taken: Collectio
                 return candidate
             if any(within(space.base, other) for other in clashes):
                 break  # all of the space is covered; a /48 has too many subnets to try
-    named = ", ".join(str(one) for one in taken if one.version == version)
+    named = ", ".join(f"{one} ({holder})" for one, holder in taken.items() if one.version == version)
     raise Internal(
         "all predefined address pools have been fully subnetted: "
         f"in use are {named or 'none'}; give --subnet, remove networks, or configure default-address-pools"
@@ -148,12 +151,12 @@ class Leases:
         return ipaddress.IPv4Address(value) if self.subnet.version == 4 else ipaddress.IPv6Address(value)
 
 
-def check_pool(pool: Pool, taken: Iterable[IPNetwork]) -> None:
+def check_pool(pool: Pool, taken: Mapping[IPNetwork, str]) -> None:
     """Raises Forbidden with docker's words when a subnet overlaps, Invalid when its parts don't fit together."""
     subnet = ipaddress.ip_network(pool.subnet)
-    for other in taken:
+    for other, holder in taken.items():
         if overlaps(subnet, other):
-            raise Forbidden(f"{OVERLAP}: {subnet} and {other}")
+            raise Forbidden(f"{OVERLAP}: {subnet} and {other} ({holder})")
     for what, text in (("gateway", pool.gateway), *pool.auxiliary.items()):
         if text and address_of(text, what) not in subnet:
             raise Invalid(f"no matching subnet for {what} {text}")

@@ -80,9 +80,9 @@ def define(
     *,
     others: Collection[Network],
     spaces: Sequence[AddressSpace],
-    avoid: Collection[IPNetwork],
+    avoid: Mapping[IPNetwork, str],
 ) -> Network:
-    """The network that a client asks for. `avoid` are subnets in use on the host, for subnets that we choose.
+    """The network that a client asks for. `avoid`: subnets in use on the host, with their links, not to be chosen.
 
     Raises Invalid, Forbidden, Conflict, NotFound, Unsupported, in docker's words where it has some.
     """
@@ -93,7 +93,7 @@ def define(
         sublink_mode(request.driver, request.options)
         if len(request.options.get(PARENT, "")) > 15 or "/" in request.options.get(PARENT, ""):
             raise Invalid(f"invalid parent interface {request.options[PARENT]!r}")
-    taken = [ipaddress.ip_network(pool.subnet) for other in others for pool in other.pools]
+    taken = _held(others)
     pools = _pools(request, spaces, taken, avoid)
     network = Network(
         id=secrets.token_hex(32),
@@ -117,6 +117,10 @@ def define(
         if other.driver == network.driver == "bridge" and other.bridge == network.bridge:
             raise Forbidden(f"bridge name {network.bridge} is in use by network {other.name}; choose another one")
     return network
+
+
+def _held(networks: Collection[Network]) -> dict[IPNetwork, str]:
+    return {ipaddress.ip_network(pool.subnet): f"network {one.name}" for one in networks for pool in one.pools}
 
 
 def _parent(network: Network) -> str:
@@ -186,19 +190,22 @@ def _check_options(options: Mapping[str, str], *, internal: bool) -> None:
 
 
 def _pools(
-    request: NetworkRequest, spaces: Sequence[AddressSpace], taken: list[IPNetwork], avoid: Collection[IPNetwork]
+    request: NetworkRequest,
+    spaces: Sequence[AddressSpace],
+    taken: Mapping[IPNetwork, str],
+    avoid: Mapping[IPNetwork, str],
 ) -> tuple[Pool, ...]:
     wanted = [one for one in request.pools if one.subnet]
     pools: list[Pool] = []
     for one in wanted:
         pool = _given(one)
-        check_pool(pool, [*taken, *(ipaddress.ip_network(other.subnet) for other in pools)])
+        check_pool(pool, {**taken, **{ipaddress.ip_network(other.subnet): "this network" for other in pools}})
         version = ipaddress.ip_network(pool.subnet).version
         if (version == 4 and request.ipv4) or (version == 6 and request.ipv6):
             pools.append(with_gateway(pool))
     for version, enabled in ((4, request.ipv4), (6, request.ipv6)):
         if enabled and not any(ipaddress.ip_network(pool.subnet).version == version for pool in pools):
-            subnet = choose_subnet(version, spaces, [*taken, *avoid])
+            subnet = choose_subnet(version, spaces, {**avoid, **taken})
             pools.append(_chosen(subnet, request.pools, version))
     return tuple(pools)
 
@@ -236,16 +243,16 @@ def with_gateway(pool: Pool) -> Pool:
 
 
 def default_bridge(
-    defaults: Defaults, *, others: Collection[Network], known: Network | None, avoid: Collection[IPNetwork]
+    defaults: Defaults, *, others: Collection[Network], known: Network | None, avoid: Mapping[IPNetwork, str]
 ) -> Network:
     """The network `bridge`, as the daemon's options say; `known` keeps its id and, where nothing else is said, subnet.
 
     Raises Invalid for options that make no sense.
     """
-    taken = [ipaddress.ip_network(pool.subnet) for other in others for pool in other.pools]
-    pools = [_default_pool(defaults, known, [*taken, *avoid])]
+    taken = _held(others)
+    pools = [_default_pool(defaults, known, {**avoid, **taken})]
     if defaults.ipv6:
-        pools.append(_default_pool_v6(defaults, known, [*taken, *avoid]))
+        pools.append(_default_pool_v6(defaults, known, {**avoid, **taken}))
     options = {
         DEFAULT_BRIDGE: "true",
         ICC: str(defaults.icc).lower(),
@@ -269,7 +276,7 @@ def default_bridge(
     )
 
 
-def _default_pool(defaults: Defaults, known: Network | None, taken: Collection[IPNetwork]) -> Pool:
+def _default_pool(defaults: Defaults, known: Network | None, taken: Mapping[IPNetwork, str]) -> Pool:
     if defaults.bip:
         try:
             interface = ipaddress.ip_interface(defaults.bip)
@@ -282,7 +289,7 @@ def _default_pool(defaults: Defaults, known: Network | None, taken: Collection[I
     return with_gateway(Pool(str(choose_subnet(4, defaults.spaces, taken)), "", defaults.fixed_cidr))
 
 
-def _default_pool_v6(defaults: Defaults, known: Network | None, taken: Collection[IPNetwork]) -> Pool:
+def _default_pool_v6(defaults: Defaults, known: Network | None, taken: Mapping[IPNetwork, str]) -> Pool:
     try:
         if defaults.bip6:
             interface = ipaddress.ip_interface(defaults.bip6)

@@ -118,9 +118,9 @@ class Networks:
         for network in networks:
             bridges.ensure(network)
 
-    def _avoid(self, networks: Iterable[Network]) -> list[IPNetwork]:
+    def _avoid(self, networks: Iterable[Network]) -> dict[IPNetwork, str]:
         ours = {self._defaults.bridge, *(network.bridge for network in networks if network.driver == "bridge")}
-        return [one.subnet for one in bridges.taken(ours)]
+        return {one.subnet: one.link or "a route" for one in bridges.taken(ours)}
 
     async def close(self) -> None:
         """Let go; containers keep their network while the daemon is away."""

@@ -17,22 +17,22 @@ def network(text: str) -> addresses.IPNetwork:
 
 
 def test_first_subnet_that_overlaps_nothing_is_chosen() -> None:
-    assert str(addresses.choose_subnet(4, DEFAULT_SPACES, ())) == "172.17.0.0/16"
+    assert str(addresses.choose_subnet(4, DEFAULT_SPACES, {})) == "172.17.0.0/16"
     taken = [network("172.17.3.0/24"), network("172.18.0.0/15")]
     assert str(addresses.choose_subnet(4, DEFAULT_SPACES, taken)) == "172.20.0.0/16"
-    assert str(addresses.choose_subnet(4, DEFAULT_SPACES, [network("172.16.0.0/12")])) == "192.168.0.0/20"
+    assert str(addresses.choose_subnet(4, DEFAULT_SPACES, {network("172.16.0.0/12"): "eth0"})) == "192.168.0.0/20"
     assert str(addresses.choose_subnet(6, DEFAULT_SPACES, taken)) == "fd74:6966:6669::/64"
 
 
 def test_exhausted_pools_name_what_is_in_the_way() -> None:
     space = AddressSpace(network("10.0.0.0/24"), 25)
     with pytest.raises(Internal, match=r"fully subnetted.*10\.0\.0\.0/8"):
-        addresses.choose_subnet(4, [space], [network("10.0.0.0/8")])
+        addresses.choose_subnet(4, [space], {network("10.0.0.0/8"): "eth0"})
 
 
 def test_large_space_that_is_covered_is_not_searched() -> None:
     with pytest.raises(Internal):
-        addresses.choose_subnet(6, DEFAULT_SPACES, [network("fd00::/8")])
+        addresses.choose_subnet(6, DEFAULT_SPACES, {network("fd00::/8"): "eth0"})
 
 
 @pytest.mark.parametrize("text", ["", "base=10.0.0.0/8", "base=x,size=24", "base=10.0.0.0/16,size=8", "size=24"])
@@ -82,9 +82,9 @@ def test_smallest_subnets_have_usable_addresses() -> None:
 
 def test_pools_must_fit_together() -> None:
     with pytest.raises(Forbidden, match=r"^Pool overlaps with other one on this address space"):
-        addresses.check_pool(Pool("10.0.0.0/24"), [network("10.0.0.0/8")])
+        addresses.check_pool(Pool("10.0.0.0/24"), {network("10.0.0.0/8"): "eth0"})
     with pytest.raises(Invalid, match="no matching subnet for gateway"):
-        addresses.check_pool(Pool("10.0.0.0/24", "10.0.1.1"), [])
+        addresses.check_pool(Pool("10.0.0.0/24", "10.0.1.1"), {})
     with pytest.raises(Invalid, match="no matching subnet for range"):
-        addresses.check_pool(Pool("10.0.0.0/24", "10.0.0.1", "10.0.0.0/16"), [])
-    addresses.check_pool(Pool("10.0.0.0/24"), [network("fd00::/8")])
+        addresses.check_pool(Pool("10.0.0.0/24", "10.0.0.1", "10.0.0.0/16"), {})
+    addresses.check_pool(Pool("10.0.0.0/24"), {network("fd00::/8"): "eth0"})
