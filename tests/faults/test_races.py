@@ -19,7 +19,7 @@ from faults.counting import cycles
 from faults.inventory import inventory, nothing_more, settled
 from rig import Engine
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = pytest.mark.root
 
 NAMES = ("red", "green", "blue", "black")
 
