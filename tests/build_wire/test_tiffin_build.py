@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 from build_wire.test_buildx import write
 from rig import Cli, Engine
@@ -149,3 +151,35 @@ def test_what_is_not_made_is_refused_rather_than_left_out(tiffin: Cli, tmp_path:
         refused = tiffin("build", *words, str(folder), check=False)
         assert refused.rc == 1
         assert "ERROR: failed to build" in refused.err
+
+
+def test_provenance_and_packages_go_along_with_an_oci_archive(tiffin: Cli, tmp_path: Path) -> None:
+    status = "Package: thing\nStatus: install ok installed\nArchitecture: all\nVersion: 1.2-3\n\n"
+    text = "FROM busybox\nARG TOKEN\nCOPY status /var/lib/dpkg/status\n"
+    folder = write(tmp_path / "c", Dockerfile=text, status=status)
+    output = ["-o", f"type=oci,dest={tmp_path / 'o.tar'}", "-t", "attested:1", "--metadata-file", str(tmp_path / "m")]
+    build(tiffin, *output, "--provenance", "mode=min", "--sbom", "true", "--build-arg", "TOKEN=hidden", str(folder))
+    with tarfile.open(tmp_path / "o.tar") as archive:
+        files = {name: archive.extractfile(name) for name in archive.getnames() if not archive.getmember(name).isdir()}
+        blobs = {name.rpartition("/")[2]: file.read() for name, file in files.items() if file}
+
+    def follow(descriptor: dict[str, str]) -> dict[str, Any]:
+        data = blobs[descriptor["digest"].partition(":")[2]]
+        assert hashlib.sha256(data).hexdigest() == descriptor["digest"].partition(":")[2]
+        found: dict[str, Any] = json.loads(data)
+        return found
+
+    index = follow(json.loads(blobs["index.json"])["manifests"][0])
+    image, attestation = index["manifests"]
+    assert attestation["annotations"]["vnd.docker.reference.digest"] == image["digest"]
+    statements = {}
+    for layer in follow(attestation)["layers"]:
+        found = follow(layer)
+        assert found["subject"][0]["digest"]["sha256"] == image["digest"].partition(":")[2]
+        statements[layer["annotations"]["in-toto.io/predicate-type"]] = found["predicate"]
+    listed = statements["https://spdx.dev/Document"]["packages"]
+    assert [(one["name"], one["versionInfo"]) for one in listed] == [("thing", "1.2-3")]
+    made = statements["https://slsa.dev/provenance/v0.2"]
+    assert made["materials"][0]["uri"].startswith("pkg:docker/busybox@latest?platform=linux%2F")
+    assert "hidden" not in json.dumps(made)
+    assert json.loads((tmp_path / "m").read_text())["buildx.build.provenance"] == made

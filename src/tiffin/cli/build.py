@@ -121,6 +121,8 @@ def _write_results(call: Call, response: dict[str, str]) -> None:
         for name in _ENCODED:
             if name in document:
                 document[name] = json.loads(base64.b64decode(document[name]))
+        if "buildx.build.provenance" in document:
+            document["buildx.build.provenance"] = json.loads(document["buildx.build.provenance"])
         with open(file, "w", encoding="utf-8") as target:
             json.dump(document, target, indent=2, sort_keys=True)
 

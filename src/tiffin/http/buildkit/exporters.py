@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from time import time_ns
 from typing import Any
 
 from tiffin.build.solve.solved import Solved
 from tiffin.engine.builds import Builds
 from tiffin.errors import Invalid, Unsupported
+from tiffin.http.buildkit.attestations import PROVENANCE, SBOM, Made, document, provenance, statement
 from tiffin.http.buildkit.jobs import Job
+from tiffin.http.buildkit.layouts import archive
+from tiffin.http.buildkit.sbom import packages
 from tiffin.http.buildkit.sending import send_file, send_tree
 from tiffin.http.buildkit.sessions import Session
+from tiffin.model.digest import digest_of
 from tiffin.model.reference import Reference, parse_reference
 from tiffin.snapshots.pack import export as packed
 
@@ -90,7 +95,10 @@ class Exporter:
         names = [str(name) for name in names_of(attributes)] or [response["containerimage.config.digest"]]
         vertex = self._job.begin(f"exporting to {kind} image format")
         try:
-            pieces = await asyncio.to_thread(self._images.save, names)
+            if self._job.attestations:
+                pieces = await asyncio.to_thread(self._attested, attributes, solved, response)
+            else:
+                pieces = await asyncio.to_thread(self._images.save, names)
             header = [(f"exporter-md-{name}", value) for name, value in response.items() if value.isascii()]
             await send_file(self._session, number, iter(pieces), header)
         except Exception as error:
@@ -98,6 +106,26 @@ class Exporter:
             raise
         self._job.complete(vertex)
         return response
+
+    def _attested(self, attributes: Attributes, solved: Solved, response: dict[str, str]) -> Iterator[bytes]:
+        """The archive with its statements; `response` learns of them. Blocks."""
+        image, names = self._images.get(response["containerimage.config.digest"]), names_of(attributes)
+        manifest, platform = digest_of(image.manifest.raw), solved.image.platform
+        asked, now, statements = self._job.attestations, time_ns(), []
+        if "sbom" in asked:
+            with solved.opened() as root:
+                found = document(packages(root), ",".join(map(str, names)), now)
+            statements.append((SBOM, statement(SBOM, found, names, manifest, platform)))
+        if "provenance" in asked:
+            filename, dockerfile = self._job.narrator.source
+            given, began = self._job.attributes, self._job.began
+            made = Made(self._job.ref, solved.plan, platform, filename, dockerfile, given, began, now)
+            told = provenance(made, asked["provenance"].get("mode", "min"))
+            statements.append((PROVENANCE, statement(PROVENANCE, told, names, manifest, platform)))
+            response["buildx.build.provenance"] = json.dumps(told)
+        index, pieces = archive(self._images.blobs, image, names, statements)
+        response["containerimage.digest"] = str(index)
+        return pieces
 
 
 def names_of(attributes: Attributes) -> list[Reference]:

@@ -66,9 +66,9 @@ class Frontend:
     ) -> Outcome:
         """Run a build, or answer a question about its Dockerfile. Raises as `Builds.solve` does."""
         attributes = read_attributes(given)
-        if attributes.attestations:
-            kinds = " and ".join(sorted(attributes.attestations))
-            raise Unsupported(f"attestations ({kinds}) are not made by this version: leave --provenance and --sbom out")
+        _check_attestations(attributes, self._job)
+        self._job.attributes = self._job.attributes or dict(given)
+        self._job.attestations = attributes.attestations
         session = await self._sessions.get(self._job.session)
         sources = await self._sources(attributes, session)
         self._job.narrator.source = (attributes.filename, sources.dockerfile)
@@ -223,6 +223,20 @@ class Frontend:
         """The context, and its Dockerfile's name: what is no archive is itself the Dockerfile."""
         solved = await self._fetch(request)
         return solved, "context" if await asyncio.to_thread(_has, solved, "context") else attributes.filename
+
+
+def _check_attestations(attributes: Attributes, job: Job) -> None:
+    """Raises Unsupported, before anything is built."""
+    for kind, options in attributes.attestations.items():
+        if kind not in ("provenance", "sbom"):
+            raise Unsupported(f"attestation {kind!r} is not known: there are provenance and sbom")
+        if options.get("generator"):
+            raise Unsupported("sbom generators are not run: leave the generator out, package databases are read")
+        if options.get("mode", "min") not in ("min", "max"):
+            raise Invalid(f"invalid provenance mode {options['mode']!r}: give min or max")
+    kinds = {exporter.Type for exporter in job.request.Exporters}
+    if attributes.attestations and kinds != {"oci"}:
+        raise Unsupported("attestations go along with -o type=oci,dest=FILE only: an image in the store has no index")
 
 
 def _naming_files(report: Report, contexts: Sequence[Context]) -> Report:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from time import time_ns
 from typing import Any
 
@@ -34,6 +34,8 @@ class Job:
         self.frontend = ""
         self.attributes: dict[str, str] = {}
         """What the client asked for through the bridge."""
+        self.attestations: Mapping[str, Mapping[str, str]] = {}
+        """What is to be said of the result, by kind."""
         self.ended = False
         self._told: list[bytes] = []
         self._forgotten = 0
