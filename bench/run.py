@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench")]
 
+import builds  # noqa: E402
 import images  # noqa: E402
 import measures  # noqa: E402
 import networks  # noqa: E402
@@ -28,7 +29,7 @@ from measures import Measure, Subject  # noqa: E402
 from rig import Engine  # noqa: E402
 from rig.engine import KINDS  # noqa: E402
 
-MEASURES = (*measures.MEASURES, *networks.MEASURES, *images.MEASURES)
+MEASURES = (*measures.MEASURES, *networks.MEASURES, *images.MEASURES, *builds.MEASURES)
 Samples = dict[tuple[str, str], list[float]]
 
 
