@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tarfile
 import time
@@ -112,12 +113,17 @@ def test_the_image_is_the_same_whatever_the_storage_driver(
     assert made == make("--variant", "essential")
 
 
-def test_a_second_bootstrap_fetches_no_package(archive: LittleArchive, make: Make) -> None:
+def test_a_second_bootstrap_fetches_only_what_is_not_whole(engine: Engine, archive: LittleArchive, make: Make) -> None:
     make("--include", "fresh")
     assert "pool/fresh.deb" in archive.asked
     archive.asked.clear()
     make("--include", "fresh")
     assert archive.asked == ["dists/lunch/InRelease"]
+    deb = archive.files()["pool/fresh.deb"]
+    (engine.data_root / "bootstrap" / "files" / hashlib.sha256(deb).hexdigest()).write_bytes(bytes(len(deb)))
+    archive.asked.clear()
+    make("--include", "fresh")
+    assert archive.asked == ["dists/lunch/InRelease", "pool/fresh.deb"]
 
 
 def test_apt_in_the_image_knows_the_same_archive_and_key(tiffin: Cli, mirror: Mirror, make: Make) -> None:

@@ -14,6 +14,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -97,9 +98,10 @@ class Bootstraps:
         """
         name = _name(request)
         prepared: list[_Prepared] = []
-        loop, settled = asyncio.get_running_loop(), asyncio.Event()
+        loop, settled, begun = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 
         def prepare(report: Report, cancellation: Cancellation) -> None:
+            begun.set()
             try:
                 prepared.append(self._prepare(request, report, cancellation))
             finally:
@@ -118,9 +120,11 @@ class Bootstraps:
                         yield message
                 made = await asyncio.to_thread(self._stored, container, stage, request, name)
             finally:
-                await asyncio.shield(self._containers.removal.remove(container, force=True, volumes=True))
+                with contextlib.suppress(NotFound):  # somebody has removed it already
+                    await asyncio.shield(self._containers.removal.remove(container, force=True, volumes=True))
         finally:
-            await asyncio.shield(self._dropped(settled, prepared))
+            if begun.is_set():
+                await asyncio.shield(self._dropped(settled, prepared))
         yield Message(made.id, status=True)
 
     async def _dropped(self, settled: asyncio.Event, prepared: list[_Prepared]) -> None:
@@ -146,21 +150,18 @@ class Bootstraps:
         seconds = max(one.release.date for one in opened)
         report(Message(f"Unpacking {len(chosen.essential)} packages", status=True, id="first stage"))
         run = {"Labels": {LABEL: request.base}}
-        image = product.stored(
-            self._images,
-            lambda write: recipes.first_stage(Rootfs(write, seconds), chosen, paths, cancellation.check),
-            Product(run, seconds, "first stage"),
-        )
+        with contextlib.ExitStack() as undo:
+            debs = Path(tempfile.mkdtemp(prefix="debs-", dir=self._root))
+            undo.callback(shutil.rmtree, debs, ignore_errors=True)
+            _offer(debs, chosen, paths)
+            image = product.stored(
+                self._images,
+                lambda write: recipes.first_stage(Rootfs(write, seconds), chosen, paths, cancellation.check),
+                Product(run, seconds, "first stage"),
+            )
+            undo.pop_all()
         self._downloads.expire()
-        return _Prepared(image, chosen, seconds, self._offered(chosen, paths))
-
-    def _offered(self, chosen: Chosen, paths: dict[str, Path]) -> Path:
-        """A directory with the .debs and the script, by links to the downloads: for the container to read."""
-        directory = Path(tempfile.mkdtemp(prefix="debs-", dir=self._root))
-        for package in chosen.packages:
-            os.link(paths[package.name], directory / stages.file_name(package))
-        (directory / "install").write_text(chosen.script)
-        return directory
+        return _Prepared(image, chosen, seconds, debs)
 
     async def _create(self, stage: _Prepared, request: Request) -> str:
         config = Config(
@@ -223,6 +224,13 @@ def _name(request: Request) -> Reference:
     if name.digest or name == host.NAME:
         raise Forbidden(f"{name.familiar} can't be given to an image: choose another with --tag")
     return name
+
+
+def _offer(directory: Path, chosen: Chosen, paths: dict[str, Path]) -> None:
+    """The .debs and the script, by links to the downloads: for the container to read."""
+    for package in chosen.packages:
+        os.link(paths[package.name], directory / stages.file_name(package))
+    (directory / "install").write_text(chosen.script)
 
 
 async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[str]:

@@ -40,6 +40,7 @@ class Downloads:
         return self._root / file.sha256
 
     def has(self, file: File) -> bool:
+        """Whether it seems to be there: `fetch` looks closer."""
         try:
             return self.path(file).stat().st_size == file.size
         except FileNotFoundError:
@@ -52,7 +53,7 @@ class Downloads:
     def fetch(self, url: str, file: File, cancellation: Cancellation, counted: Counted) -> Path:
         """A file with these very bytes. Raises Unavailable, Forbidden for other bytes, which are not kept."""
         path = self.path(file)
-        if self.has(file):
+        if self.has(file) and _is(path, file):
             os.utime(path)  # it is in use: see `expire`
             return path
         self._root.mkdir(mode=0o710, parents=True, exist_ok=True)
@@ -105,6 +106,12 @@ class Downloads:
                     path.unlink(missing_ok=True)
                     freed += status.st_size
         return freed
+
+
+def _is(path: Path, file: File) -> bool:
+    """Whether a file that was kept is still what it was: nobody waited for the disk when it was written."""
+    with path.open("rb") as kept:
+        return hashlib.file_digest(kept, "sha256").hexdigest() == file.sha256
 
 
 def _store(answer: Answer, partial: Path, url: str, file: File, counted: Counted) -> bool:

@@ -42,5 +42,6 @@ def stored(images: Images, fill: Callable[[Write], None], product: Product) -> I
     finally:
         images.collect()
     images.written()
-    images.publish("import", config.id, {"name": product.name.familiar if product.name else config.id})
+    if product.name:
+        images.publish("import", config.id, {"name": product.name.familiar})
     return images.catalog.image(config.id)
