@@ -95,6 +95,11 @@ def _manifest(images: Sequence[Saved]) -> bytes:
                 "Config": f"blobs/sha256/{saved.image.id[7:]}",
                 "RepoTags": [name.familiar for name in saved.names] or None,
                 "Layers": [f"blobs/sha256/{layer.digest[7:]}" for layer in saved.image.manifest.layers],
+                # by diff ID: layers may be compressed, as they came
+                "LayerSources": {
+                    diff: layer.document()
+                    for diff, layer in zip(saved.image.config.diff_ids, saved.image.manifest.layers, strict=True)
+                },
             }
             for saved in images
         ]
