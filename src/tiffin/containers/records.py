@@ -101,7 +101,7 @@ class Records:
 
     def arriving(self) -> set[str]:
         """The ids of containers that are being made: their names are taken, there are no records yet."""
-        return set(tuple(self._by_name.values())) - self._by_id.keys()
+        return set(self._by_name.values()) - self._by_id.keys()
 
     def release_name(self, name: str) -> None:
         self._by_name.pop(name, None)
