@@ -80,8 +80,8 @@ class _Copy:
         there = placing.status(self.target, parts)
         into = there is not None and stat.S_ISDIR(there.st_mode)
         here = parts
-        if (is_directory and not self.action.contents) or (not is_directory and into):
-            here = (*parts, found.name)
+        if ((is_directory and not self.action.contents) or (not is_directory and into)) and found.name:
+            here = (*parts, found.name)  # a tree's root has no name: it is what it holds
         if is_directory:
             self._top(fd, here)
             return
