@@ -289,6 +289,23 @@ def test_restart_keeps_running_containers_and_forgets_the_rest(host: Host, conta
         host.reserve(container(ports=published("8000")))
 
 
+def test_after_a_reboot_networks_are_made_again_and_nothing_is_held(host: Host, container: Containers) -> None:
+    network = host.create("kept", pools=(PoolRequest("10.70.0.0/24"),))
+    host.run(one := container("kept", ports=published("9000")))
+    host.stop()
+    host.sandboxes.pop(one.id).close()
+    for link in (network.bridge, "tiffin0"):
+        host.namespace.run("ip", "link", "del", link)
+    host.namespace.run("nft", "flush", "ruleset")
+    host.start()
+    assert network.bridge in host.links() and "tiffin0" in host.links()
+    assert host.networks.endpoints(one.id) is None
+    (endpoint,) = host.run(other := container("kept", ports=published("9000"))).endpoints
+    assert endpoint.ipv4 == "10.70.0.2"
+    with host.inside(other).listen(80) as listening:
+        assert host.neighbour.reaches(HERE, 9000, listening) == NEIGHBOUR
+
+
 def test_flushed_rules_come_back_with_the_next_container(host: Host, container: Containers) -> None:
     first, second = container(ports=published("8000")), container(ports=published("8001"))
     host.run(first)
