@@ -1,10 +1,13 @@
 """A registry that lies, begs, and never ends: refused with clear errors, in bounded memory and time."""
 
 import gzip
+import io
 import json
 import os
 import re
+import tarfile
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -263,3 +266,65 @@ def test_zeros_by_the_gigabyte_take_no_memory(start_engine: Callable[..., Engine
         before = peak(engine)
         assert "failed to register layer" in refused(docker, registry)
         assert peak(engine) - before < 64 << 10
+
+
+def tar_of(*entries: tuple[str, bytes, str]) -> bytes:
+    """(name, type, link) of each entry, as they stand."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, kind, link in entries:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, link
+            entry.size = 2 if kind == tarfile.REGTYPE else 0
+            tar.addfile(entry, io.BytesIO(b"x\n"))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [("../../../../escaped", tarfile.REGTYPE, "")],
+        [("a/../../escaped", tarfile.REGTYPE, "")],
+        [("link", tarfile.SYMTYPE, "/tmp"), ("link/escaped", tarfile.REGTYPE, "")],
+        [("link", tarfile.SYMTYPE, "../../../.."), ("link/escaped", tarfile.REGTYPE, "")],
+        [("escaped", tarfile.LNKTYPE, "../../../../../../../etc/passwd")],
+    ],
+)
+def test_names_in_a_layer_lead_nowhere_else(
+    engine: Engine, docker: Cli, registry: Fake, entries: list[tuple[str, bytes, str]]
+) -> None:
+    """The image is refused, or has the file inside its own root: nothing is outside."""
+    registry.add_manifest(image(registry, gzip.compress(tar_of(*entries))), "1")
+    pulled = docker("pull", f"{registry.address}/x:1", check=False)
+    if pulled.rc == 0:
+        docker("rmi", f"{registry.address}/x:1")
+    else:
+        assert "failed to register layer" in pulled.err
+    for place in (Path("/"), Path("/tmp"), engine.root, engine.data_root, engine.data_root / "snapshots"):
+        assert not (place / "escaped").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_million_entries_take_bounded_memory(start_engine: Callable[..., Engine]) -> None:
+    engine = start_engine(kind="tiffin", images=())
+    docker = engine.cli("docker")
+    with fake(engine) as registry:
+        registry.add_manifest(image(registry, many_entries(1_000_000)), "1")
+        before = peak(engine)
+        docker("pull", f"{registry.address}/x:1", check=False, timeout=900)
+        assert peak(engine) - before < 300 << 10
+
+
+def many_entries(count: int) -> bytes:
+    """A gzip archive of empty files."""
+    header = bytearray(tarfile.TarInfo("0" * 12).tobuf(tarfile.USTAR_FORMAT))
+    fixed = sum(header[:148]) + sum(header[156:]) - 12 * ord("0") + 8 * ord(" ")
+    packed = zlib.compressobj(1, wbits=31)
+    parts = []
+    for number in range(count):
+        name = b"%012d" % number
+        header[:12] = name
+        header[148:156] = b"%06o\0 " % (fixed + sum(name))
+        parts.append(packed.compress(bytes(header)))
+    return b"".join((*parts, packed.compress(bytes(1024)), packed.flush()))
