@@ -18,6 +18,7 @@ from tiffin.http.buildkit.failures import status_of
 from tiffin.http.buildkit.frontend import Frontend, Outcome
 from tiffin.http.buildkit.jobs import Job, Jobs
 from tiffin.http.buildkit.sending import entry_of
+from tiffin.http.buildkit.threads import in_thread
 from tiffin.linux import paths
 from tiffin.model.digest import digest_of
 from tiffin.wire.buildkit import gateway, message, parse
@@ -144,7 +145,7 @@ class Bridge:
 
     async def _resolve_image(self, job: Job, data: bytes) -> Any:
         request = parse(_PACKAGE + "ResolveImageConfigRequest", data)
-        image = await asyncio.to_thread(self._images.get, request.Ref)
+        image = await in_thread(self._images.get, request.Ref)
         return gateway("ResolveImageConfigResponse", Digest=str(image.id), Config=image.config.raw, Ref=request.Ref)
 
     # Looking into results
@@ -157,17 +158,17 @@ class Bridge:
 
     async def _read_file(self, job: Job, data: bytes) -> Any:
         request = parse(_PACKAGE + "ReadFileRequest", data)
-        content = await asyncio.to_thread(_read, self._result(job, request.Ref), request)
+        content = await in_thread(_read, self._result(job, request.Ref), request)
         return gateway("ReadFileResponse", Data=content)
 
     async def _read_directory(self, job: Job, data: bytes) -> Any:
         request = parse(_PACKAGE + "ReadDirRequest", data)
-        entries = await asyncio.to_thread(_list, self._result(job, request.Ref), request)
+        entries = await in_thread(_list, self._result(job, request.Ref), request)
         return gateway("ReadDirResponse", entries=entries)
 
     async def _stat_file(self, job: Job, data: bytes) -> Any:
         request = parse(_PACKAGE + "StatFileRequest", data)
-        return gateway("StatFileResponse", stat=await asyncio.to_thread(_stat, self._result(job, request.Ref), request))
+        return gateway("StatFileResponse", stat=await in_thread(_stat, self._result(job, request.Ref), request))
 
 
 def _answer(outcome: Outcome) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from tiffin.errors import Forbidden, Invalid, NotFound, Unavailable
 from tiffin.http.buildkit.filesync import DATA, FAILED, FINISHED, REQUEST, STAT, Receiver, is_file
 from tiffin.http.buildkit.relay import relay
 from tiffin.http.buildkit.sessions import Session
+from tiffin.http.buildkit.threads import in_thread
 from tiffin.registry.credentials import NOBODY, Credentials
 from tiffin.wire.buildkit import message, parse
 from tiffin.wire.grpc.status import Code, StatusError
@@ -68,7 +68,6 @@ class Directory:
         except StatusError as error:
             raise _translated(error, self._name) from error
         finally:
-            # whatever the thread still does with the descriptors has ended: `_receive` waits for it
             receiver.close()
             os.close(root)
         return into
@@ -76,12 +75,8 @@ class Directory:
 
 async def _receive(stream: Stream, receiver: Receiver, progress: Progress) -> None:
     while (arrived := await stream.receive_many(_BATCH)) and not receiver.done:
-        work = asyncio.ensure_future(asyncio.to_thread(receiver.take, arrived))
         try:
-            answers = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.wait([work])
-            raise
+            answers = await in_thread(receiver.take, arrived)
         except (Invalid, OSError) as error:
             await stream.send(message("fsutil.types.Packet")(type=FAILED, data=str(error).encode()).SerializeToString())
             raise
@@ -188,7 +183,7 @@ class Upload:
             while arrived := await stream.receive_many(_BATCH):
                 pieces = [parse("moby.upload.v1.BytesMessage", one).data for one in arrived]
                 for piece in pieces:
-                    await asyncio.to_thread(_write_all, descriptor, piece)
+                    await in_thread(_write_all, descriptor, piece)
                     size += len(piece)
                 progress(size)
         except StatusError as error:

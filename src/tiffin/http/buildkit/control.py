@@ -233,7 +233,7 @@ def _check_cache_exports(job: Job) -> None:
         if entry.Type != "inline":
             raise Unsupported(f"--cache-to type={entry.Type} is not supported: the cache stays with this builder")
         vertex = job.begin("preparing layers for inline cache")
-        job.complete(vertex, "an inline cache is not written; the cache of this builder keeps the steps")
+        job.complete(vertex)
 
 
 def _is_told(name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from collections.abc import Iterator, Mapping
@@ -19,13 +18,14 @@ from tiffin.http.buildkit.layouts import archive
 from tiffin.http.buildkit.sbom import packages
 from tiffin.http.buildkit.sending import send_file, send_tree
 from tiffin.http.buildkit.sessions import Session
+from tiffin.http.buildkit.threads import in_thread
 from tiffin.model.digest import digest_of
+from tiffin.model.image import Image
 from tiffin.model.reference import Reference, parse_reference
 from tiffin.snapshots.pack import export as packed
 
 Attributes = Mapping[str, str]
 
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _ANNOTATIONS = ("annotation.", "annotation-manifest.")
 
 
@@ -62,14 +62,14 @@ class Exporter:
         }
         if names:
             response["image.name"] = ",".join(str(name) for name in names)
-        response["containerimage.descriptor"] = _descriptor(str(exported.digest), solved)
+        response["containerimage.descriptor"] = _descriptor(self._images.get(str(exported.config)))
         return response
 
     async def _local(self, number: int, solved: Solved) -> None:
         vertex = self._job.begin("exporting to client directory")
         try:
             with ExitStack() as opened:
-                root = await asyncio.to_thread(opened.enter_context, solved.opened())
+                root = await in_thread(opened.enter_context, solved.opened())
                 await send_tree(self._session, number, root)
         except Exception as error:
             self._job.complete(vertex, str(error))
@@ -80,7 +80,7 @@ class Exporter:
         vertex = self._job.begin("exporting to client tarball")
         try:
             with ExitStack() as opened:
-                root = await asyncio.to_thread(opened.enter_context, solved.opened())
+                root = await in_thread(opened.enter_context, solved.opened())
                 await send_file(self._session, number, packed(root), [])
         except Exception as error:
             self._job.complete(vertex, str(error))
@@ -96,9 +96,9 @@ class Exporter:
         vertex = self._job.begin(f"exporting to {kind} image format")
         try:
             if self._job.attestations:
-                pieces = await asyncio.to_thread(self._attested, attributes, solved, response)
+                pieces = await in_thread(self._attested, attributes, solved, response)
             else:
-                pieces = await asyncio.to_thread(self._images.save, names)
+                pieces = await in_thread(self._images.save, names)
             header = [(f"exporter-md-{name}", value) for name, value in response.items() if value.isascii()]
             await send_file(self._session, number, iter(pieces), header)
         except Exception as error:
@@ -152,12 +152,13 @@ def annotations_of(attributes: Attributes) -> dict[str, str]:
     return found
 
 
-def _descriptor(digest: str, solved: Solved) -> str:
+def _descriptor(image: Image) -> str:
     """The manifest's descriptor as clients put it into --metadata-file."""
-    platform = solved.image.platform
+    manifest, platform = image.manifest, image.config.platform
     document: dict[str, Any] = {
-        "mediaType": _MANIFEST,
-        "digest": digest,
+        "mediaType": manifest.media_type,
+        "digest": digest_of(manifest.raw),
+        "size": len(manifest.raw),
         "platform": {"architecture": platform.architecture, "os": platform.os},
     }
     return base64.b64encode(json.dumps(document).encode()).decode()

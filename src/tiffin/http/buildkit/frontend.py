@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import os
@@ -24,6 +23,7 @@ from tiffin.http.buildkit.callers import Caller, Directory, Upload, read_files
 from tiffin.http.buildkit.jobs import Job
 from tiffin.http.buildkit.sessions import Session, Sessions
 from tiffin.http.buildkit.subrequests import answer
+from tiffin.http.buildkit.threads import in_thread
 from tiffin.linux import paths
 from tiffin.model.image import ImageConfig, parse_config
 from tiffin.model.platform import Platform
@@ -89,13 +89,11 @@ class Frontend:
             client=Caller(session),
             pull=attributes.pull,
             explain=attributes.explain,
+            imports=attributes.cache_from,
+            inline=any(one.Type == "inline" for one in self._job.request.Cache.Exports),
             entitlements=entitlements,
             host=attributes.host,
         )
-        for name in attributes.cache_from:
-            # as with a cache that can't be read, the build goes on without it
-            vertex = self._job.begin(f"importing cache manifest from {name}")
-            self._job.complete(vertex, "caches of other builders are not imported; the cache of this one is used")
         report = _naming_files(self._job.report, list(request.contexts.values()))
         return self._outcome(await self._builds.solve(request, report), options)
 
@@ -210,7 +208,7 @@ class Frontend:
             sources.main = ResultSource(id=_FETCHED, label="[internal] load build context")
             sources.results[_FETCHED] = fetched
         if not attributes.local_dockerfile:
-            sources.dockerfile = await asyncio.to_thread(_read, fetched, name)
+            sources.dockerfile = await in_thread(_read, fetched, name)
         return sources
 
     async def _fetch(self, request: BuildRequest) -> Solved:
@@ -222,7 +220,7 @@ class Frontend:
     async def _unpacked(self, request: BuildRequest, attributes: Attributes) -> tuple[Solved, str]:
         """The context, and its Dockerfile's name: what is no archive is itself the Dockerfile."""
         solved = await self._fetch(request)
-        return solved, "context" if await asyncio.to_thread(_has, solved, "context") else attributes.filename
+        return solved, "context" if await in_thread(_has, solved, "context") else attributes.filename
 
 
 def _check_attestations(attributes: Attributes, job: Job) -> None:

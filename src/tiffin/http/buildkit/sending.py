@@ -14,6 +14,7 @@ from typing import Any
 from tiffin.errors import Invalid, Unsupported
 from tiffin.http.buildkit.filesync import DATA, FAILED, FINISHED, REQUEST, STAT
 from tiffin.http.buildkit.sessions import Session
+from tiffin.http.buildkit.threads import in_thread
 from tiffin.linux import paths
 from tiffin.wire.buildkit import message
 from tiffin.wire.grpc.status import StatusError
@@ -62,7 +63,7 @@ async def _gathered(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
                 break
         return bytes(buffer)
 
-    while data := await asyncio.to_thread(gather):
+    while data := await in_thread(gather):
         for start in range(0, len(data), _PIECE):
             yield data[start : start + _PIECE]
 
@@ -90,7 +91,7 @@ async def send_tree(session: Session, exporter: int, root: int) -> None:
 
 async def _list(stream: Stream, sender: Sender) -> None:
     entries = sender.entries()
-    while batch := await asyncio.to_thread(_some, entries):
+    while batch := await in_thread(_some, entries):
         for packet in batch:
             await stream.send(packet)
     await stream.send(message("fsutil.types.Packet")(type=STAT).SerializeToString())
@@ -111,7 +112,7 @@ async def _serve(stream: Stream, sender: Sender) -> None:
         packet = packet_type.FromString(data)
         if packet.type == REQUEST:
             pieces = sender.content(packet.ID)
-            while batch := await asyncio.to_thread(_some, pieces):
+            while batch := await in_thread(_some, pieces):
                 for piece in batch:
                     await stream.send(piece)
         elif packet.type == FINISHED:
