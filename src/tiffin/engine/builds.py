@@ -11,7 +11,8 @@ from time import time_ns
 from tiffin.build.drafts import ImageDraft
 from tiffin.build.options import ImageRequest, ResolvedImage
 from tiffin.build.plan import BuildPlan, ImagesNeeded, plan_build
-from tiffin.build.solve.cache import Cache
+from tiffin.build.solve import inline
+from tiffin.build.solve.cache import Cache, Step
 from tiffin.build.solve.directories import Directories
 from tiffin.build.solve.events import Report, VertexCompleted, VertexProgress, VertexStarted, VertexWarning, silent
 from tiffin.build.solve.execution import Tools
@@ -23,7 +24,7 @@ from tiffin.build.solve.values import Stack
 from tiffin.build.steps import ImageSource
 from tiffin.containers import users
 from tiffin.engine import builds_prune, container_root
-from tiffin.engine.builds_bases import Bases, Pulling
+from tiffin.engine.builds_bases import Bases, Pulling, stack_of
 from tiffin.engine.builds_dates import dated
 from tiffin.engine.builds_export import Exported, export
 from tiffin.engine.builds_prune import CacheRecord, PruneRequest
@@ -31,6 +32,7 @@ from tiffin.engine.builds_run import Runner
 from tiffin.errors import TiffinError
 from tiffin.images import Images
 from tiffin.model.digest import Digest, chain_ids, digest_of
+from tiffin.model.platform import host_platform
 from tiffin.model.reference import Reference, parse_reference
 
 __all__ = ["Builds", "CacheRecord", "Exported", "PruneRequest", "Result"]
@@ -43,12 +45,15 @@ DOCKERFILE = digest_of(b"[internal] load build definition")
 class Result:
     """Implements `build.solve.solved.Solved`."""
 
-    def __init__(self, plan: BuildPlan, stack: Stack, image: ImageDraft, created: str, store: Store) -> None:
+    def __init__(
+        self, plan: BuildPlan, stack: Stack, image: ImageDraft, created: str, store: Store, carried: Cache | None
+    ) -> None:
         self.plan = plan
         self.image = image
         self.created = created
         self._stack = stack
         self._store = store
+        self._carried = carried  # the cache that the image shall carry
 
     @property
     def layers(self) -> tuple[LayerBlob, ...]:
@@ -56,7 +61,8 @@ class Result:
 
     def document(self) -> bytes:
         """The image's configuration."""
-        return self.image.document(self._stack.diffs, self.created)
+        document = self.image.document(self._stack.diffs, self.created)
+        return document if self._carried is None else inline.written(document, self._stack, self._carried)
 
     @contextmanager
     def opened(self) -> Iterator[int]:
@@ -100,9 +106,33 @@ class Builds:
             if planned is not None:
                 steps = ((digest, step) for digest, step in plan.steps.items() if isinstance(step, ImageSource))
                 planned(plan, {digest: bases.image(step).id for digest, step in steps})
-            stack = await self._solver.solve(plan, request, bases, report, allowed=allowed)
-        image, created = dated(plan, stack, self._cache)
-        return Result(plan, stack, image, created, self._store)
+            imported: dict[Digest, Step] = {}
+            for name in request.imports:
+                imported |= await self._imported(name, bases, request, report)
+            stack = await self._solver.solve(plan, request, bases, report, allowed=allowed, imported=imported)
+        made = {step.stack.chain: step.created for step in imported.values()}
+        image, created = dated(plan, stack, lambda chain: self._cache.created(chain) or made.get(chain))
+        carried = self._cache if request.inline or _wants_inline(request) else None
+        return Result(plan, stack, image, created, self._store, carried)
+
+    async def _imported(self, name: str, bases: Bases, request: BuildRequest, report: Report) -> dict[Digest, Step]:
+        """The steps that an image tells of. None where that does not work: the build goes on without them.
+
+        They are not kept: an image may say what it likes, and only this build was told to believe it.
+        """
+        vertex = digest_of(f"importing cache manifest from {name}".encode())
+        report(VertexStarted(digest=vertex, name=f"importing cache manifest from {name}"))
+        found: dict[Digest, Step] = {}
+        problem = ""
+        try:
+            wanted = ImageRequest(str(parse_reference(name).with_default_tag()), host_platform(), written=name)
+            await bases.resolve(wanted, request, vertex, report)
+            image = self._images.find(parse_reference(name).with_default_tag())
+            found = {step.key: step for step in inline.read(image.config.raw, stack_of(image))}
+        except (TiffinError, OSError) as error:
+            problem = str(error)
+        report(VertexCompleted(digest=vertex, error=problem))
+        return found
 
     async def _plan(self, request: BuildRequest, bases: Bases, report: Report) -> BuildPlan:
         found: dict[ImageRequest, ResolvedImage] = {}
@@ -187,6 +217,10 @@ class Builds:
         return await asyncio.to_thread(
             builds_prune.prune, request, self._cache, self._directories, self._store, self._images
         )
+
+
+def _wants_inline(request: BuildRequest) -> bool:
+    return request.options.build_args.get("BUILDKIT_INLINE_CACHE", "") in ("1", "true", "True")
 
 
 def _owner_of(root: int, text: str) -> tuple[int, int]:

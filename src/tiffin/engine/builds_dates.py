@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from tiffin.build.drafts import HistoryEntry, ImageDraft
 from tiffin.build.plan import BuildPlan
-from tiffin.build.solve.cache import Cache
 from tiffin.build.solve.values import Stack
 from tiffin.engine.moments import rfc3339
 from tiffin.images.making import now
-from tiffin.model.digest import chain_ids
+from tiffin.model.digest import Digest, chain_ids
 
 _NEVER = rfc3339(0)
 
 
-def dated(plan: BuildPlan, stack: Stack, cache: Cache) -> tuple[ImageDraft, str]:
-    """The configuration with a time for every line of its history, and the image's own.
+def dated(plan: BuildPlan, stack: Stack, created: Callable[[Digest], int | None]) -> tuple[ImageDraft, str]:
+    """The configuration with a time for every line of its history, and the image's own. created: of a layer, in ns.
 
     A layer's line has the layer's time; the others the last one before, those in front the first one after.
     """
@@ -25,7 +25,7 @@ def dated(plan: BuildPlan, stack: Stack, cache: Cache) -> tuple[ImageDraft, str]
         moment = rfc3339(plan.epoch * 10**9)
         history = tuple(_at(entry, moment) for entry in draft.history)
         return replace(draft, history=history), moment
-    times = [cache.created(chain) for chain in chain_ids(stack.diffs)]
+    times = [created(chain) for chain in chain_ids(stack.diffs)]
     layer = 0
     found: list[HistoryEntry] = []
     for entry in draft.history:

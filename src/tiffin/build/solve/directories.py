@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Kept:
 class Directories:
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._busy: set[Path] = set()
+        self._busy: Counter[Path] = Counter()
         self._locks: dict[Path, asyncio.Lock] = {}
         for name in ("contexts", "mounts", "scratch"):
             (root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -61,17 +62,17 @@ class Directories:
     def context(self, key: str) -> Iterator[Path]:
         """What is kept under a key, for this build alone; scratch space while another build has it, or without key."""
         path = self.root / "contexts" / _hex(key)
-        if not key or path in self._busy:
+        if not key or self._busy[path]:
             with self.scratch() as path:
                 yield _prepared(path, key)
             return
-        self._busy.add(path)
+        self._busy[path] += 1
         try:
             path.mkdir(mode=0o700, exist_ok=True)
             yield _prepared(path, key)
             os.utime(path)
         finally:
-            self._busy.discard(path)
+            self._busy[path] -= 1
 
     @asynccontextmanager
     async def mount(self, id: str, sharing: str) -> AsyncIterator[Path]:
@@ -79,22 +80,20 @@ class Directories:
         path = self.root / "mounts" / _hex(id)
         if sharing == "private":
             number = 0
-            while path in self._busy:
+            while self._busy[path]:
                 number += 1
                 path = self.root / "mounts" / _hex(f"{id}\0{number}")
         lock = self._locks.setdefault(path, asyncio.Lock())
         if sharing == "locked":
             await lock.acquire()
-        first = path not in self._busy
-        self._busy.add(path)
+        self._busy[path] += 1
         try:
             path.mkdir(mode=0o700, exist_ok=True)
             yield _prepared(path, id) / "tree"
             with suppress(FileNotFoundError):
                 os.utime(path)
         finally:
-            if first:
-                self._busy.discard(path)
+            self._busy[path] -= 1
             if sharing == "locked":
                 lock.release()
 
@@ -111,11 +110,11 @@ class Directories:
         return found
 
     def is_busy(self, kept: Kept) -> bool:
-        return kept.path in self._busy
+        return bool(self._busy[kept.path])
 
     def remove(self, kept: Kept) -> bool:
         """False where a build has it."""
-        if kept.path in self._busy:
+        if self._busy[kept.path]:
             return False
         aside = self.root / "scratch" / secrets.token_hex(8)
         with suppress(FileNotFoundError):

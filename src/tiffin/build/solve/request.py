@@ -102,6 +102,8 @@ class BuildRequest:
     results       builds of the same client by id, for `input:ID` in options.contexts
     pull          ask the registry for base images though they are here
     cache_from    images whose steps may be used. None: every step in the cache
+    imports       images that may carry a cache, which this build then trusts and no other
+    inline        the image shall carry one
     entitlements  "network.host", "security.insecure": what RUN may ask for
     explain       tell of each step why it was, or was not, taken from the cache
     host          limits and settings of the containers that RUN gets: memory, cpu, shm_size, ulimits, cgroup_parent,
@@ -118,5 +120,7 @@ class BuildRequest:
     pull: bool = False
     explain: bool = False
     cache_from: tuple[str, ...] | None = None
+    imports: tuple[str, ...] = ()
+    inline: bool = False
     entitlements: frozenset[str] = frozenset()
     host: HostConfig = field(default_factory=HostConfig)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -68,14 +68,16 @@ class Solver:
         report: Report,
         *,
         allowed: Collection[Digest] | None = None,
+        imported: Mapping[Digest, Record] | None = None,
     ) -> Stack:
         """The layers of the plan's output, held: to release them is the caller's.
 
-        allowed: the chain IDs that cached steps may have; None for any. Raises StepFailed.
+        allowed: the chain IDs that cached steps may have; None for any. imported: further cached steps, by key.
+        Raises StepFailed.
         """
         async with contextlib.AsyncExitStack() as undo:
             sources = Sources(self.tools.store, self.cache, self.tools.directories, bases, request, undo)
-            stack = await _Build(self, plan, request, sources, report, undo, allowed).run()
+            stack = await _Build(self, plan, request, sources, report, undo, allowed, imported or {}).run()
             self.tools.store.holds.take(stack)
             return stack
 
@@ -92,6 +94,7 @@ class _Build:
         report: Report,
         undo: contextlib.AsyncExitStack,
         allowed: Collection[Digest] | None,
+        imported: Mapping[Digest, Record],
     ) -> None:
         self._solver = solver
         self._store = solver.tools.store
@@ -101,6 +104,7 @@ class _Build:
         self._report = report
         self._undo = undo
         self._allowed = allowed
+        self._imported = imported
         self._tasks: dict[Digest, asyncio.Task[Outcome]] = {}
         self._hashing = asyncio.Lock()
         self._used: list[Digest] = []
@@ -242,7 +246,7 @@ class _Build:
 
     def _recorded(self, key: Digest, below: Stack) -> Stack | None:
         """The cached result, held, on the base's layers as this build has them (blobs may be compressed otherwise)."""
-        record = self._solver.cache.find(key)
+        record = self._solver.cache.find(key) or self._imported.get(key)
         if record is None or not record.stack.stands_on(below):
             return None
         stack = Stack((*below.layers, *record.stack.layers[len(below.layers) :]))
