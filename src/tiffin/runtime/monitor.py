@@ -279,6 +279,7 @@ class Monitor:
         except OSError:
             return self._register_soon(pause)
         self.upstream.close()
+        self.upstream = upstream
         self.loop.watch(upstream.fileno(), READ, self._from_forkserver)
         held = {**self.held, "pidfd": self.pidfd}
         if "stdin" in held and self.session.input < 0:
