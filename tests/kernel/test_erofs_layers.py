@@ -196,3 +196,21 @@ def test_where_files_can_not_be_mounted_it_says_so() -> None:
         assert mounted(place) == []
     finally:
         place.rmdir()
+
+
+def test_a_layer_is_made_ready_before_anybody_knows_that_it_is_one(snapshots: Snapshotter, tmp_path: Path) -> None:
+    blob, layers = tmp_path / "blob", tmp_path / "snapshots/erofs/layers"
+    blob.write_bytes(DATA)
+    snapshots.foresee(DIFF, blob)
+    made = (layers / hex_of(DIFF) / "index").stat().st_ino
+    assert snapshots.layers() == snapshots.strays() == []
+    assert snapshots.apply(None, DIFF, io.BytesIO(), plain=blob).size == 6
+    assert (layers / hex_of(DIFF) / "index").stat().st_ino == made
+    snapshots.sweep([])
+    snapshots.foresee(DIFF, blob)
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(b"x" * 2000)
+    snapshots.foresee(digest_of(b"x" * 2000), damaged)  # what it was is told by whoever needs it
+    assert os.listdir(layers) == [hex_of(DIFF)]
+    snapshots.sweep([])
+    assert os.listdir(layers) == []

@@ -5,7 +5,7 @@ Three layouts, often in one archive: Docker's (manifest.json), OCI's (index.json
 
 import json
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,14 +31,17 @@ from tiffin.snapshots.tar import Kind, Limits, TarReader
 
 _MEMBERS = Limits(entries=20_000)  # each becomes a durable blob
 _MAX_NESTING = 4
+_MAGIC = slice(257, 262)  # of a tar's first header
 _NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
 class Archive:
     """The members of an archive, as blobs under a lease."""
 
-    def __init__(self, blobs: BlobStore, lease: Lease) -> None:
+    def __init__(self, blobs: BlobStore, lease: Lease, layer: Callable[[Digest], object] = lambda digest: None) -> None:
+        """layer: called with what looks like an uncompressed layer, while the rest still comes."""
         self._blobs = blobs
+        self._layer = layer
         self._lease = lease
         self._members: dict[str, Digest] = {}
         self._links: dict[str, str] = {}
@@ -50,15 +53,23 @@ class Archive:
         for entry in reader:
             name = _member(entry.name)
             if entry.kind is Kind.FILE:
-                with self._blobs.writer(self._lease) as writer:
-                    while data := reader.read():
-                        writer.write(data)
-                    self._members[name] = writer.commit()
+                self._members[name] = self._taken(reader)
             elif entry.kind is Kind.SYMLINK:
                 self._links[name] = _member(posixpath.join(posixpath.dirname(name), _text(entry.link)).encode())
             elif entry.kind is Kind.LINK:
                 self._links[name] = _member(entry.link)
         reader.drain()
+
+    def _taken(self, reader: TarReader) -> Digest:
+        with self._blobs.writer(self._lease) as writer:
+            first = data = reader.read()
+            while data:
+                writer.write(data)
+                data = reader.read()
+            digest = writer.commit()
+        if first[_MAGIC] == b"ustar":
+            self._layer(digest)
+        return digest
 
     def __contains__(self, name: str) -> bool:
         return self.find(name) is not None

@@ -6,6 +6,7 @@ their time and belong off the event loop. `get` costs two queries.
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,13 @@ class Images:
         loaded = []
         try:
             with self.blobs.lease() as lease:
-                archive = archives.Archive(self.blobs, lease)
-                archive.take(stream)
+                with ThreadPoolExecutor(1, "layers") as beside:
+                    archive = archives.Archive(
+                        self.blobs,
+                        lease,
+                        lambda digest: beside.submit(self.snapshots.foresee, digest, self.blobs.path(digest)),
+                    )
+                    archive.take(stream)
                 for parts in list(archives.images(archive, self.blobs, platform)):
                     if any(name == host.NAME for name in parts.names):
                         raise Forbidden("host:latest is reserved for the root file system of this machine")

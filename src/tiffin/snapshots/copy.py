@@ -48,6 +48,9 @@ class Copy:
             crash.point("layer-recorded")
             return layer
 
+    def foresee(self, diff: Digest, plain: Path) -> None:
+        pass
+
     def _bring(self, chain: Digest, parent: Digest | None, stream: Readable) -> int:
         with self._directories.staged() as staged, opened(staged) as root:
             self._fill(root, parent)

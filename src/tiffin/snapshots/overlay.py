@@ -6,6 +6,8 @@
 Layers are stored by diff ID, as their form doesn't depend on what is below: images share them in any order.
 """
 
+import contextlib
+import io
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -15,7 +17,7 @@ from typing import Protocol
 from tiffin.content import crash
 from tiffin.content.compression import Readable
 from tiffin.content.ledger import Ledger
-from tiffin.errors import Invalid, Unsupported
+from tiffin.errors import Invalid, TiffinError, Unsupported
 from tiffin.linux import disk
 from tiffin.model.digest import Digest, hex_of
 from tiffin.model.mount import Mount
@@ -37,6 +39,11 @@ class Layers(Protocol):
     @property
     def options(self) -> tuple[str, ...]:
         """Options that an overlay above them has."""
+        ...
+
+    @property
+    def indexed(self) -> bool:
+        """Whether a plain tar costs next to nothing to bring."""
         ...
 
     def has(self, diff: Digest) -> bool: ...
@@ -109,6 +116,7 @@ class Overlay:
         self._options = tuple(f"{name}=off" for name in _OFF if (_PARAMETERS / name).exists() and not userxattr)
         self._options += (*self._layers.options, *(("userxattr",) if userxattr else ()))
         self._adopted: dict[Digest, tuple[Path, frozenset[Path]]] = {}
+        self._foreseen: dict[Digest, int] = {}  # brought, and needed by no layer yet: their sizes
         self._empty = root / "empty"
         self._empty.mkdir(mode=0o755, exist_ok=True)
         self._directories.leftovers({hex_of(layer.diff) for layer in self._records.layers()}, self._records.snapshots())
@@ -125,10 +133,25 @@ class Overlay:
                 size = self._layers.bring(diff, stream, plain)
             return self._record(Layer(chain, parent, diff, size))
 
+    def foresee(self, diff: Digest, plain: Path) -> None:
+        if not self._layers.indexed:
+            return
+        with self._directories.exclusive(diff), contextlib.suppress(TiffinError, OSError):  # `apply` says what is wrong
+            if not self._layers.has(diff):
+                self._foreseen[diff] = self._layers.bring(diff, io.BytesIO(), plain)
+
+    def _forget_foreseen(self) -> None:
+        for diff in tuple(self._foreseen):
+            with self._directories.exclusive(diff):
+                if self._foreseen.pop(diff, None) is not None:
+                    self._layers.remove(diff)
+
     def _size_of(self, diff: Digest) -> int | None:
         """The size of a diff that another chain has brought already."""
         if not self._layers.has(diff):
             return None
+        if diff in self._foreseen:
+            return self._foreseen.pop(diff)
         for layer in self._records.layers():
             if layer.diff == diff:
                 return layer.size
@@ -270,6 +293,7 @@ class Overlay:
     def sweep(self, wanted: Iterable[Digest]) -> int:
         gone = self._records.remove_unwanted(wanted)
         crash.point("layers-forgotten")
+        self._forget_foreseen()
         kept = {layer.diff for layer in self._records.layers()}
         freed = 0
         for diff, size in {layer.diff: layer.size for layer in gone}.items():
@@ -306,7 +330,7 @@ class Overlay:
         return [key for key in self._records.writable() if not (self._directories.active / key / "upper").is_dir()]
 
     def strays(self) -> list[Path]:
-        known = {hex_of(layer.diff) for layer in self._records.layers()}
+        known = {hex_of(diff) for diff in (*(layer.diff for layer in self._records.layers()), *tuple(self._foreseen))}
         return self._directories.strays(known, self._records.snapshots()) + self._layers.strays()
 
     def clear(self, stray: Path) -> None:

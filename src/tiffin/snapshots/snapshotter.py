@@ -77,6 +77,13 @@ class Snapshotter(Protocol):
         """
         ...
 
+    def foresee(self, diff: Digest, plain: Path) -> None:
+        """A file has come that will be a layer's content, or never: a driver may make of it what it will need.
+
+        Nothing is raised. What no layer has needed goes with the next `sweep`.
+        """
+        ...
+
     def layer(self, chain: Digest) -> Layer | None: ...
 
     def layers(self) -> list[Layer]: ...

@@ -16,6 +16,7 @@ class Unpacked:
     """Implements `overlay.Layers`. userxattr: for overlays in a user namespace."""
 
     options: tuple[str, ...] = ()
+    indexed = False
 
     def __init__(self, directories: Directories, *, userxattr: bool = False) -> None:
         self._directories = directories

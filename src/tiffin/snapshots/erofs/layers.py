@@ -35,6 +35,7 @@ class Indexed:
     # Said, as kernels differ in what they do unasked. On, it would set the highest bit of inode numbers: programs that
     # keep them in a double (JavaScript's) could not tell two files apart, 32-bit ones could not stat them at all.
     options: tuple[str, ...] = ("xino=off",)
+    indexed = True
 
     def __init__(self, directories: Directories) -> None:
         self._directories = directories
