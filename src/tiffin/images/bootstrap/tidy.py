@@ -11,7 +11,8 @@ _SECOND = 1_000_000_000
 _LEFT_OUT = re.compile(
     rb"""
       \.dockerenv
-    | (?:dev|proc|sys|run|tmp)/.+               # mounts, and what ran left there
+    | (?:dev|proc|sys|tmp)/.+                   # mounts, and what ran left there
+    | run/bootstrap
     | var/tmp/.+
     | etc/(?:hostname|hosts|resolv\.conf|mtab)  # every container gets its own
     | etc/\.pwd\.lock
@@ -56,9 +57,16 @@ def tidied(exported: Iterator[bytes], seconds: int) -> Iterator[bytes]:
     stream: Readable = _Stream(exported)
     reader = TarReader(stream)
     for entry in reader:
-        if not _LEFT_OUT.fullmatch(entry.name.rstrip(b"/")):
+        if not _is_left_out(entry):
             yield from _written(entry, reader, seconds * _SECOND)
     yield END
+
+
+def _is_left_out(entry: Entry) -> bool:
+    # a container's /run is no tmpfs: directories that packages make there are needed, what ran left files
+    if entry.name.startswith(b"run/") and entry.kind is not Kind.DIRECTORY:
+        return True
+    return bool(_LEFT_OUT.fullmatch(entry.name.rstrip(b"/")))
 
 
 def _written(entry: Entry, reader: TarReader, latest: int) -> Iterable[bytes]:

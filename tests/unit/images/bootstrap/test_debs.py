@@ -80,12 +80,14 @@ def test_damaged_debs_are_refused(data: bytes, tmp_path: Path) -> None:
 
 def test_what_each_run_makes_anew_is_left_out() -> None:
     kept = {"etc/passwd", "usr/bin/x", "var/log/btmp", "var/lib/dpkg/status", "var/log/note.log", "etc/machine-id"}
-    gone = {".dockerenv", "etc/resolv.conf", "run/bootstrap/install", "tmp/x", "var/cache/ldconfig/aux-cache",
-            "var/lib/dpkg/status-old", "var/log/dpkg.log", "etc/shadow-", "var/log/apt/term.log"}  # fmt: skip
+    gone = {".dockerenv", "etc/resolv.conf", "run/bootstrap/install", "run/postgresql/pid", "tmp/x",
+            "var/cache/ldconfig/aux-cache", "var/lib/dpkg/status-old", "var/log/dpkg.log", "etc/shadow-", "var/log/apt/term.log"}  # fmt: skip
     found = members(b"".join(tidied(iter([tar(dict.fromkeys(kept | gone, "text"), {}, prefix="")]), DATE - 5)))
     files = {name for name, one in found.items() if one.isfile()}
     assert files == kept
     assert found["etc/machine-id"].size == 0
+    assert {"run", "run/postgresql"} <= set(found)
+    assert "run/bootstrap" not in found
     assert found["etc/passwd"].size == 4
     assert {one.mtime for one in found.values()} == {DATE - 5}
 
