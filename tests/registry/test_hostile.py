@@ -2,12 +2,16 @@
 
 import hashlib
 import os
+import shlex
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from rig.served import OCI_MANIFEST, Client, Served, digest_of, with_digest
+from rig.machine import Machine
+from rig.served import OCI_MANIFEST, Client, Inside, Served, digest_of, with_digest
 from rig.waiting import eventually
 
 
@@ -149,6 +153,53 @@ def test_a_client_that_never_reads_holds_nobody_up(own: Client, name: str) -> No
     own.push_image(name, "1", b"layer")
     for sock in stuck:
         sock.close()
+
+
+def test_clients_that_go_away_at_any_time_leave_no_trace(serve: Callable[..., Served]) -> None:
+    served = serve()
+    client = served.client()
+    digest = client.push_blob("a", os.urandom(8 << 20))
+    location = client.begin("a")
+    heads = [
+        f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n",
+        f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nsome",
+        f"PATCH {location} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        f"PUT {location}?digest={digest} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nsome",
+        "PUT /v2/a/manifests/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+        f"GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost:",
+        "nonsense\r\n\r\n",
+    ]
+    for head in heads:
+        for linger in (b"\1\0\0\0\0\0\0\0", b"\0\0\0\0\0\0\0\0"):  # a reset, and an orderly end
+            sock = client.open()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            sock.sendall(head.encode())
+            sock.close()
+    eventually(lambda: len(os.listdir(f"/proc/{served.process.pid}/fd")) < 40 if served.process else False)
+    assert client.get(f"/v2/a/blobs/{digest}").status == 200
+    assert client.get(location).status == 204
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_reading_goes_on(tmp_path: Path) -> None:
+    machine = Machine()
+    served = Served(Inside(machine), tmp_path / "registry", start=False)
+    command = shlex.join(served.command())
+    mounted = f"mount -t tmpfs -o size=100m none {served.root} && exec {command}"
+    served.command = lambda: ["nsenter", f"--mount=/proc/{machine.pid}/ns/mnt", "sh", "-c", mounted]  # type: ignore[method-assign]
+    served.start()
+    try:
+        client = served.client()
+        digest = client.push_blob("a", b"small")
+        data = os.urandom(1 << 20) * 90
+        full = client.request("POST", f"/v2/a/blobs/uploads/?digest={digest_of(data)}", data)
+        assert (full.status, full.code) == (507, "UNAVAILABLE")
+        assert client.get(f"/v2/a/blobs/{digest}").body == b"small"
+        client.push_image("a", "1", b"fits")
+    finally:
+        served.close()
+        machine.close()
 
 
 def test_a_later_writer_takes_over_from_one_that_hangs(own: Client, name: str) -> None:

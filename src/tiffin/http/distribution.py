@@ -20,10 +20,12 @@ from tiffin import __version__
 from tiffin.errors import TiffinError
 from tiffin.http import distribution_content, distribution_lists, distribution_uploads, response
 from tiffin.http.distribution_uploads import Turns
+from tiffin.http.errors import ClientGone
 from tiffin.http.request import Request, Version
 from tiffin.http.response import Response
 from tiffin.http.router import MAXIMUM, Route, Router
 from tiffin.http.server import Server
+from tiffin.registry.failures import out_of_space
 from tiffin.registry.server import refusals
 from tiffin.registry.server.counters import CONTENT_TYPE, Counters
 from tiffin.registry.server.refusals import Refusal
@@ -88,8 +90,13 @@ async def _serve(request: Request) -> Response:
                 wanted = target(request.path)
                 kind = wanted.kind.value
                 answer = await _answer(served, request, wanted)
+    except ClientGone:
+        raise
     except TiffinError as error:
         answer = refused(refusals.of(error))
+    except OSError as error:
+        log.error("%s %s: %s", request.method, request.path, error)
+        answer = refused(refusals.of(out_of_space(error, "the registry's storage")))
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         answer = refused(Refusal("UNKNOWN", 500, "the registry has failed; its log says how"))

@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tiffin.registry.server import manifests
 from tiffin.registry.server.refusals import Refusal
 
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 ONE, TWO = "sha256:" + "1" * 64, "sha512:" + "2" * 128
@@ -44,6 +45,7 @@ def test_types_of_artifacts() -> None:
     assert "artifactType" not in json.loads(found.referrer(found.manifests[0]))
 
 
+@patient
 @given(
     st.dictionaries(st.sampled_from(["mediaType", "config", "layers", "manifests", "blobs", "subject"]), json_values)
 )
@@ -56,6 +58,7 @@ def test_no_document_but_a_refusal(document: dict[str, Any]) -> None:
     manifests.recorded(found.record())
 
 
+@patient
 @given(st.binary(max_size=200))
 def test_no_bytes_but_a_refusal(raw: bytes) -> None:
     with pytest.raises(Refusal):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tiffin.registry.server import names, targets
@@ -12,6 +12,7 @@ from tiffin.registry.server.targets import Kind, Target, target
 
 # the specification's own expression ("Pulling manifests")
 NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 words = st.sampled_from(["a", "b0", "blobs", "uploads", "manifests", "tags", "list", "referrers", "_catalog", "..", ""])
 
 
@@ -36,6 +37,7 @@ def test_paths(path: str, expected: Target) -> None:
     assert target(path) == expected
 
 
+@patient
 @given(st.lists(words, max_size=8).map(lambda parts: "/v2/" + "/".join(parts)) | st.text())
 def test_a_path_names_a_repository_or_is_refused(path: str) -> None:
     try:
@@ -47,6 +49,7 @@ def test_a_path_names_a_repository_or_is_refused(path: str) -> None:
     assert "/" not in found.reference
 
 
+@patient
 @given(st.text(alphabet="ab0._-/A", max_size=12))
 def test_names_are_the_specifications(text: str) -> None:
     try:
@@ -64,6 +67,7 @@ def test_a_name_that_would_backtrack_is_read_at_once() -> None:
         names.repository("a" + "_" * 200)
 
 
+@patient
 @given(st.integers(0, 50), st.integers(0, 60) | st.none(), st.integers(0, 60) | st.none())
 def test_a_part_is_what_slicing_says(size: int, first: int | None, last: int | None) -> None:
     data = bytes(range(size))
@@ -82,6 +86,7 @@ def test_a_part_is_what_slicing_says(size: int, first: int | None, last: int | N
         assert data[offset : offset + length] == expected != b""
 
 
+@patient
 @given(st.text(max_size=30))
 def test_any_range_header_is_read_or_ignored(header: str) -> None:
     found = None
@@ -92,6 +97,7 @@ def test_any_range_header_is_read_or_ignored(header: str) -> None:
     assert found is None or (0 <= found[0] < 100 and 1 <= found[1] <= 100 - found[0])
 
 
+@patient
 @given(st.integers(0, 10**9), st.integers(1, 10**9))
 def test_chunks(first: int, size: int) -> None:
     header = f"{first}-{first + size - 1}"
@@ -106,6 +112,7 @@ def test_digests(text: str) -> None:
     assert names.digest(text) == text
 
 
+@patient
 @given(st.text(max_size=140) | st.from_regex(r"sha(256|512):[0-9a-fA-F]{60,130}", fullmatch=True))
 def test_what_passes_for_a_digest_can_name_a_file(text: str) -> None:
     try:

@@ -7,6 +7,7 @@ the sweep finds it touched and leaves it.
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,7 @@ class Recent:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._moments: dict[str, float] = {}
+        self._held: Counter[str] = Counter()
 
     def touch(self, *keys: str) -> None:
         """Digests, repositories' names."""
@@ -24,10 +26,26 @@ class Recent:
                 self._moments[key] = now
 
     @contextmanager
-    def removing(self, key: str, until: float) -> Iterator[bool]:
-        """Whether it may be removed: nobody has touched it since `until` (monotonic), and within nobody does."""
+    def holding(self, *keys: str) -> Iterator[None]:
+        """Touch, and keep from every sweep until the end, however short its grace period."""
         with self._lock:
-            yield self._moments.get(key, -1.0) < until
+            self._held.update(keys)
+        try:
+            self.touch(*keys)
+            yield
+        finally:
+            self.touch(*keys)
+            with self._lock:
+                self._held.subtract(keys)
+                for key in keys:
+                    if self._held[key] <= 0:
+                        del self._held[key]
+
+    @contextmanager
+    def removing(self, key: str, until: float) -> Iterator[bool]:
+        """Whether it may be removed: nobody holds it, or has since `until` (monotonic) touched it, or does within."""
+        with self._lock:
+            yield key not in self._held and self._moments.get(key, -1.0) < until
 
     def forget(self, until: float) -> None:
         """What was touched earlier (monotonic) protects nothing any more."""

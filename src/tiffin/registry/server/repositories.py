@@ -70,26 +70,26 @@ class Repositories:
 
     def add_blob(self, name: str, path: Path, digest: Digest) -> None:
         """A verified file becomes a blob of this repository."""
-        self.recent.touch(digest, name)
-        size = path.stat().st_size
-        self.storage.take(path, digest)
-        self.link_blob(name, digest, size)
+        with self.recent.holding(digest, name):
+            size = path.stat().st_size
+            self.storage.take(path, digest)
+            self.link_blob(name, digest, size)
 
     def link_blob(self, name: str, digest: Digest, size: int) -> None:
         """A blob that the storage has becomes one of this repository."""
-        self.recent.touch(digest, name)
-        self._enlist(name)
-        crash.point("registry-before-link")
-        self.storage.put(link(name, "blobs", digest), b"%d" % size)
+        with self.recent.holding(digest, name):
+            self._enlist(name)
+            crash.point("registry-before-link")
+            self.storage.put(link(name, "blobs", digest), b"%d" % size)
 
     def mount(self, name: str, digest: Digest, source: str) -> bool:
         """Take a blob over from another repository; whether that has it."""
-        self.recent.touch(digest)
-        size = self.storage.get(link(source, "blobs", digest))
-        if size is None:
-            return False
-        self.link_blob(name, digest, int(size))
-        return True
+        with self.recent.holding(digest):
+            size = self.storage.get(link(source, "blobs", digest))
+            if size is None:
+                return False
+            self.link_blob(name, digest, int(size))
+            return True
 
     def delete_blob(self, name: str, digest: Digest) -> None:
         """This repository has it no more; the sweep removes it where no other has. Refusal BLOB_UNKNOWN."""
@@ -138,10 +138,10 @@ class Repositories:
             digest, tags = names.digest_of(raw), [reference, *tags]
         for tag in tags:
             names.tag(tag)
-        self.recent.touch(digest, name, *described.blobs, *described.manifests)
-        if whole:
-            self._require(name, described)
-        self._publish(name, digest, raw, described, tags)
+        with self.recent.holding(digest, name, *described.blobs, *described.manifests):
+            if whole:
+                self._require(name, described)
+            self._publish(name, digest, raw, described, tags)
         return Found(digest, described.media_type, described.size), described
 
     def _require(self, name: str, described: Described) -> None:
