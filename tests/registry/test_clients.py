@@ -180,3 +180,25 @@ def test_buildah(machine: Machine, registry: Served, tmp_path: Path) -> None:
     buildah("pull", "-q", "--tls-verify=false", f"{registry.address}/built@{digest}")
     assert buildah("images", "-q", "--no-trunc") == image
     eventually(lambda: registry.requests("GET", "/blobs/"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["tiffin", "dockerd"])
+def test_a_cache_as_the_mirror_of_docker_hub(start_engine: Callable[..., Engine], tmp_path: Path, kind: str) -> None:
+    engine = start_engine("--registry-mirror", f"http://127.0.0.1:{PORT}", kind=kind, images=())
+    docker = engine.cli("docker")
+    upstream = Served(Inside(engine.machine), tmp_path / "upstream", port=PORT + 1)
+    cache = Served(Inside(engine.machine), tmp_path / "cache", "--upstream", f"http://{upstream.address}", port=PORT)
+    pushed_as = f"{upstream.address}/library/app:1"
+    made_image(engine, docker, pushed_as, layers=2)
+    digest = pushed(docker("push", pushed_as).out)
+    docker("rmi", pushed_as)
+    assert digest in docker("pull", "app:1").out
+    assert json.loads(docker("image", "inspect", "app:1").out)[0]["RepoDigests"] == [f"app@{digest}"]
+    blobs = len(upstream.requests("GET", "/blobs/"))
+    assert blobs == 3
+    docker("rmi", "app:1")
+    upstream.stop()
+    assert digest in docker("pull", "app:1").out
+    assert cache.figure("cache_requests_total", kind="manifest", result="stale") >= 1
+    cache.close()
