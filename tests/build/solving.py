@@ -90,10 +90,12 @@ class Workshop:
         tools = Tools(self.store, Directories(root / "build"), self.runner, lambda root, text: (7, 7), root / "run")
         self.solver = Solver(tools, self.cache)
 
-    async def build(self, dockerfile: str, context: Path | None = None, report: Report = lambda _: None) -> Stack:
+    async def build(
+        self, dockerfile: str, context: Path | None = None, report: Report = lambda _: None, key: str = ""
+    ) -> Stack:
         plan = plan_build(dockerfile.encode(), BuildOptions())
         assert isinstance(plan, BuildPlan)
-        contexts: Mapping[str, Directory] = {"context": Directory(context)} if context else {}
+        contexts: Mapping[str, Directory] = {"context": Directory(context, key)} if context else {}
         request = BuildRequest(dockerfile=dockerfile.encode(), options=BuildOptions(), contexts=contexts)
         stack = await self.solver.solve(plan, request, NoImages(), report)
         self.store.holds.release(stack)
