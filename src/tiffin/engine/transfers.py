@@ -77,6 +77,17 @@ class Transfers:
         """What a registry holds under a name. Raises NotFound, Unauthorized, Forbidden, Unreachable."""
         return await self._done(lambda _, cancellation: self._remote(reference, credentials, cancellation))
 
+    async def asked(self, question: Callable[[Cancellation], T]) -> T:
+        """What a registry answers to something that reports nothing meanwhile. Refusals have dockerd's status."""
+
+        def work(_: Report, cancellation: Cancellation) -> T:
+            try:
+                return question(cancellation)
+            except Refused as error:
+                raise _status_of(error) from error
+
+        return await self._done(work)
+
     def _remote(self, reference: Reference, credentials: Credentials, cancellation: Cancellation) -> Remote:
         wanted = reference.digest or reference.with_default_tag().tag or "latest"
         failure: Refused | None = None

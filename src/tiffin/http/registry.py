@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+from tiffin.engine import manifest_lists
 from tiffin.engine.transfers import Transfers
 from tiffin.errors import Forbidden, Invalid, Unsupported
 from tiffin.http import image_shapes as shapes
@@ -122,6 +123,47 @@ async def distributed(request: Request) -> Response:
             platforms=[_platform_of(item) for item in remote.platforms],
         )
     )
+
+
+@route("GET", "/distribution/{name:.+}/manifest")
+async def manifest(request: Request) -> Response:
+    """A manifest or an index as it lies in its registry, with the image's configuration; tiffin's own."""
+    reference = parse_reference(request["name"])
+    found = await manifest_lists.find(
+        _transfers(request), reference, _credentials(request), insecure=request.query.flag("insecure")
+    )
+    document = found.document
+    return response.json(
+        wire.RemoteManifest(
+            media_type=document.media_type,
+            digest=document.digest,
+            size=len(document.raw),
+            document=document.raw,
+            config=None if document.is_index else found.config,
+        )
+    )
+
+
+@route("PUT", "/distribution/{name:.+}/manifest")
+async def manifest_list(request: Request) -> Response:
+    """Publish a list under a tag, and in its repository the manifests that it names; tiffin's own."""
+    target = parse_reference(request["name"])
+    if target.digest:
+        raise Invalid("cannot push a digest reference")
+    given = await request.json(wire.ManifestList)
+    sources = [parse_reference(text) for text in given.sources]
+    if any(source.digest is None for source in sources):
+        raise Invalid("manifest list: sources need a digest")
+    done = await manifest_lists.publish(
+        _transfers(request),
+        target,
+        given.document,
+        given.media_type,
+        sources,
+        _credentials(request),
+        insecure=request.query.flag("insecure"),
+    )
+    return response.json(wire.PublishedList(digest=done.digest), status=201)
 
 
 def _platform_of(item: dict[str, Any]) -> wire.PlatformOf:

@@ -142,3 +142,27 @@ class Distributed(Struct, rename="pascal", kw_only=True):
 
     descriptor: Described
     platforms: list[PlatformOf]
+
+
+class RemoteManifest(Struct, rename="pascal", kw_only=True):
+    """GET /distribution/{name}/manifest (tiffin's own): documents in base64. config: null for an index."""
+
+    media_type: str
+    digest: str
+    size: int
+    document: bytes
+    config: bytes | None
+
+
+class ManifestList(Struct, rename="pascal", kw_only=True):
+    """The body of PUT /distribution/{name}/manifest (tiffin's own). sources: `host/path@digest` in other repositories."""
+
+    media_type: str
+    document: bytes
+    sources: list[str] = field(default_factory=list)
+
+
+class PublishedList(Struct, rename="pascal", kw_only=True):
+    """Its answer."""
+
+    digest: str
