@@ -102,6 +102,7 @@ def test_the_same_packages_give_the_same_image(archive: LittleArchive, make: Mak
     assert make("--include", "clock", "-t", "one") == make("--include", "clock", "-t", "two")
 
 
+@pytest.mark.slow
 def test_the_image_is_the_same_whatever_the_storage_driver(
     start_engine: Callable[..., Engine], archive: LittleArchive, make: Make, tmp_path: Path
 ) -> None:
@@ -341,6 +342,7 @@ def test_a_client_that_goes_takes_its_bootstrap_with_it(
     eventually(lambda: inventory(engine) == before, within=60, what="nothing is left of it")
 
 
+@pytest.mark.slow
 def test_a_killed_daemon_leaves_nothing_of_a_bootstrap(
     start_engine: Callable[..., Engine], archive: LittleArchive, tmp_path: Path
 ) -> None:
