@@ -16,6 +16,9 @@ import pytest
 
 from rig import Cli, Engine, eventually
 
+# the first test may have to fetch the plugins
+pytestmark = pytest.mark.timeout(600)
+
 
 def write(folder: Path, **files: str) -> Path:
     """Files by name; `_` in a name stands for a dot."""
@@ -27,7 +30,7 @@ def write(folder: Path, **files: str) -> Path:
 
 def build(docker: Cli, *words: str, check: bool = True, input: str | None = None) -> str:
     """What the build prints, plainly."""
-    done = docker("buildx", "build", "--progress", "plain", *words, check=check, input=input)
+    done = docker("buildx", "build", "--progress", "plain", *words, check=check, input=input, timeout=300)
     return done.out + done.err
 
 
@@ -113,7 +116,7 @@ def test_a_dockerfile_and_a_whole_context_come_from_standard_input(docker: Cli, 
         input=packed.getvalue(),
         env={**os.environ, **docker.environment},
         capture_output=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr.decode()
     assert docker("run", "--rm", "wire-tar").out == "tarred\n"

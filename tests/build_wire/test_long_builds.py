@@ -56,7 +56,7 @@ def test_an_agent_hears_a_step_and_answers_it(docker: Cli, builder: Engine, tmp_
 
     threading.Thread(target=answer, daemon=True).start()
     asking = "import os, socket; s = socket.socket(socket.AF_UNIX); s.connect(os.environ['SSH_AUTH_SOCK']); "
-    asking += f"s.sendall({REQUEST_IDENTITIES!r}); print(s.recv(100).hex())"
+    asking += f"s.sendall({REQUEST_IDENTITIES!r}); print(s.recv(9, socket.MSG_WAITALL).hex())"
     text = "FROM python:3.14\nCOPY ask.py /\nRUN --mount=type=ssh python3 /ask.py\n"
     folder = write(tmp_path / "c", Dockerfile=text, ask_py=asking)
     try:

@@ -9,12 +9,16 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from build_wire.test_buildx import write
 from rig import Cli, Engine
 
+pytestmark = pytest.mark.timeout(600)
+
 
 def build(tiffin: Cli, *words: str, check: bool = True, input: str | None = None) -> str:
-    done = tiffin("build", "--progress", "plain", *words, check=check, input=input)
+    done = tiffin("build", "--progress", "plain", *words, check=check, input=input, timeout=300)
     return done.out + done.err
 
 

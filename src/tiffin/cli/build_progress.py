@@ -118,15 +118,14 @@ class Plain:
         step = self._steps.all.get(one.vertex)
         if step is None:
             return
-        text = part_of(one)
-        if step.parts.get(one.ID) == text:
-            return
-        first, done = one.ID not in step.parts, one.HasField("completed")
+        done = one.HasField("completed")
+        text = f"{part_of(one)}{' done' if done else ''}"
+        first, same = one.ID not in step.parts, step.parts.get(one.ID) == text
         step.parts[one.ID] = text
         # what goes on is shown where it begins and where it ends
-        if first or done:
+        if not same and (first or done):
             self._head(step)
-            self._write(f"#{step.number} {text}{' done' if done else ''}\n")
+            self._write(f"#{step.number} {text}\n")
 
     def _log(self, log: Any) -> None:
         step = self._steps.all.get(log.vertex)
