@@ -267,11 +267,11 @@ def docker_flags(docker: Cli, path: str) -> dict[str, tuple[str, str]]:
 
 
 # docker has no such commands
-OWN = ("image bootstrap", "system check", "volume copy", "volume export", "volume import", "volume rename")
+OWN = ("image bootstrap", "registry", "system check", "volume copy", "volume export", "volume import", "volume rename")
 COMPARED = [
     path
     for path in registry.COMMANDS
-    if path not in (*registry.HIDDEN, *OWN) and not path.startswith(("builder", "completion", "image build"))
+    if path not in registry.HIDDEN and not path.startswith((*OWN, "builder", "completion", "image build"))
 ]
 
 
