@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from rig import Cli, Engine
+from rig import Cli, Engine, eventually
 from rig.peers import needs_api, tiffins_own
 
 pytestmark = pytest.mark.root
@@ -130,3 +130,25 @@ def test_networks_have_the_options_that_the_daemon_says(start_engine: Callable[.
         assert options["com.docker.network.driver.mtu"] == mtu
     docker("run", "-d", "--init", "--name", "web", "--network", "usual", "-p", "8080:80", "busybox", "sleep", "600")
     assert docker("port", "web").line == "80/tcp -> 127.0.0.1:8080"
+
+
+def test_links_lead_where_containers_are_kept_apart(start_engine: Callable[..., Engine]) -> None:
+    engine = start_engine("--icc=false")
+    docker = engine.cli("docker")
+    serve = ["nc", "-ll", "-p", "80", "-e", "echo", "hello"]
+    docker("run", "-d", "--init", "--name", "web", "--expose", "80", "busybox", *serve)
+    docker("run", "-d", "--init", "--name", "linked", "--link", "web:www", "busybox", "sleep", "600")
+    docker("run", "-d", "--init", "--name", "apart", "busybox", "sleep", "600")
+
+    def page(container: str) -> str:
+        address = docker("inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "web").line
+        # a static busybox's wget can't do without a resolver's library
+        return docker("exec", container, "nc", "-w", "2", address, "80", check=False).out
+
+    eventually(lambda: page("linked") == "hello\n")
+    assert page("apart") == ""
+    docker("stop", "-t", "0", "web")
+    docker("run", "-d", "--init", "--name", "between", "busybox", "sleep", "600")
+    docker("start", "web")
+    eventually(lambda: page("linked") == "hello\n", what="the link at its new address")
+    assert page("apart") == ""

@@ -255,3 +255,23 @@ def test_sctp_is_translated_like_the_others(host: Host, container: Containers) -
     endpoints = host.run(container(ports=published("9899", port="9899/sctp")))
     assert {(one.protocol, one.host_port) for one in endpoints.published} == {("sctp", 9899)}
     assert "sctp . 9899 : 172.17.0.2 . 9899" in host.rules() or "sctp . 9899 : 172.17.0.2" in host.rules()
+
+
+def test_linked_containers_reach_each_other_where_others_may_not(host: Host, container: Containers) -> None:
+    host.stop()
+    host.start(defaults=Defaults(icc=False))
+    server, client, stranger = container(), container(), container()
+    for one in (server, client, stranger):
+        host.run(one)
+    with host.inside(server).listen(80) as listening, host.inside(server).listen(81) as other:
+        assert host.inside(client).reaches("172.17.0.2", 80, listening) is None
+        host.loop.do(host.networks.allow(client.id, [("172.17.0.2", "tcp", 80)]))
+        assert host.inside(client).reaches("172.17.0.2", 80, listening) == "172.17.0.3"
+        assert host.inside(client).reaches("172.17.0.2", 81, other) is None
+        assert host.inside(stranger).reaches("172.17.0.2", 80, listening) is None
+        host.stop()
+        host.start(tuple(host.sandboxes), Defaults(icc=False))
+        assert host.inside(client).reaches("172.17.0.2", 80, listening) == "172.17.0.3"
+    assert "172.17.0.3 . 172.17.0.2 . tcp . 80" in host.rules()
+    host.end(client)
+    assert "172.17.0.3 . 172.17.0.2" not in host.rules()

@@ -11,6 +11,7 @@ from tiffin.engine.container_context import Context
 from tiffin.errors import Conflict, Invalid, NotFound
 from tiffin.model.container import Container
 from tiffin.model.container_status import Paused, Running
+from tiffin.networks import ports
 
 _OWN_VARIABLES = frozenset(("PATH", "HOME", "HOSTNAME", "TERM"))
 
@@ -73,21 +74,46 @@ def current(context: Context, container: Container) -> list[Link]:
         return []
 
 
-def refresh(context: Context, started: Container) -> None:
-    """A container has started, perhaps at another address: /etc/hosts of the running ones that link to it follows."""
-    for other in context.records:
+async def connect(context: Context, container: Container, links: Sequence[Link]) -> None:
+    """Where containers are kept apart (`--icc=false`), let this one reach what the linked ones expose."""
+    if context.networks.apart(container.id) is None:
+        return
+    targets = []
+    for link in links:
+        for port in ports.expand(link.container.config.exposed_ports or ()):
+            number, _, protocol = ports.split(port)
+            targets.append((link.address, protocol, number))
+    await context.networks.allow(container.id, targets)
+
+
+async def refresh(context: Context, started: Container) -> None:
+    """A container has started, perhaps at another address: the running ones that link to it follow."""
+    for other in tuple(context.records):
+        changed = False
         for text in other.host.links or () if isinstance(other.status, Running | Paused) else ():
             name, alias = parse(text)
             if name in (started.name, started.id) and (link := _link(context, alias, started)):
                 container_files.change_link(context.directory(other.id), link.address, link.names())
+                changed = True
+        if changed:
+            found = (_resolve(context, text) for text in other.host.links or ())
+            await connect(context, other, [link for link in found if link])
+
+
+def _resolve(context: Context, text: str) -> Link | None:
+    name, alias = parse(text)
+    try:
+        return _link(context, alias, context.records.find(name))
+    except NotFound:
+        return None
 
 
 def variables(container: Container, links: Sequence[Link]) -> Iterator[str]:
     """Docker's variables of old: ALIAS_PORT=tcp://…, ALIAS_NAME, ALIAS_ENV_…"""
     for link in links:
         prefix = link.alias.upper().replace("-", "_")
-        ports = sorted(link.container.config.exposed_ports or {}, key=_port_order)
-        for index, port in enumerate(ports):
+        exposed = sorted(link.container.config.exposed_ports or {}, key=_port_order)
+        for index, port in enumerate(exposed):
             number, _, protocol = port.partition("/")
             protocol = protocol or "tcp"
             value = f"{protocol}://{link.address}:{number}"

@@ -127,7 +127,8 @@ class Starter:
 
             async def network(sandbox: Sandbox) -> None:
                 await context.networks.attach(endpoints, sandbox)
-                container_links.refresh(context, container)
+                await container_links.connect(context, container, links)
+                await container_links.refresh(context, container)
 
             document["linux"]["sysctl"] = {**document["linux"].get("sysctl", {}), **endpoints.sysctls}
 

@@ -134,6 +134,16 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a container may reach where a network's containers may not talk to each other: a link's other end."""
+
+    source: str
+    target: str
+    protocol: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoints:
     """Everything about one running container's network: kept while it runs, gone when it ends.
 
@@ -150,6 +160,7 @@ class Endpoints:
     container_name: str = ""
     nameservers: tuple[str, ...] = ()
     """`--dns`: where names are asked that are no container's; the host's resolvers without."""
+    allowed: tuple[Allowed, ...] = ()
 
     @property
     def named(self) -> bool:

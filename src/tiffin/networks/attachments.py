@@ -8,7 +8,7 @@ from dataclasses import replace
 from tiffin.content import crash
 from tiffin.errors import Internal, Unsupported
 from tiffin.model.container import Container
-from tiffin.model.network import Endpoint, Endpoints, Published
+from tiffin.model.network import Allowed, Endpoint, Endpoints, Published
 from tiffin.networks import bridges, definition, placing, ports, wiring
 from tiffin.networks.resolving import Sockets, open_sockets
 from tiffin.networks.standing import Sandbox, Standing, mappings, words
@@ -55,7 +55,8 @@ class Attachments:
         known = {one.host_interface for each in self._standing.endpoints.values() for one in each.endpoints}
         bridges.remove_links(bridges.stale_ports(names, known))
         translated = [one for each in self._standing.endpoints.values() for one in mappings(each)]
-        self._standing.firewall.replace(self._standing.registry.rules(), translated)
+        allowed = [one for each in self._standing.endpoints.values() for one in each.allowed]
+        self._standing.firewall.replace(self._standing.registry.rules(), translated, allowed)
 
     async def reserve(self, container: Container) -> Endpoints:
         """Addresses, MACs and host ports for a start, all or none; what an earlier start left is released.
@@ -148,6 +149,33 @@ class Attachments:
         if self._standing.endpoints.get(endpoints.container_id) is not endpoints:
             raise Internal("failed to set up container networking: the container ended meanwhile")
 
+    def apart(self, container_id: str) -> Endpoint | None:
+        """A running container's place on a network whose containers may not talk to each other."""
+        endpoints = self._standing.endpoints.get(container_id)
+        return next((one for one in endpoints.endpoints if one.isolated), None) if endpoints else None
+
+    async def allow(self, container_id: str, targets: Iterable[tuple[str, str, int]]) -> None:
+        """Let a running container, on a network that keeps its containers apart, reach these: address, protocol, port.
+
+        Those of earlier are closed. Raises Internal.
+        """
+        place, before = self.apart(container_id), self._standing.endpoints.get(container_id)
+        if place is None or before is None or not place.ipv4:
+            return
+        allowed = tuple(Allowed(place.ipv4, *target) for target in dict.fromkeys(targets))
+        if allowed == before.allowed:
+            return
+        after = self._standing.endpoints[container_id] = replace(before, allowed=allowed)
+
+        def work() -> None:
+            self._standing.firewall.allow(before.allowed, after.allowed)
+            self._standing.records.keep_endpoints(after)
+
+        try:
+            await self._standing.kernel.do(work)
+        except OSError as error:
+            raise Internal(f"cannot let container {container_id} reach what it links to: {words(error)}") from error
+
     async def release(self, container_id: str) -> None:
         """Give back what a container holds; nothing to give back is no error.
 
@@ -164,11 +192,13 @@ class Attachments:
         def work() -> None:
             # rules before ports and addresses: else the next holder's packets would still come here
             self._standing.firewall.withdraw(mappings(endpoints))
+            if endpoints.allowed:
+                self._standing.firewall.allow(endpoints.allowed, ())
             crash.point("ports-withdrawn")
             self._standing.records.drop_endpoints(container_id)
 
         try:
-            if endpoints.published:
+            if endpoints.published or endpoints.allowed:
                 await self._standing.kernel.do(work)
             elif any(one.interface for one in endpoints.endpoints):
                 # no rules, nothing of the kernel's to wait for

@@ -112,6 +112,9 @@ def _isolated(network: Network, pool: Pool) -> bool:
 def _settings(network: Network) -> None:
     # so that the host's own 127.0.0.1 can be published; `firewall` keeps containers from it
     _set(f"ipv4/conf/{network.bridge}/route_localnet", "1")
+    if not definition.flag(network.options, definition.ICC, True):
+        # its ports don't see each other: the host answers for them, and `firewall` says who gets through
+        _set(f"ipv4/conf/{network.bridge}/proxy_arp_pvlan", "1")
     conf = f"ipv6/conf/{network.bridge}"
     if network.ipv6:
         _set(f"{conf}/disable_ipv6", "0")

@@ -100,7 +100,8 @@ class NetworksCheck:
 
     def _write_rules(self) -> None:
         translated = [one for each in tuple(self._standing.endpoints.values()) for one in mappings(each)]
-        self._standing.firewall.replace(self._standing.registry.rules(), translated)
+        allowed = [one for each in tuple(self._standing.endpoints.values()) for one in each.allowed]
+        self._standing.firewall.replace(self._standing.registry.rules(), translated, allowed)
 
     def _finding(
         self, kind: str, subject: str, problem: str, advice: str, repair: Callable[[], object] | None

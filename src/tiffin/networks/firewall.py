@@ -16,10 +16,10 @@ Other tables (Docker's, firewalld's, ufw's) stay untouched; what they drop in th
 
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from tiffin.model.network import Published
+from tiffin.model.network import Allowed, Published
 from tiffin.netlink import conntrack
 from tiffin.netlink import expressions as ex
 from tiffin.netlink.nftables import (
@@ -81,12 +81,14 @@ class Firewall:
     def __init__(self) -> None:
         self._bridges: tuple[Bridge, ...] = ()
         self._mappings: dict[Mapping, None] = {}
+        self._allowed: dict[Allowed, None] = {}
 
-    def replace(self, bridges: Iterable[Bridge], mappings: Iterable[Mapping]) -> None:
+    def replace(self, bridges: Iterable[Bridge], mappings: Iterable[Mapping], allowed: Iterable[Allowed] = ()) -> None:
         """Write the whole table. Raises OSError."""
         self._bridges = tuple(bridges)
         self._mappings = dict.fromkeys(mappings)
-        ruleset(self._bridges, self._mappings).commit()
+        self._allowed = dict.fromkeys(allowed)
+        ruleset(self._bridges, self._mappings, self._allowed).commit()
 
     def rewire(self, bridges: Iterable[Bridge]) -> None:
         """Write the rules of these bridges instead of those before; what is published stays. Raises OSError."""
@@ -108,6 +110,16 @@ class Firewall:
             self._mappings.pop(one, None)
         self._change(remove, mappings)
 
+    def allow(self, before: Collection[Allowed], after: Collection[Allowed]) -> None:
+        """Let these reach each other instead of those. Raises OSError."""
+        batch = Batch(TABLE)
+        batch.delete_elements("links", [(_link(one), None) for one in before if one not in after])
+        batch.add_elements("links", [(_link(one), None) for one in after])
+        for one in before:
+            self._allowed.pop(one, None)
+        self._allowed.update(dict.fromkeys(after))
+        self._commit(batch)
+
     def _change(self, how: Callable[[Batch, Iterable[Mapping]], None], mappings: Sequence[Mapping]) -> None:
         if not mappings:
             return
@@ -123,14 +135,15 @@ class Firewall:
             batch.commit()
         except OSError:
             # `nft flush ruleset`, or a leftover of a daemon that was killed
-            ruleset(self._bridges, self._mappings).commit()
+            ruleset(self._bridges, self._mappings, self._allowed).commit()
 
 
-def ruleset(bridges: Sequence[Bridge], mappings: Iterable[Mapping]) -> Batch:
+def ruleset(bridges: Sequence[Bridge], mappings: Iterable[Mapping], allowed: Iterable[Allowed] = ()) -> Batch:
     """The whole table, replacing what is there."""
     batch = Batch(TABLE)
     batch.clear()
     batch.add_set("bridges", (TYPE_INTERFACE,))
+    batch.add_set("links", (TYPE_IPV4, TYPE_IPV4, TYPE_PROTOCOL, TYPE_PORT))
     for family in (_V4, _V6):
         kind = _TYPE[family]
         batch.add_set(_map(family, everywhere=True), (TYPE_PROTOCOL, TYPE_PORT), (kind, TYPE_PORT))
@@ -145,6 +158,7 @@ def ruleset(bridges: Sequence[Bridge], mappings: Iterable[Mapping]) -> Batch:
     batch.add_base_chain("loopback", "filter", PREROUTING, _RAW)
     _rules(batch, bridges)
     add(batch, mappings)
+    batch.add_elements("links", [(_link(one), None) for one in allowed])
     return batch
 
 
@@ -222,6 +236,11 @@ def _runs(mappings: Iterable[Mapping]) -> tuple[list[Mapping], list[tuple[Mappin
     return singles, ranges
 
 
+def _link(one: Allowed) -> bytes:
+    ends = ipaddress.IPv4Address(one.source).packed + ipaddress.IPv4Address(one.target).packed
+    return ends + _word(PROTOCOLS[one.protocol].to_bytes(1, "big")) + _port(one.port)
+
+
 def _word(value: bytes) -> bytes:
     return value.ljust(4, b"\0")
 
@@ -287,17 +306,35 @@ def _forward(batch: Batch, bridges: Sequence[Bridge]) -> None:
         # with br_netfilter loaded, frames within a bridge come by here as well
         if bridge.within:
             batch.add_rule("forward", *_in(bridge.name), *_out(bridge.name), accept)
+        elif not bridge.internal:
+            # its ports are apart, and the host answers for each: what is linked comes by here (`bridges`)
+            batch.add_rule("forward", *_in(bridge.name), *_out(bridge.name), *_known(), accept)
+            batch.add_rule("forward", *_in(bridge.name), *_out(bridge.name), *_linked(), accept)
         if bridge.internal or not bridge.within:
             batch.add_rule("forward", *_in(bridge.name), *_out(bridge.name), *_drop())
         if bridge.internal:
             batch.add_rule("forward", *_in(bridge.name), *_drop())
             batch.add_rule("forward", *_out(bridge.name), *_drop())
-    known = ex.CT_STATE_ESTABLISHED | ex.CT_STATE_RELATED
-    batch.add_rule("forward", *into, ex.conntrack(ex.CT_STATE), ex.bits(known), accept)
+    batch.add_rule("forward", *into, *_known(), accept)
     batch.add_rule("forward", *into, *_redirected(), accept)
     _reach_directly(batch, bridges)
     # neither another network's containers nor the neighbours of this host that set a route
     batch.add_rule("forward", *into, *_drop())
+
+
+def _known() -> tuple[bytes, ...]:
+    return ex.conntrack(ex.CT_STATE), ex.bits(ex.CT_STATE_ESTABLISHED | ex.CT_STATE_RELATED)
+
+
+def _linked() -> tuple[bytes, ...]:
+    return (
+        *_family(_V4),
+        ex.payload(ex.NETWORK_HEADER, _SOURCE[_V4], 4, ex.REG32_00),
+        ex.payload(ex.NETWORK_HEADER, _DESTINATION[_V4], 4, ex.REG32_01),
+        ex.meta(ex.META_L4PROTO, ex.REG32_02),
+        ex.payload(ex.TRANSPORT_HEADER, _DESTINATION_PORT, 2, ex.REG32_03),
+        ex.look_up("links"),
+    )
 
 
 def _reach_directly(batch: Batch, bridges: Sequence[Bridge]) -> None:

@@ -64,6 +64,8 @@ class Networks:
         self.reserve = self._attachments.reserve
         self.attach = self._attachments.attach
         self.release = self._attachments.release
+        self.apart = self._attachments.apart
+        self.allow = self._attachments.allow
         self.connect = joining.connect
         self.rename = joining.rename
         self.disconnect = joining.disconnect
