@@ -11,6 +11,7 @@ from tiffin.http.errors import ClientGone
 from tiffin.http.tls import Tls
 
 _SLICE = 4 << 20
+_AHEAD = 16 << 20
 _PIECE = 256 << 10
 
 SLICE_SECONDS = 120.0
@@ -22,13 +23,16 @@ async def send(
 ) -> AsyncIterator[int]:
     """Send `count` bytes from `offset` on; yields what went out, slice by slice. Raises ClientGone.
 
-    The kernel is told a slice ahead what will be wanted: the event loop is not to wait for the disk.
+    What is not in memory is read ahead, by a thread: the event loop is not to wait for the disk.
     """
     one = _encrypted if isinstance(transport, Tls) else _plain
     end = offset + count
-    await asyncio.to_thread(_prefetch, file, offset, min(2 * _SLICE, count))
+    asked = offset  # of the kernel, up to here
     while offset < end:
         size = min(_SLICE, end - offset)
+        if asked > offset or not _in_memory(file, offset, size):
+            begin, asked = max(asked, offset), min(offset + _AHEAD, end)
+            await asyncio.to_thread(_prefetch, file, begin, asked - begin, offset)
         try:
             async with asyncio.timeout(SLICE_SECONDS):
                 sent = await one(transport, drain, file, offset, size)
@@ -38,12 +42,25 @@ async def send(
             raise ClientGone  # a file that has shrunk: the client sees an answer that is not whole
         yield sent
         offset += sent
-        if offset + _SLICE < end:
-            await asyncio.to_thread(_prefetch, file, offset + _SLICE, _SLICE)
 
 
-def _prefetch(file: BinaryIO, offset: int, count: int) -> None:
-    os.posix_fadvise(file.fileno(), offset, count, os.POSIX_FADV_WILLNEED)
+def _in_memory(file: BinaryIO, offset: int, count: int) -> bool:
+    """Whether both ends of a slice can be read without waiting (preadv2(2), RWF_NOWAIT)."""
+    try:
+        for place in (offset, offset + count - 1):
+            os.preadv(file.fileno(), [bytearray(1)], place, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system that can't tell
+        return True
+    return True
+
+
+def _prefetch(file: BinaryIO, begin: int, count: int, wanted: int) -> None:
+    """Begin to read a part; return when the slice that is wanted now is there."""
+    os.posix_fadvise(file.fileno(), begin, count, os.POSIX_FADV_WILLNEED)
+    for place in range(wanted, wanted + _SLICE, _PIECE):
+        os.pread(file.fileno(), 1, place)
 
 
 async def _plain(
