@@ -119,13 +119,26 @@ def children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def at_rest(pid: int) -> bool:
+def idle(pid: int) -> bool:
     """Whether a forkserver has no monitors but those in reserve, which look like the nursery that they come from."""
     try:
         names = [Path(f"/proc/{one}/cmdline").read_bytes().split(b"\0")[:2] for one in children(pid)]
     except FileNotFoundError:
         return False
     return 1 <= len(names) <= 1 + SPARES and all(name == [b"tiffin-forkserver", b"nursery"] for name in names)
+
+
+def parent(pid: int) -> int:
+    """Of a process; 0 when it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except FileNotFoundError:
+        return 0
+
+
+def at_rest(rig: Rig, running: Running) -> bool:
+    """Whether the process that started a container has handed it over: its monitor is the forkserver's own child."""
+    return parent(running.pid) in children(rig.forkserver.pid)
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

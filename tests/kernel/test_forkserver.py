@@ -12,7 +12,7 @@ import pytest
 
 import tiffin
 from kernel import plans
-from kernel.launching import Rig, at_rest, children, eventually, with_forkserver
+from kernel.launching import Rig, at_rest, children, eventually, idle, parent, with_forkserver
 
 pytestmark = pytest.mark.root
 
@@ -37,11 +37,11 @@ def test_nothing_is_left_after_many_containers(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         await rig.output("true", log=plans.json_log(rig.place))
         pid = rig.forkserver.pid
-        await eventually(lambda: at_rest(pid))
+        await eventually(lambda: idle(pid))
         before, ours = descriptors(pid), descriptors(os.getpid())
         for _ in range(5):
             await asyncio.gather(*(rig.output("true", name=f"box{n}", log=plans.json_log(rig.place)) for n in range(8)))
-        await eventually(lambda: at_rest(pid))
+        await eventually(lambda: idle(pid))
         await eventually(lambda: descriptors(pid) == before)
         assert descriptors(os.getpid()) <= ours + 2
         assert str(rig.place) not in Path(f"/proc/{pid}/mountinfo").read_text()
@@ -52,7 +52,8 @@ def test_nothing_is_left_after_many_containers(tmp_path: Path) -> None:
 def test_a_monitor_holds_only_its_own_container(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         running = [await rig.start("sleep", "1000", name=f"box{n}", log=plans.json_log(rig.place)) for n in range(6)]
-        counts = [descriptors(rig.monitor_of(f"box{n}")) for n in range(6)]
+        await eventually(lambda: all(at_rest(rig, one) for one in running))
+        counts = [descriptors(parent(one.pid)) for one in running]  # to connect would be an event
         assert max(counts) - min(counts) <= 1
         for one in running:
             one.signal(9)
@@ -65,7 +66,7 @@ def test_monitors_in_reserve_go_with_the_forkserver(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         await rig.output("true")
         pid = rig.forkserver.pid
-        await eventually(lambda: at_rest(pid))
+        await eventually(lambda: idle(pid))
         reserve = children(pid)
         os.kill(pid, signal.SIGKILL)
         await eventually(lambda: not any(Path(f"/proc/{one}").exists() for one in reserve))
@@ -77,7 +78,7 @@ def test_a_monitor_that_is_killed_in_reserve_is_not_missed(tmp_path: Path) -> No
     async def body(rig: Rig) -> None:
         await rig.output("true")
         pid = rig.forkserver.pid
-        await eventually(lambda: at_rest(pid))
+        await eventually(lambda: idle(pid))
         for one in children(pid)[1:]:
             os.kill(one, signal.SIGKILL)
         await eventually(lambda: len(children(pid)) == 1)
@@ -102,8 +103,9 @@ def test_without_its_nursery_a_forkserver_makes_place_for_another(tmp_path: Path
 def test_a_monitor_is_small(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         running = [await rig.start("sleep", "1000", name=f"box{n}", log=plans.json_log(rig.place)) for n in range(20)]
-        sizes = [pss(rig.monitor_of(f"box{n}")) for n in range(20)]
-        assert sum(sizes) / len(sizes) < 2048, sizes
+        await eventually(lambda: all(at_rest(rig, one) for one in running))
+        sizes = [pss(parent(one.pid)) for one in running]
+        assert sum(sizes) / len(sizes) < 1280, sizes
         for one in running:
             one.signal(9)
             await one.wait()

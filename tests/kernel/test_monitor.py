@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kernel import plans
-from kernel.launching import Rig, at_rest, eventually, with_forkserver
+from kernel.launching import Rig, eventually, idle, with_forkserver
 from tiffin.linux import namespaces as ns
 from tiffin.runtime.exits import recorded
 from tiffin.runtime.launcher import Running, StartFailed
@@ -161,7 +161,7 @@ def test_a_failed_start_leaves_nothing(tmp_path: Path) -> None:
             await rig.start("nope", attachments=[attachment])
         assert await client.rest() == b""
         assert not (rig.place / "box/monitor.sock").exists()
-        await eventually(lambda: at_rest(rig.forkserver.pid))
+        await eventually(lambda: idle(rig.forkserver.pid))
 
     with_forkserver(tmp_path, body)
 
@@ -173,7 +173,7 @@ def test_a_network_that_fails_fails_the_start(tmp_path: Path) -> None:
 
         with pytest.raises(ValueError, match="no address left"):
             await rig.start("true", network=broken)
-        await eventually(lambda: at_rest(rig.forkserver.pid))
+        await eventually(lambda: idle(rig.forkserver.pid))
 
     with_forkserver(tmp_path, body)
 

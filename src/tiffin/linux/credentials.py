@@ -17,6 +17,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _KEYCTL_JOIN_SESSION_KEYRING, _KEYCTL_SETPERM, _KEYCTL_DESCRIBE = 1, 5, 6
 
 prctl = function("prctl", INT, ULONG, ULONG, ULONG, ULONG)
+_prctl_text = ctypes.CFUNCTYPE(INT, INT, TEXT)(("prctl", libc))
 _capset = function("capset", TEXT, TEXT)
 _seccomp = syscall("seccomp", UINT, UINT, POINTER)
 _keyctl = syscall("keyctl", INT, ULONG, ULONG, ULONG, ULONG)
@@ -28,6 +29,11 @@ _setgroups = function("setgroups", SIZE, POINTER)
 _personality = function("personality", ULONG)
 # A 32-bit (or worse) return is what prctl and capset give; LONG only marks that nothing else is read.
 assert ctypes.sizeof(LONG) == ctypes.sizeof(ctypes.c_void_p)
+
+
+def set_name(name: bytes) -> None:
+    """The name of the calling thread, of which 15 bytes are taken."""
+    _prctl_text(PR_SET_NAME, name)
 
 
 class Filter(ctypes.Structure):

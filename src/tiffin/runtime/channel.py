@@ -35,7 +35,11 @@ def send(channel: socket.socket, message: Message, attach: tuple[int, ...] = (),
 
 def receive(channel: socket.socket, flags: int = 0) -> tuple[Message, list[int]]:
     """One message and its descriptors. Closed at the end."""
-    data, attached = fds.receive(channel, _INLINE + 4096, flags)
+    return unpack(*fds.receive(channel, _INLINE + 4096, flags))
+
+
+def unpack(data: bytes, attached: list[int]) -> tuple[Message, list[int]]:
+    """As `receive`, of what was received."""
     if not data:
         if not attached:
             raise Closed(32, "the other side closed the channel")

@@ -78,12 +78,12 @@ class Doors:
     """Keeps a second descriptor of the name server's sockets: what is asked while there is no daemon waits in them."""
 
     def __init__(self) -> None:
-        self._held: list[int] = []
+        self.held: list[int] = []
 
     def keep(self, made: list[int]) -> list[int]:
         """Of what `make` made for a RESOLVER; gives it back."""
         if len(made) == 2 + len(RESOLVER):
-            self._held = [os.dup(fd) for fd in made[2:4]]
+            self.held = [os.dup(fd) for fd in made[2:4]]
         return made
 
     def open(self, pidfd: int, request: dict[str, object]) -> list[int]:
@@ -94,7 +94,7 @@ class Doors:
         if not request.get("resolver"):
             return make_in(pidfd, tuple(request.get("sockets", ())))  # type: ignore[arg-type]
         made = make_in(pidfd, RESOLVER)
-        for place, fd in enumerate(self._held, 2):
+        for place, fd in enumerate(self.held, 2):
             os.close(made[place])
             made[place] = os.dup(fd)
-        return made if self._held else self.keep(made)
+        return made if self.held else self.keep(made)

@@ -28,6 +28,10 @@ class Execs:
         """The pid of each."""
         return {name: pid for pid, name in self._pids.items()}
 
+    def busy(self) -> bool:
+        """Whether there are any, or someone still reads what one said."""
+        return bool(self._sessions)
+
     def clients(self) -> bool:
         """Whether someone still reads."""
         return any(session.clients for session in self._sessions.values())

@@ -117,7 +117,7 @@ class Forkserver:
         """Give a monitor its charge. What goes wrong here closes the control socket, which the daemon sees."""
         memory, control, *clients = attached
         about: Payload = payload["charge"]  # type: ignore[assignment]
-        charge = Charge(about)
+        charge = Charge({**about, "directory": self.directory})
         held, theirs = charge.held, tuple[int, ...]()
         held["plan"] = memory
         try:
@@ -143,8 +143,10 @@ class Forkserver:
         while True:
             pid, ours = self.nursery.take()
             held = charge.held
-            message: Payload = {"charge": charge.about, "names": tuple(held), "directory": self.directory, **task}
+            message: Payload = {"charge": charge.about, "names": tuple(held), **task}
+            rests = what == "start" and charge.about["rests"] and not task["wants"]
             try:
+                ours.send((b"r" if rests else b"-") + str(charge.about["id"]).encode())
                 channel.send(ours, (0, what, message), (*held.values(), *attach))
                 break
             except BrokenPipeError:

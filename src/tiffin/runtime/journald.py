@@ -61,3 +61,17 @@ def field(name: bytes, value: bytes) -> bytes:
     if b"\n" in value:
         return name + b"\n" + len(value).to_bytes(8, "little") + value + b"\n"
     return name + b"=" + value + b"\n"
+
+
+def open_log(settings: dict[str, object], size: int | None) -> LogFile | None:
+    """The log that plan["log"] asks for. size: how much of it holds, for a monitor that goes on with it.
+
+    None where it was there and its directory is gone: the container runs on, and nobody reads what it says.
+    """
+    kind = JournaldLog if settings.get("journal") else LogFile
+    try:
+        return kind(settings, size)
+    except FileNotFoundError:
+        if size is None:
+            raise
+        return None

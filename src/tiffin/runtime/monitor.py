@@ -17,13 +17,11 @@ from tiffin.runtime.execs import Execs
 from tiffin.runtime.exitfile import code_of, remove_exit, write_exit
 from tiffin.runtime.external import External
 from tiffin.runtime.journal import Journal
-from tiffin.runtime.journald import JournaldLog
-from tiffin.runtime.logfile import LogFile
+from tiffin.runtime.journald import open_log
 from tiffin.runtime.loop import READ, Loop
 from tiffin.runtime.plan import monitor_part
 
 Payload = dict[str, object]
-Want = dict[str, object]
 _PATIENCE = 1.0  # s, for the forkserver to say how a container ended that it reaps; then it counts as killed
 _LINGER = 0.5  # s, for the daemon to take note of an exit before clients see the end of their streams
 
@@ -31,10 +29,12 @@ _LINGER = 0.5  # s, for the daemon to take note of an exit before clients see th
 class Monitor:
     """One container."""
 
-    def __init__(self, charge: Payload, upstream: socket.socket, held: dict[str, int], directory: str) -> None:
+    def __init__(
+        self, charge: Payload, upstream: socket.socket, held: dict[str, int], listener: socket.socket | None = None
+    ) -> None:
         """held: what the forkserver keeps too: the plan, our ends of stdio, header and data of the journal."""
         credentials.prctl(credentials.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self.charge, self.upstream, self.held, self.directory = charge, upstream, held, directory
+        self.charge, self.upstream, self.held = charge, upstream, held
         self.plan = plan = monitor_part(held["plan"])
         self.state: str = plan["state"]  # type: ignore[assignment]
         self.loop = Loop(self._child_ended)
@@ -52,17 +52,17 @@ class Monitor:
         self.exited: Payload | None = None
         self._leaving = False
         self._starter: socket.socket | None = None
-        self.server: socket.socket | None = channel.listen(self.state, "monitor.sock")
+        self.server: socket.socket | None = listener or channel.listen(self.state, "monitor.sock")
         self.loop.watch(self.server.fileno(), READ, self._accept)
 
     # -- start -------------------------------------------------------------------------------------------------------
 
-    def start(self, control: socket.socket, attachments: list[tuple[int, Want]], theirs: spawn.Stdio) -> None:
+    def start(self, control: socket.socket, attachments: list[tuple[int, Payload]], theirs: spawn.Stdio) -> None:
         """Begin: control is the daemon's, theirs the process's ends of the pipes."""
         remove_exit(self.state)
         self._starter = control
-        self._serve(control)
-        self._attach_log(adopting=False)
+        self.serve(control)
+        self.attach_log(adopting=False)
         step, path = "cgroup", b""
         birth: Birth | External
         try:
@@ -95,7 +95,7 @@ class Monitor:
     def adopt(self, pid: int, started_at: int, status: int | None) -> None:
         """Take over a running container whose monitor died. status: its wait status if it has ended meanwhile."""
         self.pid, self.started_at = pid, started_at
-        self._attach_log(adopting=True)
+        self.attach_log(adopting=True)
         if "master" in self.held:
             self._open_terminal()
         elif "stdout" in self.held:
@@ -105,12 +105,14 @@ class Monitor:
         self.pidfd = self.held["pidfd"]
         self.loop.watch(self.pidfd, READ, self._gone)
 
-    def _attach_log(self, *, adopting: bool) -> None:
+    def attach_log(self, *, adopting: bool) -> None:
+        """Open journal and log. adopting: go on where another monitor stopped."""
         settings: Payload | None = self.plan["log"]  # type: ignore[assignment]
         if settings and "header" in self.held:
             journal = Journal(self.held["header"], (self.held["data0"], self.held["data1"]))
-            kind = JournaldLog if settings.get("journal") else LogFile
-            log = kind(settings, journal.log_size if adopting else None)
+            log = open_log(settings, journal.log_size if adopting else None)
+            if log is None:
+                return
             log.on_rotated = lambda path: self._tell("compress", {"path": path})
             journal.log_size = log.size
             journal.commit()
@@ -118,7 +120,7 @@ class Monitor:
 
     def _console(self, master: int) -> None:
         self.held["master"] = master
-        self._keep("master", master)
+        self._tell("keep", {"name": "master"}, (master,))
         self._open_terminal()
 
     def _open_terminal(self) -> None:
@@ -253,9 +255,6 @@ class Monitor:
         except OSError:
             pass  # it was killed; the daemon starts another
 
-    def _keep(self, name: str, fd: int) -> None:
-        self._tell("keep", {"name": name}, (fd,))
-
     def _from_forkserver(self, _: int) -> None:
         try:
             (_, event, payload), attached = channel.receive(self.upstream)
@@ -275,7 +274,7 @@ class Monitor:
         if self.exited is not None or not self.pid:
             return
         try:
-            upstream = channel.connect(self.directory, "forkserver.sock")
+            upstream = channel.connect(str(self.charge["directory"]), "forkserver.sock")
         except OSError:
             return self._register_soon(pause)
         self.upstream.close()
@@ -296,13 +295,14 @@ class Monitor:
         connection = channel.accept(self.server) if self.server else None
         if connection is None:
             return
-        self._serve(connection)
+        self.serve(connection)
         if self.exited is not None:
             self._send(connection, (0, "exit", self.exited))
         elif self.pid:
             self._send(connection, (0, "started", self.describe()), (self.pidfd,))
 
-    def _serve(self, connection: socket.socket) -> None:
+    def serve(self, connection: socket.socket) -> None:
+        """Listen to a daemon."""
         self.connections.append(connection)
         self.loop.watch(connection.fileno(), READ, lambda _: self._request(connection))
 
@@ -348,7 +348,7 @@ class Monitor:
             number = error.errno if isinstance(error, OSError) else 0
             self.reply(connection, serial, False, {"step": verb, "errno": number or 0, "path": b"", "text": str(error)})
 
-    def attach(self, session: streams.Session, connection: socket.socket, fd: int, want: Want) -> None:
+    def attach(self, session: streams.Session, connection: socket.socket, fd: int, want: Payload) -> None:
         """Take over a client; the daemon hears when it ends."""
         number = want.get("id", 0)
 

@@ -142,6 +142,9 @@ def sealed(plan: dict[str, object]) -> tuple[bytes, dict[str, object]]:
     stdio: dict[str, object] = filled["stdio"]  # type: ignore[assignment]
     charge: dict[str, object] = {key: filled[key] for key in ("id", "state", "procs", "rmdir")}
     charge |= {"terminal": bool(stdio["terminal"]), "stdin": bool(stdio["stdin"]), "log": bool(filled["log"])}
+    # what is interactive, or is there for a moment only, is watched by the process that started it
+    waited_for = charge["terminal"] or charge["stdin"] or filled["ephemeral"] or filled["external"]
+    charge["rests"] = not waited_for
     return len(part).to_bytes(8, "little") + part + marshal.dumps(filled), charge
 
 

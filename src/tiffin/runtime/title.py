@@ -9,7 +9,7 @@ import ctypes
 from tiffin.linux import credentials
 
 _ARG_START, _ARG_END = 47, 48  # proc(5), fields of stat from 0
-_place = (0, 0)
+_place: ctypes.Array[ctypes.c_char] | None = None
 
 
 def locate() -> None:
@@ -18,16 +18,13 @@ def locate() -> None:
     with open("/proc/self/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
     # the two fields before the parenthesis are gone
-    _place = int(fields[_ARG_START - 2]), int(fields[_ARG_END - 2])
+    start, end = int(fields[_ARG_START - 2]), int(fields[_ARG_END - 2])
+    _place = (ctypes.c_char * (end - start)).from_address(start) if end > start else None
 
 
 def show(name: bytes, *words: bytes) -> None:
     """Be `name` with these arguments to whoever looks; what doesn't fit is cut off."""
-    start, end = _place
-    room = end - start - 1
-    if room > 0:
-        text = b"\0".join((name, *words))[:room]
-        ctypes.memset(start, 0, room + 1)
-        ctypes.memmove(start, text, len(text))
-    short = ctypes.create_string_buffer(name.rpartition(b"/")[2][:15])
-    credentials.prctl(credentials.PR_SET_NAME, ctypes.addressof(short), 0, 0, 0)
+    if _place is not None:
+        size = len(_place)
+        _place.raw = b"\0".join((name, *words))[: size - 1].ljust(size, b"\0")
+    credentials.set_name(name.rpartition(b"/")[2][:15])

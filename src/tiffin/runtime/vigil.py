@@ -3,34 +3,28 @@
 import _socket as socket  # socket itself loads enum
 import os
 
-from tiffin.runtime import channel, spawn, title
+from tiffin.runtime import channel, rest, spawn, title
 from tiffin.runtime.exitfile import sync_exit
-from tiffin.runtime.monitor import Monitor, Payload
+from tiffin.runtime.monitor import Monitor
 
 
 def keep(upstream: socket.socket) -> None:
     """Never returns.
 
-    The forkserver says start {wants, stdio: how many follow} + [what it holds…, control, ends of stdio…, clients…], or
-    adopt {pid, at, status} + [what it holds…].
+    The forkserver says first for which container, in a message of its own: its id behind r, where nobody is attached
+    and rest.py comes in, or behind -. Then start {charge, names, wants, stdio: how many follow} + [what it holds…,
+    control, ends of stdio…, clients…], or adopt {charge, names, pid, at, status} + [what it holds…].
     """
-    try:
-        (_, what, task), attached = channel.receive(upstream)
-    except OSError:
+    first = upstream.recv(256)
+    if not first:
         os._exit(0)
     try:
-        charge: Payload = task["charge"]  # type: ignore[assignment]
-        names: tuple[str, ...] = task["names"]  # type: ignore[assignment]
-        title.show(b"tiffin-monitor", str(charge["id"]).encode())
-        rest = attached[len(names) :]
-        monitor = Monitor(charge, upstream, dict(zip(names, attached, strict=False)), str(task["directory"]))
-        if what == "start":
-            stdio: int = task["stdio"]  # type: ignore[assignment]
-            theirs: spawn.Stdio = (rest[1], rest[2], rest[3]) if stdio else None
-            clients = zip(rest[1 + stdio :], task["wants"], strict=True)  # type: ignore[call-overload]
-            monitor.start(socket.socket(fileno=rest[0]), list(clients), theirs)
-        else:
-            monitor.adopt(task["pid"], task["at"], task["status"])  # type: ignore[arg-type]
+        title.show(b"tiffin-monitor", first[1:])
+        monitor, successor = rest.begin(upstream) if first[:1] == b"r" else (None, -1)
+        if monitor is None:
+            monitor = _receive(upstream)
+            if successor >= 0:
+                rest.hand_over(monitor, successor)
         monitor.loop.run()
         sync_exit(monitor.state)
     except BaseException as error:
@@ -38,6 +32,21 @@ def keep(upstream: socket.socket) -> None:
         os._exit(70)
     finally:
         os._exit(0)
+
+
+def _receive(upstream: socket.socket) -> Monitor:
+    (_, what, task), attached = channel.receive(upstream)
+    names: tuple[str, ...] = task["names"]  # type: ignore[assignment]
+    held, more = dict(zip(names, attached, strict=False)), attached[len(names) :]
+    monitor = Monitor(task["charge"], upstream, held)  # type: ignore[arg-type]
+    if what == "adopt":
+        monitor.adopt(task["pid"], task["at"], task["status"])  # type: ignore[arg-type]
+        return monitor
+    stdio: int = task["stdio"]  # type: ignore[assignment]
+    theirs: spawn.Stdio = (more[1], more[2], more[3]) if stdio else None
+    clients = zip(more[1 + stdio :], task["wants"], strict=True)  # type: ignore[call-overload]
+    monitor.start(socket.socket(fileno=more[0]), list(clients), theirs)
+    return monitor
 
 
 def _complain(error: BaseException) -> None:
