@@ -78,15 +78,12 @@ def chosen(request: Request, where: Distribution, sources: Sequence[Source], ind
     """The packages of an image. Raises NotFound, Conflict, Invalid; see `closure`."""
     if request.base.partition(":")[0] == BUSYBOX:
         return _busybox(index)
-    essential = closure.resolved(index, closure.base(index, "essential"), architecture)
     roots = [
         *closure.base(index, request.variant or _DEFAULT_VARIANT),
         *closure.asked_for(index, request.include),
     ]
     packages = closure.resolved(index, roots, architecture)
-    # what an essential package depends on may be another than was chosen for the whole
-    names = {one.name for one in packages}
-    essential = [one for one in essential if one.name in names]
+    essential = stages.reached(packages, [one for one in packages if one.essential])
     groups = stages.waves(packages, essential)
     files: dict[str, tuple[bytes, int]] = {"usr/sbin/policy-rc.d": (_POLICY.encode(), 0o755)}
     if any(one.name == "apt" for one in packages):

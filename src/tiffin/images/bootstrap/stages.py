@@ -14,7 +14,7 @@ def waves(packages: Sequence[Package], installed: Sequence[Package]) -> list[lis
     Within a group dpkg finds the order itself. Where packages pre-depend on each other in a circle they stay together.
     """
     left = [one for one in packages if one.name not in {other.name for other in installed}]
-    first = _closure(left, [one for one in left if _pre_depended(one, left)])
+    first = reached(left, [one for one in left if _pre_depended(one, left)])
     if not first or len(first) == len(left):
         return [left] if left else []
     rest = [one for one in left if one not in first]
@@ -31,8 +31,8 @@ def _pre_depended(package: Package, among: Sequence[Package]) -> bool:
     )
 
 
-def _closure(among: Sequence[Package], start: Sequence[Package]) -> list[Package]:
-    """start and what of `among` they depend on, in the order of `among`."""
+def reached(among: Sequence[Package], start: Sequence[Package]) -> list[Package]:
+    """start and what of `among` they depend on, by whichever alternative, in the order of `among`."""
     found = {one.name for one in start}
     pending = list(start)
     while pending:
