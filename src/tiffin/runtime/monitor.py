@@ -110,8 +110,7 @@ class Monitor:
         settings: Payload | None = self.plan["log"]  # type: ignore[assignment]
         if settings and "header" in self.held:
             journal = Journal(self.held["header"], (self.held["data0"], self.held["data1"]))
-            log = open_log(settings, journal.log_size if adopting else None)
-            if log is None:
+            if (log := open_log(settings, journal.log_size if adopting else None)) is None:
                 return
             log.on_rotated = lambda path: self._tell("compress", {"path": path})
             journal.log_size = log.size
