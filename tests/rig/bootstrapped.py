@@ -50,7 +50,7 @@ def bootstrap(tiffin: Cli, mirror: Mirror, base: str, *words: str) -> str:
 
 def python() -> Path:
     """An archive with python:3.14, from Debian's testing: python, python3 and pip in /usr/local, CMD python3."""
-    target = archives.cache() / "python-3.14-1.tar"
+    target = archives.cache() / "python-3.14-2.tar"
     with (archives.cache() / "python-3.14.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
