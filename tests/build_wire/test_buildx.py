@@ -155,6 +155,7 @@ def test_what_dockerignore_names_is_not_sent(docker: Cli, tmp_path: Path) -> Non
     assert docker("run", "--rm", "wire-ignore", "ls", "/all").out.split() == ["Dockerfile", "kept"]
 
 
+@pytest.mark.slow
 def test_a_file_that_goes_and_one_that_becomes_a_directory_are_followed(docker: Cli, tmp_path: Path) -> None:
     folder = write(tmp_path / "c", Dockerfile="FROM busybox\nCOPY . /all\n", gone="", turned="", kept="1")
     build(docker, str(folder))

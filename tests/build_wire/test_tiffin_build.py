@@ -70,6 +70,7 @@ def test_files_come_back_as_a_directory_a_tar_and_an_archive(tiffin: Cli, tmp_pa
         assert "oci-layout" in archive.getnames()
 
 
+@pytest.mark.slow
 def test_secrets_come_from_files_and_the_environment(tiffin: Cli, tmp_path: Path) -> None:
     mounts = "--mount=type=secret,id=file --mount=type=secret,id=var,env=VAR"
     text = f"FROM busybox\nRUN {mounts} [ \"$(cat /run/secrets/file) $VAR\" = 'one two' ]\n"
@@ -88,6 +89,7 @@ def test_a_failure_ends_with_the_lines_it_is_about(tiffin: Cli, tmp_path: Path) 
     assert 'ERROR: failed to build: failed to solve: process "/bin/sh -c echo so far && false"' in done.err
 
 
+@pytest.mark.slow
 def test_raw_json_is_a_document_a_line(tiffin: Cli, tmp_path: Path) -> None:
     folder = write(tmp_path / "c", Dockerfile="FROM busybox\nRUN echo raw\n")
     done = tiffin("build", "--no-cache", "--progress", "rawjson", str(folder))
@@ -119,6 +121,7 @@ def test_checks_and_questions_build_nothing(tiffin: Cli, tmp_path: Path) -> None
     assert "flavour" in tiffin("build", "--call", "outline", "--target", "base", str(folder)).out
 
 
+@pytest.mark.slow
 def test_what_builds_keep_is_listed_and_pruned(tiffin: Cli, builder: Engine, tmp_path: Path) -> None:
     folder = write(tmp_path / "c", Dockerfile="FROM busybox\nRUN echo to be pruned\n")
     build(tiffin, str(folder))
