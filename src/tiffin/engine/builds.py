@@ -98,7 +98,7 @@ class Builds:
         A failing step raises build.solve.failures.StepFailed with its label, span and, for RUN, the exit code.
         """
         async with AsyncExitStack() as undo:
-            bases = Bases(self._images, self._transfers, self._store.holds, undo)
+            bases = Bases(self._images, self._transfers, self._store, undo)
             allowed = await self._allowed(request)
             plan = await self._plan(request, bases, report)
             for finding in plan.findings:

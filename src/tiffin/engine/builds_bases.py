@@ -9,9 +9,10 @@ from typing import Any, Protocol, cast
 
 from tiffin.build.options import ImageRequest, ResolvedImage
 from tiffin.build.solve.events import Report, VertexProgress
+from tiffin.build.solve.execution import held
 from tiffin.build.solve.request import BuildRequest
 from tiffin.build.solve.solved import LayerBlob
-from tiffin.build.solve.store import Holds
+from tiffin.build.solve.store import Store
 from tiffin.build.solve.values import Stack
 from tiffin.build.steps import ImageSource
 from tiffin.errors import NotFound, Unsupported
@@ -32,10 +33,10 @@ class Pulling(Protocol):
 class Bases:
     """Implements `build.solve.ports.Bases` for one build."""
 
-    def __init__(self, images: Images, transfers: Pulling, holds: Holds, undo: AsyncExitStack) -> None:
+    def __init__(self, images: Images, transfers: Pulling, store: Store, undo: AsyncExitStack) -> None:
         self._images = images
         self._transfers = transfers
-        self._holds = holds
+        self._store = store
         self._undo = undo
         self._found: dict[tuple[str, Platform], Image] = {}
         self._by_name: dict[str, Image] = {}
@@ -54,8 +55,8 @@ class Bases:
         if image.reserved:
             raise Unsupported(f"{asked.written}: this machine's own root file system can't be built upon")
         stack = stack_of(image)
-        self._holds.take(stack)
-        self._undo.callback(self._holds.release, stack)
+        if not await held(self._store, stack, self._undo):
+            raise NotFound(f"{reference.familiar}: a layer is missing; pull or load the image again")
         digest = digest_of(image.manifest.raw) if image.repo_digests else None
         for name in (asked.reference, f"{asked.reference}@{digest}"):
             self._found[name, asked.platform] = image

@@ -229,6 +229,8 @@ async def _lines(
     finally:
         work.cancel()
         await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()  # retrieved: it was told above, or nobody is there to hear it
         await asyncio.to_thread(undo.close)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -108,6 +109,20 @@ class _Output:
         if self._left <= 0:
             text = f"[output clipped, log limit {_MOST_OUTPUT >> 20}MiB reached]\n".encode()
             self._report(VertexLog(digest=self._digest, stream=2, data=text))
+
+
+async def held(store: Store, stack: Stack, undo: AsyncExitStack) -> bool:
+    """Keep layers from every sweep until `undo`; False where one of them is gone."""
+    task = asyncio.ensure_future(asyncio.to_thread(store.hold, stack))
+    try:
+        found = await finished(task)
+    except asyncio.CancelledError:
+        if not task.cancelled() and task.exception() is None and task.result():
+            store.holds.release(stack)
+        raise
+    if found:
+        undo.callback(store.holds.release, stack)
+    return found
 
 
 async def finished(work: Awaitable[T]) -> T:

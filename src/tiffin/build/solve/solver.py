@@ -20,7 +20,7 @@ from tiffin.build.solve import contents
 from tiffin.build.solve.cache import Cache
 from tiffin.build.solve.cache import Step as Record
 from tiffin.build.solve.events import Event, Report, VertexCompleted, VertexExplained, VertexStarted
-from tiffin.build.solve.execution import Execution, Tools
+from tiffin.build.solve.execution import Execution, Tools, held
 from tiffin.build.solve.explaining import explain
 from tiffin.build.solve.failures import StepFailed
 from tiffin.build.solve.ports import Bases
@@ -176,7 +176,7 @@ class _Build:
             self._report(started)
             raise self._ended(digest, step, NotFound(f"failed to compute cache key: {error}")) from error
         key = key_of(parts)
-        record = None if step.fresh else self._recorded(key, below)
+        record = None if step.fresh else await self._recorded(key, below)
         if record is not None:
             self._report(replace(started, cached=True))
             self._explain(digest, "", "nothing that it depends on has changed")
@@ -244,7 +244,7 @@ class _Build:
         what = repr((wanted.paths, wanted.wildcards, wanted.include, wanted.exclude))
         return await asyncio.to_thread(self._solver.cache.content, value.chain, what, work)
 
-    def _recorded(self, key: Digest, below: Stack) -> Stack | None:
+    async def _recorded(self, key: Digest, below: Stack) -> Stack | None:
         """The cached result, held, on the base's layers as this build has them (blobs may be compressed otherwise)."""
         record = self._solver.cache.find(key) or self._imported.get(key)
         if record is None or not record.stack.stands_on(below):
@@ -252,8 +252,8 @@ class _Build:
         stack = Stack((*below.layers, *record.stack.layers[len(below.layers) :]))
         if self._allowed is not None and stack.chain not in self._allowed:
             return None
-        self._hold(stack)
-        return stack if self._store.whole(stack) else None  # damaged, or removed by hand
+        # None for what is damaged, was pruned meanwhile, or removed by hand
+        return stack if await held(self._store, stack, self._undo) else None
 
     async def _flown(self, name: Any, begin: Callable[[Flight], asyncio.Task[Stack]], report: Report) -> Stack:
         flights, holds = self._solver.flights, self._store.holds
@@ -277,6 +277,8 @@ class _Build:
                     del flights[name]
                 flight.task.cancel()
                 await asyncio.wait([flight.task])
+                if not flight.task.cancelled():
+                    flight.task.exception()  # retrieved: whoever waited has heard of it, or has gone
                 for made in flight.held:
                     holds.release(made)
 

@@ -170,8 +170,18 @@ class Store:
         with self.opened(files) as root:
             return self.added(Stack(), _packed(root), keep)
 
-    def whole(self, stack: Stack) -> bool:
-        """Whether all of it is there still."""
+    def hold(self, stack: Stack) -> bool:
+        """Keep it from every sweep if all of it is there still. Waits for a sweep that is under way."""
+        with self._arriving(), self.blobs.lease() as lease:
+            for layer in stack.layers:
+                self.blobs.lease_blob(lease, layer.blob)
+            self.holds.take(stack)
+            if self._is_whole(stack):
+                return True
+            self.holds.release(stack)
+            return False
+
+    def _is_whole(self, stack: Stack) -> bool:
         chain = stack.chain
         return (chain is None or self.snapshots.layer(chain) is not None) and all(
             self.blobs.exists(layer.blob) for layer in stack.layers
