@@ -13,4 +13,6 @@ session        requests with authorization, redirects, retries
 repository     manifests, tags and blobs of one repository
 uploads        blobs sent: monolithic, in chunks, mounted
 access         the way in: a repository for a reference, login
+
+server/        the other side: what `tiffin registry serve` does
 """
