@@ -49,7 +49,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         wanted = metafunc.config.getoption("--cli") or ["docker", "tiffin"]
         # the states are the daemon's affair: one command line is enough for the second
         chosen = [
-            pytest.param(*pair, marks=[pytest.mark.slow] if pair[1] == "stopped" else [])
+            pytest.param(*pair, marks=[] if pair == ("docker", "running") else [pytest.mark.slow])
             for pair in both
             if pair[0] in wanted and pair != ("tiffin", "stopped")
         ]

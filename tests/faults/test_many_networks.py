@@ -39,7 +39,7 @@ class Held:
                 self._held.difference_update(places)
 
 
-@pytest.mark.parametrize("count", cycles(60, 1000))
+@pytest.mark.parametrize("count", cycles(30, 1000))
 def test_containers_on_five_networks_share_nothing_and_leave_nothing(
     start_engine: Callable[..., Engine], count: int
 ) -> None:
