@@ -22,7 +22,6 @@ def builder() -> Iterator[Engine]:
         assert "Traceback" not in engine.log.read_text(errors="replace"), engine.log_tail()
     finally:
         engine.close()
-    assert not engine.leftovers, f"left after the daemon's end: {engine.leftovers}"
 
 
 def with_plugins(engine: Engine, plugins: Path) -> Cli:

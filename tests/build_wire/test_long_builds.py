@@ -15,6 +15,7 @@ import pytest
 from build_wire import test_buildx
 from build_wire.test_buildx import build, write
 from rig import Cli, Engine, eventually
+from rig.registries import Registry
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -114,3 +115,24 @@ def test_eight_builds_at_once_share_a_directory(docker: Cli, tmp_path: Path) -> 
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(one, range(8))) == [f"the same for all\n{number}\n" for number in range(8)]
+
+
+@pytest.mark.parametrize("which", ["docker", "tiffin"])
+def test_what_is_built_is_pushed_and_built_upon_from_a_registry_with_a_password(
+    request: pytest.FixtureRequest, builder: Engine, which: str, tmp_path: Path
+) -> None:
+    cli: Cli = request.getfixturevalue(which)
+    words = ("buildx", "build") if which == "docker" else ("build",)
+    port = 5601 if which == "docker" else 5602
+    registry = Registry(builder, tmp_path / "registry", port, users={"user": "secret"})
+    try:
+        cli("login", "-u", "user", "--password-stdin", registry.address, input="secret")
+        reference = f"{registry.address}/made:1"
+        folder = write(tmp_path / "c", Dockerfile=f"FROM busybox\nRUN echo {which} > /made\n")
+        cli(*words, "--push", "-t", reference, str(folder), timeout=300)
+        cli("rmi", reference)
+        upon = write(tmp_path / "d", Dockerfile=f"FROM {reference}\nRUN cat /made > /seen\nCMD cat /seen\n")
+        cli(*words, "--pull", "-t", f"wire-upon-{which}", str(upon), timeout=300)
+        assert cli("run", "--rm", f"wire-upon-{which}").out == f"{which}\n"
+    finally:
+        registry.close()

@@ -73,16 +73,21 @@ class Control:
     # Building
 
     async def _solve(self, stream: Stream) -> None:
-        request = parse("moby.buildkit.v1.SolveRequest", await stream.receive_one())
+        response = await self.solve(parse("moby.buildkit.v1.SolveRequest", await stream.receive_one()))
+        await stream.send(control("SolveResponse", ExporterResponse=response).SerializeToString())
+
+    async def solve(self, request: Any, begun: Callable[[Job], None] = lambda job: None) -> dict[str, str]:
+        """A build, to its end; what its exporters say. begun: gets the job, to follow it. Raises StatusError."""
         if not request.Ref:
             raise Invalid("a build needs a ref")
         job = Job(request.Ref, request.Session, request)
         await self._jobs.add(job)
+        begun(job)
         failure: StatusError | None = None
         response: dict[str, str] = {}
         try:
             response = await self._worked(job)
-            await stream.send(control("SolveResponse", ExporterResponse=response).SerializeToString())
+            return response
         except StatusError as error:
             failure = error
             raise
