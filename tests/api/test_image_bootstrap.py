@@ -156,6 +156,16 @@ def test_busybox_is_one_package_with_a_link_for_each_applet(tiffin: Cli, archive
     assert int(seen[3]) > 100
 
 
+def test_ubuntus_archives_are_asked_for_by_their_names(
+    archive: LittleArchive, bootstrap: Bootstrap, make: Make
+) -> None:
+    assert "no index of the component universe" in bootstrap(base="ubuntu:lunch").err
+    archive.asked.clear()
+    make("--components", "main", base="ubuntu:lunch")
+    asked = {path.split("/")[1] for path in archive.asked if path.startswith("dists/")}
+    assert asked == {"lunch", "lunch-updates", "lunch-security"}
+
+
 def test_a_release_signed_apart_is_as_good(archive: LittleArchive, make: Make) -> None:
     archive.detached, archive.by_hash = True, False
     assert make().startswith("sha256:")
