@@ -22,7 +22,7 @@ from tiffin.engine.builds_classic import Narrator, message_of
 from tiffin.engine.builds_contexts import Unpacked
 from tiffin.engine.builds_prune import FILTERS
 from tiffin.errors import Invalid, NotFound, TiffinError, Unsupported
-from tiffin.http import errors, registry, response
+from tiffin.http import build_session, errors, registry, response
 from tiffin.http.flows import Inflow
 from tiffin.http.request import Query, Request
 from tiffin.http.response import Response
@@ -55,6 +55,8 @@ def _builds(request: Request) -> Builds:
 async def built(request: Request) -> Response:
     """An image of a context and its Dockerfile."""
     query = request.query
+    if query.text("version") == "2":
+        return build_session.built(request)
     _refuse(query)
     names = [_name(text) for text in query.texts("t") if text]
     options, host = _options(request), _host(query)
@@ -85,8 +87,6 @@ async def built(request: Request) -> Response:
 def _refuse(query: Query) -> None:
     if query.flag("squash"):
         raise Unsupported("squash is not supported: build with several stages and copy what you need into the last")
-    if query.text("version") == "2" or query.text("session"):
-        raise Unsupported("BuildKit's form of POST /build is not served: newer clients use /grpc and /session")
     if query.text("isolation") not in ("", "default"):
         raise Invalid(f"Unsupported isolation: {query.text('isolation')!r}".replace("'", '"'))
     if query.text("outputs") not in ("", "[]", "null"):

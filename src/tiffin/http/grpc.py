@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from tiffin.http.buildkit.control import Control
 
 
-def _control(services: Services) -> Control:
+def control_of(services: Services) -> Control:
+    """What serves BuildKit's calls."""
     if services.builder is None:
         raise Unsupported("building images is not part of this version; load, import or pull them")
     if services.buildkit is None:
@@ -37,7 +38,7 @@ async def serve_grpc(request: Request) -> Response | None:
     from tiffin.wire.grpc.connection import Connection
 
     _expect_upgrade(request)
-    control = _control(request.services)
+    control = control_of(request.services)
     hijacked = await request.hijack(content_type="", protocol="h2c")
     connection = Connection(handler=control.serve)
     try:
@@ -54,7 +55,7 @@ async def serve_session(request: Request) -> Response | None:
     from tiffin.http.buildkit.sessions import described
 
     _expect_upgrade(request)
-    sessions = _control(request.services).sessions
+    sessions = control_of(request.services).sessions
     sessions.check(described(request.headers).id)
     hijacked = await request.hijack(content_type="", protocol="h2c")
     await sessions.serve(request.headers, hijacked.socket, hijacked.leftover)
