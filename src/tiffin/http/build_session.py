@@ -1,7 +1,8 @@
 """POST /build?version=2: BuildKit as docker 18.09 to 20.10 speak it without buildx.
 
 The client serves its files on /session as buildx does; this request starts the build, and its answer carries what
-buildx gets from `Control.Status`: base64 of each StatusResponse, in the `aux` of lines with the id `moby.buildkit.trace`.
+buildx gets from `Control.Status`: each StatusResponse in base64, in lines with the id
+`moby.buildkit.trace`.
 """
 
 from __future__ import annotations
