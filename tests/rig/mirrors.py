@@ -88,9 +88,24 @@ def served(engine: Engine, answer: Callable[[str], Answer], address: str = "127.
 
 @contextlib.contextmanager
 def forwarded(engine: Engine) -> Iterator[Mirror]:
-    """The machine's own Debian mirror, and its security archive beside it."""
-    with served(engine, _fetched) as mirror:
+    """The machine's own Debian mirror, and its security archive beside it. It stands still while it is served."""
+    lock, known = threading.Lock(), dict[str, Answer]()
+
+    def answer(path: str) -> Answer:
+        if is_lasting(path):
+            return _fetched(path)
+        with lock:
+            if path not in known:
+                known[path] = _fetched(path)
+            return known[path]
+
+    with served(engine, answer) as mirror:
         yield mirror
+
+
+def is_lasting(path: str) -> bool:
+    """Whether a file never changes: what a Release names by its hash, a version of a package."""
+    return "/by-hash/" in path or path.endswith(".deb")
 
 
 def _fetched(path: str) -> Answer:
@@ -98,10 +113,8 @@ def _fetched(path: str) -> Answer:
     if match is None or ".." in path:
         return 404, b""
     base = debian.mirror() if match["archive"] == "debian" else debian.mirror("-security")
-    # what a Release names by its hash or version never changes; indices do
-    lasting = "/by-hash/" in path or path.endswith(".deb")
     kept = archives.cache() / "mirror" / match["archive"] / match["path"]
-    if not (lasting and kept.exists()):
+    if not (is_lasting(path) and kept.exists()):
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_name(f"{kept.name}.{threading.get_native_id()}")
         command = [HELPER, "download-file", f"{base}/{match['path']}", str(partial)]

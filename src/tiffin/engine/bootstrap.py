@@ -185,20 +185,22 @@ class Bootstraps:
         """Run the second stage, told package by package. Raises Internal with what it said last when it fails."""
         ended = self._containers.wait(container, "next-exit")
         await self._containers.lifecycle.start(container)
-        total, done = len(stage.chosen.packages), 0
+        sizes = {one.name: one.file.size for one in stage.chosen.packages}
+        total, done = sum(sizes.values()), 0
         last: deque[str] = deque(maxlen=_TOLD)
         record = self._containers.get(container)
         log = self._containers.logs.read(record, Asked(stdout=True, stderr=True, follow=True), framed=False)
         async for line in _lines(log):
             last.append(line)
             if line.startswith(_SETTING_UP):
-                done += 1
-                yield Progress("second stage", "Installing", min(done, total), total)
+                # `Setting up libc6:amd64 (2.41-12) ...`
+                done += sizes.pop(line.removeprefix(_SETTING_UP).split(" ")[0].partition(":")[0], 0)
+                yield Progress("second stage", "Installing", done, total)
         outcome = await ended
         if outcome.exit_code != 0:
             said = "\n".join(last)
             raise Internal(f"the second stage failed with status {outcome.exit_code}:\n{said}")
-        yield Message(f"{total} packages installed", status=True, id="second stage")
+        yield Message(f"{len(stage.chosen.packages)} packages installed", status=True, id="second stage")
 
     def _stored(self, container: str, stage: _Prepared, request: Request, name: Reference) -> Image:
         """The container's root file system as the image. Blocks."""
