@@ -54,7 +54,7 @@ def pulled(docker: Cli, registry: Fake) -> Iterator[list[str]]:
 
 def check(engine: Engine, *options: str) -> tuple[int, list[dict[str, Any]]]:
     """The exit code, and what was found."""
-    done = engine.cli("tiffin")("system", "check", "--format", "json", *options, check=False)
+    done = engine.cli("tiffin")("system", "check", "--format", "json", *options, check=False, timeout=300)
     assert done.out, done.err
     return done.rc, json.loads(done.out)["Findings"]
 
@@ -65,10 +65,10 @@ def sound(engine: Engine) -> None:
 
 def mended(engine: Engine, *kinds: str) -> None:
     """Just this is found, and mended; then there is nothing."""
-    code, found = check(engine)
+    code, found = check(engine, "--settle", "1")
     assert (code, sorted(one["Kind"] for one in found)) == (1, sorted(kinds)), found
     assert all(one["Problem"] and one["Advice"] for one in found)
-    code, found = check(engine, "--repair")
+    code, found = check(engine, "--repair", "--settle", "1")
     assert code == 0 and all(one["Repaired"] for one in found), found
     sound(engine)
 
@@ -144,7 +144,7 @@ def test_a_blob_that_was_pulled_is_fetched_again(
     code, found = check(engine)
     assert code == 1
     assert f"blob-{how}" in {one["Kind"] for one in found}, found
-    code, found = check(engine, "--repair")
+    code, found = check(engine, "--repair", "--settle", "1")
     assert code == 0, found
     sound(engine)
     assert identifiers(docker, name) == before
@@ -157,12 +157,12 @@ def test_what_no_registry_has_is_told_and_comes_back_by_load(engine: Engine, doc
         docker("save", "-o", str(tmp_path / "one.tar"), "one:1")
         _, [layer] = identifiers(docker, "one:1")
         overwrite(blob(engine, layer), 2000)
-        code, found = check(engine, "--repair")
+        code, found = check(engine, "--repair", "--settle", "1")
         assert code == 1
         [of_blob] = [one for one in found if one["Kind"] == "blob-missing"]
         assert "one:1" in of_blob["Problem"] and "load" in of_blob["Error"]
         docker("load", "-i", str(tmp_path / "one.tar"))
-        assert check(engine, "--repair")[0] == 0
+        assert check(engine, "--repair", "--settle", "1")[0] == 0
         sound(engine)
     finally:
         docker("rmi", "one:1")
@@ -212,7 +212,7 @@ def test_the_record_of_a_layer_is_made_again(engine: Engine, docker: Cli, regist
     ledger(engine, f"DELETE FROM snapshot_layer WHERE diff = '{diff}'")
     code, found = check(engine)
     assert code == 1 and {one["Kind"] for one in found} == {"layer-missing"}, found
-    assert check(engine, "--repair")[0] == 0
+    assert check(engine, "--repair", "--settle", "1")[0] == 0
     sound(engine)
 
 
@@ -256,7 +256,7 @@ def test_a_snapshot_without_a_container_is_removed(engine: Engine, docker: Cli) 
 def test_a_container_without_its_files_is_told_of(engine: Engine, docker: Cli) -> None:
     container = docker("create", "--name", "bare", "busybox", "true").out.strip()
     shutil.rmtree(engine.data_root / "snapshots/erofs/active" / container)
-    code, [found] = check(engine, "--repair")
+    code, [found] = check(engine, "--repair", "--settle", "1")
     assert code == 1 and found["Kind"] == "container-files" and "bare" in found["Problem"]
     docker("rm", "bare")
     sound(engine)
@@ -308,7 +308,7 @@ def test_links_rules_and_bridges_come_together(engine: Engine, docker: Cli) -> N
             for line in engine.run("ip", "-o", "link", "show", "master", bridge).splitlines()
         ]
         engine.run("ip", "link", "delete", link)
-        code, [found] = check(engine, "--repair")
+        code, [found] = check(engine, "--repair", "--settle", "1")
         assert code == 1 and found["Kind"] == "link-missing" and "restart" in found["Advice"]
         docker("restart", "-t", "0", container)
         sound(engine)
@@ -344,7 +344,7 @@ def test_what_is_under_way_is_not_wrong(engine: Engine, docker: Cli, registry: F
     working = subprocess.Popen(["sh", "-ec", script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     looks = 0
     while working.poll() is None:
-        assert check(engine) == (0, [])
+        assert check(engine, "--settle", "60") == (0, [])
         looks += 1
     assert working.returncode == 0, working.stdout and working.stdout.read()
     assert looks

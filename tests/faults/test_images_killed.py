@@ -40,6 +40,7 @@ def exists(docker: Cli, name: str) -> bool:
 
 def operations(registry: str, archive: Path) -> dict[str, Operation]:
     pulled, loaded, committed = f"{registry}/x:1", "one:1", "committed:1"
+    prune = ("image", "prune", "-f")
 
     def remove(*names: str) -> Callable[[Cli], object]:
         return lambda docker: [docker("rmi", "-f", name, check=False) for name in names]
@@ -53,13 +54,13 @@ def operations(registry: str, archive: Path) -> dict[str, Operation]:
     def away(docker: Cli) -> None:
         docker("rm", "-f", "changed", check=False)
         docker("rmi", "-f", committed, check=False)
+        docker(*prune)  # the first, where there were two
 
     def nameless(docker: Cli) -> None:
         load(docker)
         docker("tag", "busybox", "kept:1")
         docker("tag", "kept:1", loaded)  # the loaded image has no name any more
 
-    prune = ("image", "prune", "-f")
     return {
         "pull": Operation(lambda _: None, ("pull", pulled), lambda docker: exists(docker, pulled), remove(pulled)),
         "load": Operation(
@@ -103,7 +104,7 @@ def kept(engine: Engine) -> Counter[str]:
 
 def check(engine: Engine) -> None:
     """AssertionError with what `system check` finds."""
-    done = engine.cli("tiffin")("system", "check", "--format", "json", check=False)
+    done = engine.cli("tiffin")("system", "check", "--format", "json", check=False, timeout=300)
     assert done.rc == 0, json.dumps(json.loads(done.out)["Findings"], indent=1)
 
 

@@ -41,7 +41,7 @@ def _row(finding: dict[str, Any]) -> Row:
 
 def _summary(answer: dict[str, Any], left: int) -> str:
     counted = answer["Checked"]
-    looked = ", ".join(f"{counted[name]} {name.lower()}" for name in counted if name != "Bytes")
+    looked = ", ".join(f"{counted[name]} {name.lower()}" for name in counted)
     mended = sum(one["Repaired"] for one in answer["Findings"])
     repaired = f"{mended} repaired, " if mended else ""
     return f"{looked}: {repaired}{left or 'nothing'} wrong"
@@ -49,7 +49,8 @@ def _summary(answer: dict[str, Any], left: int) -> str:
 
 def run(call: Call) -> int:
     form = call.values.text("format")
-    answer = call.engine.call("POST", "/system/check", {"repair": call.values.on("repair")}, headers=_credentials(call))
+    query = {"repair": call.values.on("repair"), "settle": call.values.get("settle")}
+    answer = call.engine.call("POST", "/system/check", query, headers=_credentials(call))
     left = sum(not one["Repaired"] for one in answer["Findings"])
     if form == "json":
         call.say(go_json(answer))
@@ -78,6 +79,7 @@ COMMANDS = {
         "",
         (
             table_format(),
+            flags.number("settle", "Seconds after which what is still there is not on its way", default=5),
             flags.switch("repair", "Fetch or make again what is damaged, remove what is left over"),
         ),
         details="Verify every blob, layer and record. Ends with status 1 when something is wrong.",

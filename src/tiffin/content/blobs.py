@@ -237,11 +237,12 @@ class BlobStore:
 
     def examine(self, digest: Digest, *, thorough: bool) -> str:
         """What is wrong with a blob, `` where nothing is. thorough: its content is read as well."""
-        path = self.path(digest)
-        if not path.exists():
+        try:
+            if thorough and (found := file_digest(self.path(digest))) != digest:
+                return f"is damaged: its content has digest {found}"
+            self.path(digest).stat()
+        except FileNotFoundError:
             return "is missing"
-        if thorough and (found := file_digest(path)) != digest:
-            return f"is damaged: its content has digest {found}"
         return ""
 
     def adopt(self, path: Path, digest: Digest) -> None:

@@ -16,7 +16,9 @@ from tiffin.model.finding import Finding
 
 log = logging.getLogger(__name__)
 
-_PAUSES = (0.1, 0.4, 1.0)  # seconds between looks at what may be on its way
+SETTLE = 5  # seconds for which what may be on its way is watched
+_FIRST_PAUSE = 0.1  # between two looks at it; the next ones are longer
+_ATTEMPTS = 5
 _ROUNDS = 4  # a repair may show what is wrong behind it
 
 
@@ -56,14 +58,17 @@ class Check:
         self._parts = parts
         self._alone = asyncio.Lock()
 
-    async def run(self, *, repair: bool = False, more: Sequence[Part] = ()) -> Report:
-        """Look at everything; with `repair` mend what can be, and look again. more: parts of this request's own."""
+    async def run(self, *, repair: bool = False, settle: float = SETTLE, more: Sequence[Part] = ()) -> Report:
+        """Look at everything; with `repair` mend what can be, and look again. more: parts of this request's own.
+
+        settle: seconds after which what is still there is not on its way.
+        """
         async with self._alone:
             parts = (*more, *self._parts)
             counted: dict[str, int] = {}
             for part in parts:
                 counted |= await asyncio.to_thread(part.counted)
-            found = await self._look(parts)
+            found = await self._look(parts, settle)
             seen = {one.key: one for one in found}
             errors: dict[tuple[str, str, str], str] = {}
             for _ in range(_ROUNDS if repair else 0):
@@ -73,25 +78,34 @@ class Check:
                 for one in mendable:
                     if (error := await asyncio.to_thread(_mended, one)) is not None:
                         errors[one.key] = error
-                found = await self._look(parts)
+                found = await self._look(parts, settle)
                 seen |= {one.key: one for one in found}
         left = {one.key for one in found}
         results = [Result(one, repair and key not in left, errors.get(key, "")) for key, one in seen.items()]
         return Report(tuple(results), counted)
 
-    async def _look(self, parts: Sequence[Part]) -> list[Finding]:
+    async def _look(self, parts: Sequence[Part], settle: float) -> list[Finding]:
         found = await asyncio.to_thread(_all, parts, True)
-        for pause in _PAUSES:
-            if all(one.certain for one in found):
-                break
+        pause, watched = _FIRST_PAUSE, 0.0
+        while watched < settle and not all(one.certain for one in found):
             await asyncio.sleep(pause)
+            watched, pause = watched + pause, 2 * pause
             still = {one.key for one in await asyncio.to_thread(_all, parts, False)}
             found = [one for one in found if one.certain or one.key in still]
         return found
 
 
 def _all(parts: Sequence[Part], thorough: bool) -> list[Finding]:
-    return [finding for part in parts for finding in part.findings(thorough=thorough)]
+    return [finding for part in parts for finding in _of(part, thorough)]
+
+
+def _of(part: Part, thorough: bool) -> list[Finding]:
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return list(part.findings(thorough=thorough))
+        except FileNotFoundError:  # it went while it was looked at
+            continue
+    return list(part.findings(thorough=thorough))
 
 
 def _mended(finding: Finding) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tiffin.engine.check import Check, Report
+from tiffin.engine.check import SETTLE, Check, Report
 from tiffin.engine.transfers import Transfers
 from tiffin.http import response
 from tiffin.http.request import Request
@@ -19,11 +19,15 @@ from tiffin.registry.credentials import NOBODY, Credentials, from_config_header
 
 @route("POST", "/system/check")
 async def checked(request: Request) -> Response:
-    """What is wrong; `repair` mends what can be. X-Registry-Config: credentials to fetch damaged blobs with."""
+    """What is wrong; `repair` mends what can be. `settle`: seconds, see `Check.run`.
+
+    X-Registry-Config: credentials to fetch damaged blobs with.
+    """
     check: Check = request.services.check
     known = from_config_header(request.headers.get("x-registry-config", ""))
     images = ImagesCheck(request.services.images, partial(_fetch, request.services.registry, known))
-    report = await check.run(repair=request.query.flag("repair"), more=(images,))
+    settle = request.query.integer("settle", SETTLE)
+    report = await check.run(repair=request.query.flag("repair"), settle=settle, more=(images,))
     return response.json(_shape(report))
 
 

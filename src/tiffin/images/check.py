@@ -16,7 +16,7 @@ from tiffin.images.arrival import Parts
 from tiffin.images.catalog import Held
 from tiffin.images.events import silent
 from tiffin.images.service import Images
-from tiffin.model.digest import Digest, chain_ids, digest_of
+from tiffin.model.digest import Digest, chain_ids
 from tiffin.model.finding import Finding
 from tiffin.model.image import Image
 from tiffin.model.reference import Reference
@@ -38,11 +38,10 @@ class ImagesCheck:
         self._fetch = fetch
 
     def counted(self) -> dict[str, int]:
-        """How much there is to look at; bytes of blobs."""
+        """How much there is to look at."""
         return {
             "Images": len(self._images.catalog.held()),
             "Blobs": len(list(self._blobs.digests())),
-            "Bytes": sum(path.stat().st_size for path in self._blobs.path(digest_of(b"")).parent.iterdir()),
             "Layers": len(self._snapshots.layers()),
         }
 
@@ -129,11 +128,14 @@ class ImagesCheck:
             return layer.diff not in problems and blob.exists() and blob.samefile(tar)
 
         for layer in self._snapshots.layers():
-            problem = self._snapshots.problem(
-                layer,
-                lambda tar, layer=layer: sound(tar, layer),  # type: ignore[misc]
-                thorough=thorough,
-            )
+            try:
+                problem = self._snapshots.problem(
+                    layer,
+                    lambda tar, layer=layer: sound(tar, layer),  # type: ignore[misc]
+                    thorough=thorough,
+                )
+            except FileNotFoundError as error:
+                problem = f"is missing: {error.filename}"
             if problem and self._snapshots.layer(layer.chain) is not None:
                 yield self._finding(
                     "layer-damaged", layer.chain, f"layer {layer.diff} {problem}",
