@@ -97,6 +97,9 @@ class Control:
         except asyncio.CancelledError:
             failure = StatusError(Code.CANCELLED, "the build was cancelled")
             raise
+        except Exception as error:
+            failure = StatusError(Code.INTERNAL, str(error) or type(error).__name__)
+            raise
         finally:
             self._history.remember(job, response, failure)
             self._jobs.remove(job)

@@ -64,6 +64,7 @@ class Job:
 
     def forget(self, most: int) -> None:
         """Keep only the end of what was told, for those who ask later."""
+        self.narrator.source = ("", b"")
         size = sum(map(len, self._told))
         while size > most and len(self._told) > 1:
             size -= len(self._told.pop(0))
