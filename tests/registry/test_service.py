@@ -40,6 +40,21 @@ def test_only_users_come_in_and_a_changed_file_counts_at_once(serve: Serve, tmp_
     assert stranger.get("/v2/", Authorization=basic("carol", "new one")).status == 200, "the last good one holds"
 
 
+def test_guesses_do_not_hold_up_those_who_are_in(serve: Serve, tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    file.write_text(subprocess.check_output(["htpasswd", "-nbB", "-C", "10", "ann", "secret"], text=True))
+    served = serve("--htpasswd", str(file))
+    ann = served.client(Authorization=basic("ann", "secret"))
+    assert ann.get("/v2/").status == 200
+    guessing = [served.client().open() for _ in range(40)]
+    for number, sock in enumerate(guessing):
+        guess = basic("ann", str(number))
+        sock.sendall(f"GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization: {guess}\r\n\r\n".encode())
+    ann.push_image("a", "1", b"layer")
+    for sock in guessing:
+        sock.close()
+
+
 def test_tls_with_a_certificate_that_is_renewed(serve: Serve, tmp_path: Path) -> None:
     ca, cert, key = certificate(tmp_path / "tls", "127.0.0.1")
     served = serve("--tls-cert", str(cert), "--tls-key", str(key))
@@ -171,10 +186,12 @@ def test_options_by_environment_and_file(serve: Serve, tmp_path: Path) -> None:
         (["--storage", "/x", "--config", "/nowhere"], "cannot read the configuration /nowhere"),
         (["--storage", "{tmp}/s", "--htpasswd", "/nowhere"], "cannot read the passwords in /nowhere"),
         (["--storage", "{tmp}/s", "--upstream", "ftp://x"], 'unsupported scheme "ftp"'),
+        (["--storage", "{tmp}"], "holds images of another program"),
         (["--storage", "s3://", "--state", "{tmp}/s"], "give s3://BUCKET"),
     ],
 )
 def test_mistakes_in_options_are_told(flags: list[str], words: str, tmp_path: Path) -> None:
+    (tmp_path / "oci-layout").write_text("{}")
     command = [sys.executable, "-m", "tiffin.daemon.registry", "serve"]
     given = [flag.replace("{tmp}", str(tmp_path)) for flag in flags]
     done = subprocess.run([*command, *given], capture_output=True, text=True, timeout=60)

@@ -19,7 +19,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TextIO
@@ -178,6 +178,9 @@ def _counters() -> Counters:
 
 
 def _locked(directory: Path) -> int:
+    if (directory / "oci-layout").exists() and not (directory / "lock").exists():
+        # what writes there now would find its files swept
+        raise Invalid(f"{directory} holds images of another program; choose a directory of the registry's own")
     fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -208,6 +211,8 @@ def _serve(options: Options) -> int:
         registry = Registry(options, undo)
         access = undo.enter_context(_access_log(options.access_log))
         users = Users(Path(options.htpasswd)) if options.htpasswd else None
+        if users is not None:
+            undo.callback(users.threads.shutdown, wait=False, cancel_futures=True)
         served = Served(
             registry.repositories,
             registry.uploads,
@@ -338,27 +343,30 @@ def _control_socket(directory: Path) -> socket.socket:
     path.unlink(missing_ok=True)  # the lock is ours: nobody listens there
     sock = socket.socket(socket.AF_UNIX)
     previous = os.umask(0o177)
-    folder = os.open(directory, os.O_PATH | os.O_DIRECTORY)
     try:
-        sock.bind(f"/proc/self/fd/{folder}/{_CONTROL}")  # a directory's own path may be too long for a socket's
+        _at_control_socket(directory, sock.bind)
     finally:
-        os.close(folder)
         os.umask(previous)
     return sock
 
 
-def _collect(options: Options) -> int:
-    """`gc`: through the process that serves, where one does."""
-    folder = os.open(options.directory, os.O_PATH | os.O_DIRECTORY)
+def _at_control_socket(directory: Path, act: Callable[[str], None]) -> None:
+    """Bind or connect: a directory's own path may be too long for a socket's."""
+    folder = os.open(directory, os.O_PATH | os.O_DIRECTORY)
     try:
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.connect(f"/proc/self/fd/{folder}/{_CONTROL}")
-            print(distribution_control.ask(sock))
-            return 0
-    except (FileNotFoundError, ConnectionRefusedError):
-        pass
+        act(f"/proc/self/fd/{folder}/{_CONTROL}")
     finally:
         os.close(folder)
+
+
+def _collect(options: Options) -> int:
+    """`gc`: through the process that serves, where one does."""
+    if not options.in_bucket and not options.directory.is_dir():
+        raise Invalid(f"there is no registry in {options.directory}")
+    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as sock:
+        _at_control_socket(options.directory, sock.connect)
+        print(distribution_control.ask(sock))
+        return 0
     with contextlib.ExitStack() as undo:
         print(Registry(options, undo).collect())
     return 0

@@ -118,9 +118,12 @@ async def _admit(served: Served, request: Request) -> str:
     if served.users is None:
         return ""
     given = request.headers.get("authorization", "")
-    user = await asyncio.to_thread(served.users.admitted, given) if given else ""
-    if user:
+    if user := served.users.remembered(given):
         return user
+    if given:
+        checked = asyncio.get_running_loop().run_in_executor(served.users.threads, served.users.admitted, given)
+        if user := await checked:
+            return user
     challenge = {"WWW-Authenticate": 'Basic realm="tiffin registry", charset="UTF-8"'}
     raise Refusal("UNAUTHORIZED", 401, "authentication required", headers=challenge)
 
