@@ -11,23 +11,22 @@ import contextlib
 import ctypes
 import fcntl
 import gc
-import ipaddress
 import logging
 import os
 import resource
 import signal
 import socket
-import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TextIO
 
 from tiffin.content.blobs import BlobStore
 from tiffin.daemon import registry_options
+from tiffin.daemon import registry_sockets as sockets
 from tiffin.daemon.notify import notify
-from tiffin.daemon.registry_options import Options, place
+from tiffin.daemon.registry_options import Options
 from tiffin.errors import Invalid, TiffinError, Unavailable
 from tiffin.http import distribution, distribution_control
 from tiffin.http.distribution import Served
@@ -46,14 +45,7 @@ log = logging.getLogger("tiffin.registry")
 
 _THREADS = 32
 _IDLE_SECONDS = 60.0
-_CONTROL = "control.sock"
 _MALLOC = ((-3, 4 << 20), (-1, 32 << 20))  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD (malloc.h)
-_OPTIONS = (
-    (socket.TCP_NODELAY, 1),
-    (socket.TCP_KEEPIDLE, 60),
-    (socket.TCP_KEEPINTVL, 15),
-    (socket.TCP_KEEPCNT, 4),
-)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -245,19 +237,19 @@ async def _run(registry: Registry, served: Served) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     options = registry.options
-    context = _tls(options)
+    context = sockets.tls_context(options)
     front = distribution.server(served)
     control = distribution_control.server(registry.collect_alone, served)
     servers = [front, control]
     if context is not None:
-        loop.add_signal_handler(signal.SIGHUP, _reload, context, options)
+        loop.add_signal_handler(signal.SIGHUP, sockets.reload, context, options)
     for address in options.listen:
-        await _listen(front, address, context, "https" if context else "http")
-        _warn(address, options)
+        await sockets.listen(front, address, context, "https" if context else "http")
+        sockets.warn(address, options)
     if options.metrics_listen:
         servers.append(distribution_control.metrics_server(served))
-        await _listen(servers[-1], options.metrics_listen, None, "metrics")
-    await control.listen(_control_socket(options.directory))
+        await sockets.listen(servers[-1], options.metrics_listen, None, "metrics")
+    await control.listen(sockets.control_socket(options.directory))
     gc.collect()
     gc.freeze()
     tasks = [asyncio.create_task(registry.collect_for_ever()), asyncio.create_task(_close_idle(front))]
@@ -270,7 +262,7 @@ async def _run(registry: Registry, served: Served) -> None:
     for one in servers:
         await one.close()
     with contextlib.suppress(FileNotFoundError):
-        (options.directory / _CONTROL).unlink()
+        (options.directory / sockets.CONTROL).unlink()
     await asyncio.to_thread(registry.write_index)
     log.info("stopped")
 
@@ -286,85 +278,12 @@ async def _close_idle(server: Server) -> None:
         seen = {connection: connection.served for connection in server.connections}
 
 
-async def _listen(server: Server, address: str, tls: ssl.SSLContext | None, scheme: str) -> None:
-    host, port = place(address)
-    try:
-        family, _, _, _, where = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        sock = socket.create_server(where[:2], family=family, backlog=1024, dualstack_ipv6=False)
-    except OSError as error:
-        raise Unavailable(f"cannot listen on {address}: {error.strerror or error}") from error
-    # accepted sockets inherit them: a peer that has gone without a word is noticed, no header waits for an ACK
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _OPTIONS:
-        sock.setsockopt(socket.IPPROTO_TCP, option, value)
-    bound = sock.getsockname()
-    await server.listen(sock, tls)
-    log.info("listening on %s://%s:%d", scheme, f"[{bound[0]}]" if ":" in bound[0] else bound[0], bound[1])
-
-
-def _warn(address: str, options: Options) -> None:
-    host, _ = place(address)
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if not local and not (options.htpasswd or options.read_only):
-        log.warning("everyone who reaches %s may push and delete: --htpasswd asks for a password", address)
-    if not local and options.htpasswd and not options.tls_cert:
-        log.warning("passwords pass %s unencrypted: give --tls-cert and --tls-key", address)
-
-
-def _tls(options: Options) -> ssl.SSLContext | None:
-    if not options.tls_cert:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(options.tls_cert, options.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise Invalid(f"cannot load the TLS certificate: {error}") from error
-    return context
-
-
-def _reload(context: ssl.SSLContext, options: Options) -> None:
-    """SIGHUP: a renewed certificate, for connections from now on."""
-    try:
-        context.load_cert_chain(options.tls_cert, options.tls_key)
-        log.info("the certificate was read again")
-    except (OSError, ssl.SSLError) as error:
-        log.error("the certificate was not reloaded: %s", error)
-
-
-def _control_socket(directory: Path) -> socket.socket:
-    path = directory / _CONTROL
-    path.unlink(missing_ok=True)  # the lock is ours: nobody listens there
-    sock = socket.socket(socket.AF_UNIX)
-    previous = os.umask(0o177)
-    try:
-        _at_control_socket(directory, sock.bind)
-    finally:
-        os.umask(previous)
-    return sock
-
-
-def _at_control_socket(directory: Path, act: Callable[[str], None]) -> None:
-    """Bind or connect: a directory's own path may be too long for a socket's."""
-    folder = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-    try:
-        act(f"/proc/self/fd/{folder}/{_CONTROL}")
-    finally:
-        os.close(folder)
-
-
 def _collect(options: Options) -> int:
     """`gc`: through the process that serves, where one does."""
     if not options.in_bucket and not options.directory.is_dir():
         raise Invalid(f"there is no registry in {options.directory}")
     with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as sock:
-        _at_control_socket(options.directory, sock.connect)
+        sockets.at_control_socket(options.directory, sock.connect)
         print(distribution_control.ask(sock))
         return 0
     with contextlib.ExitStack() as undo:
