@@ -174,7 +174,10 @@ def memory(subject: Subject) -> float:
 
 def proportional_set_size(pid: int) -> int:
     """A process's share of memory in bytes: pages it shares count by part."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0  # it has ended meanwhile
     return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
 
 

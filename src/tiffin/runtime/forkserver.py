@@ -15,7 +15,7 @@ import sys
 import time
 
 from tiffin.linux import credentials, fds, namespaces
-from tiffin.runtime import channel, compress, controls, streams, title, vigil
+from tiffin.runtime import channel, compress, controls, rest, streams, title, vigil
 from tiffin.runtime.exitfile import sync_exit, write_exit
 from tiffin.runtime.journal import Journal
 from tiffin.runtime.loop import READ, Loop
@@ -283,7 +283,7 @@ def main(directory: str, ready: int) -> None:
             _signal.signal(number, _signal.SIG_DFL)
     for ignored in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT, _signal.SIGHUP):
         _signal.signal(ignored, _signal.SIG_IGN)
-    server = Forkserver(directory, Nursery(vigil.keep))
+    server = Forkserver(directory, Nursery(vigil.keep, rest.rehearse))
     os.write(ready, b"1")
     os.close(ready)
     try:

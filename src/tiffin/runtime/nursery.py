@@ -9,11 +9,10 @@ born as the forkserver's child and waits at that end for its charge: see vigil.p
 import _socket as socket
 import gc
 import os
-import select
 import sys
 from collections.abc import Callable
 
-from tiffin.linux import clone, credentials, fds
+from tiffin.linux import clone, fds
 from tiffin.runtime import channel, title
 
 SPARES = 2  # monitors that wait for a container
@@ -27,15 +26,15 @@ class Gone(OSError):
 class Nursery:
     """The forkserver's end."""
 
-    def __init__(self, live: Callable[[socket.socket], None]) -> None:
-        """Forks it. live: what a monitor does with its end of the channel; it never returns."""
+    def __init__(self, live: Callable[[socket.socket], None], rehearse: Callable[[], None]) -> None:
+        """Forks it. live: what a monitor does with its end of the channel, never to return. rehearse: its beginning."""
         self.socket, theirs = channel.pair()
         self._ready: list[tuple[int, socket.socket]] = []
         self._asked: list[socket.socket] = []
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                _serve(theirs, live)
+                _serve(theirs, live, rehearse)
             finally:
                 os._exit(1)
         theirs.close()
@@ -88,11 +87,10 @@ class Nursery:
         self._ready.clear()
 
 
-def _serve(requests: socket.socket, live: Callable[[socket.socket], None]) -> None:
+def _serve(requests: socket.socket, live: Callable[[socket.socket], None], rehearse: Callable[[], None]) -> None:
     fds.close_others({0, 1, 2, requests.fileno()})
     for _ in range(_OFTEN):
-        _rehearse()
-        _bear()
+        _rehearse(rehearse)
     title.show(b"tiffin-forkserver", b"nursery")
     gc.collect()
     gc.freeze()
@@ -115,26 +113,11 @@ def _serve(requests: socket.socket, live: Callable[[socket.socket], None]) -> No
         requests.send(pid.to_bytes(8, "little"))
 
 
-def _rehearse() -> None:
+def _rehearse(rehearse: Callable[[], None]) -> None:
     """What every monitor does first. The caches that it fills are copied with the rest, and not written to again."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    fds.send(ours, b"-", (ours.fileno(),))
-    data, ancillary, _, _ = theirs.recvmsg(16, socket.CMSG_LEN(256), socket.MSG_CMSG_CLOEXEC)
-    (copy,) = memoryview(ancillary[0][2]).cast("i").tolist()
-    title.show(b"tiffin-monitor", data[1:])
-    credentials.prctl(credentials.PR_SET_DUMPABLE, 0, 0, 0, 0)  # as it is
-    server = socket.socket(fileno=ours.detach())
-    poll = select.poll()
-    poll.register(theirs, select.POLLIN)
-    poll.poll(0)
-    server.close()
+    ours.send(b"-")
+    title.show(b"tiffin-monitor", theirs.recv(256)[1:])
+    ours.close()
     theirs.close()
-    os.close(copy)
-
-
-def _bear() -> None:
-    """A child that is not one: what is called on first use is found now."""
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
+    rehearse()

@@ -20,11 +20,40 @@ _SIZE, _MANY = 16384, 64  # bytes and descriptors of what is handed over
 _OUTPUTS = ("stdout", "stderr")
 
 
+Handed = tuple[list[int], bytes]  # the descriptors; how many are watched, and the rest of what is to be known
+
+
 def begin(upstream: socket.socket) -> tuple[Monitor | None, int]:
     """Fork the child. In it: (None, the descriptor for `hand_over`). In the monitor, after a rest: (Monitor, -1).
 
     When the child has seen the container to its end, or was killed, the monitor leaves too.
     """
+    handed, successor = _apart()
+    if handed is None:
+        return None, successor
+    attached, data = handed
+    if not data:
+        os._exit(0)
+    server = socket.socket(fileno=attached[0])
+    server.listen(64)  # again: who connects is told that it is us who listen
+    _wait(upstream, attached[: data[0]])
+    return _resume(upstream, server, attached[1:], marshal.loads(data[1:])), -1
+
+
+def rehearse() -> None:
+    """For the nursery: all of it that can be done there, so that what it fills on first use is filled."""
+    handed, successor = _apart()
+    if handed is None:
+        fds.send(socket.socket(fileno=successor), bytes((1,)), (successor,))
+        os._exit(0)
+    attached, data = handed
+    end = socket.socket(fileno=attached[0])
+    _wait(end, attached[: data[0]])  # its other end is closed: that is an event
+    end.close()
+    credentials.prctl(credentials.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def _apart() -> tuple[Handed | None, int]:
     credentials.prctl(credentials.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     monitor = os.getpid()
@@ -38,18 +67,16 @@ def begin(upstream: socket.socket) -> tuple[Monitor | None, int]:
     theirs.close()
     data, ancillary, _, _ = ours.recvmsg(_SIZE, socket.CMSG_LEN(_MANY * 4), socket.MSG_CMSG_CLOEXEC)
     os.waitpid(child, 0)  # from here on the container is our child
-    if not data:
-        os._exit(0)
     ours.close()
-    attached = memoryview(ancillary[0][2]).cast("i").tolist()
-    server = socket.socket(fileno=attached[0])
-    server.listen(64)  # again: who connects is told that it is us who listen
+    return (memoryview(ancillary[0][2]).cast("i").tolist() if ancillary else [], data), -1
+
+
+def _wait(upstream: socket.socket, watched: list[int]) -> None:
     poll = select.poll()
     poll.register(upstream, select.POLLIN)
-    for fd in attached[: data[0]]:
+    for fd in watched:
         poll.register(fd, select.POLLIN)
     poll.poll()
-    return _resume(upstream, server, attached[1:], marshal.loads(data[1:])), -1
 
 
 def _resume(upstream: socket.socket, server: socket.socket, attached: list[int], about: dict[str, object]) -> Monitor:
