@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 
 from tiffin.cli import flags
 from tiffin.cli.command import Call, Command, Failed
@@ -29,8 +30,11 @@ def build(call: Call) -> int:
 
     plan = make_plan(call)
     asked = plan.attributes.get("requestid", "")
+    chosen = call.values.text("progress")
+    if not call.values.changed("progress"):
+        chosen = os.environ.get("BUILDKIT_PROGRESS") or chosen
     try:
-        display = build_progress.choose(call.values.text("progress"), call.values.on("quiet") or bool(asked))
+        display = build_progress.choose(chosen, call.values.on("quiet") or bool(asked))
     except ValueError as error:
         raise Failed(f"invalid progress mode {error}: give auto, plain, tty, rawjson, quiet or none") from error
     try:
