@@ -129,9 +129,9 @@ def test_each_shell_has_a_script(shell: str, capfd: Output) -> None:
     assert "__complete" in capfd.readouterr().out
 
 
-def test_what_is_not_built_says_so(capfd: Output) -> None:
-    assert guarded(["build", "-t", "x", "."]) == 1
-    assert "not supported yet" in capfd.readouterr().err
+def test_a_build_without_a_dockerfile_asks_no_daemon(capfd: Output, tmp_path: Path) -> None:
+    assert guarded(["build", "-t", "x", str(tmp_path)]) == 1
+    assert "unable to prepare context" in capfd.readouterr().err
 
 
 def test_address_pools_take_what_they_hold() -> None:
