@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,6 +168,15 @@ def test_a_failed_step_names_itself_and_what_was_done_before_stays_cached(worksh
         assert failed.value.code == 3
     assert workshop.runner.ran == ["good", "bad", "bad"]
     assert workshop.snapshots.snapshots() == []
+
+
+def test_what_the_machine_refuses_is_the_step_s_failure(workshop: Workshop) -> None:
+    async def full(root: int, process: Process) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "/some/where")
+
+    workshop.runner.actions["full"] = full
+    with pytest.raises(StepFailed, match="^no space left on device: /some/where$"):
+        run(workshop.build("FROM scratch\nRUN full"))
 
 
 def test_a_missing_file_is_told_in_buildkit_s_words(workshop: Workshop, context: Path) -> None:

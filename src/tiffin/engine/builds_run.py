@@ -51,7 +51,7 @@ class Runner:
         """Raises Invalid for a process that can't be started; cancelled, kills it and all it began."""
         context = self._context
         container = self._container(process, request)
-        self._note(container)
+        await asyncio.to_thread(self._note, container)
         ours, theirs = socket.socketpair()
         live = context.live(container.id)
         try:

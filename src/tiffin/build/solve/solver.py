@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from tiffin.build.solve import contents
 from tiffin.build.solve.cache import Cache
 from tiffin.build.solve.cache import Step as Record
 from tiffin.build.solve.events import Event, Report, VertexCompleted, VertexExplained, VertexStarted
-from tiffin.build.solve.execution import Execution, Tools, held
+from tiffin.build.solve.execution import Execution, Tools, finished, held
 from tiffin.build.solve.explaining import explain
 from tiffin.build.solve.failures import StepFailed
 from tiffin.build.solve.ports import Bases
@@ -124,7 +125,8 @@ class _Build:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-            self._solver.cache.touched(self._used)
+            if self._used:
+                await finished(asyncio.to_thread(self._solver.cache.touched, self._used))
 
     async def _outcome(self, digest: Digest, step: Step) -> Outcome:
         if not step.inputs:
@@ -140,7 +142,8 @@ class _Build:
         try:
             outcome = known or await self._sources.bring(digest, step, self._report)
         except BaseException as error:
-            raise self._ended(digest, step, error) from error
+            self._ended(digest, step, error)
+            raise
         self._report(VertexCompleted(digest=digest))
         if isinstance(outcome.value, Stack):
             self._hold(outcome.value)
@@ -150,13 +153,12 @@ class _Build:
         self._store.holds.take(stack)
         self._undo.callback(self._store.holds.release, stack)
 
-    def _ended(self, digest: Digest, step: Step, error: BaseException) -> BaseException:
-        """Tell of a failure; what to raise."""
-        text = CANCELED if isinstance(error, asyncio.CancelledError) else str(error) or type(error).__name__
+    def _ended(self, digest: Digest, step: Step, error: BaseException, what: str = "") -> None:
+        """Tell of a failure. What a user can understand is raised as StepFailed."""
+        text = CANCELED if isinstance(error, asyncio.CancelledError) else what + (_words(error) or type(error).__name__)
         self._report(VertexCompleted(digest=digest, error=text))
-        if isinstance(error, TiffinError) and not isinstance(error, StepFailed):
-            return StepFailed(text, step)
-        return error
+        if isinstance(error, TiffinError | OSError) and not isinstance(error, StepFailed):
+            raise StepFailed(text, step) from error
 
     async def _layered(self, outcome: Outcome) -> Stack:
         """A value as layers; a directory becomes one."""
@@ -174,7 +176,8 @@ class _Build:
             parts = await self._parts(step, inputs)
         except NotFound as error:
             self._report(started)
-            raise self._ended(digest, step, NotFound(f"failed to compute cache key: {error}")) from error
+            self._ended(digest, step, error, "failed to compute cache key: ")
+            raise
         key = key_of(parts)
         record = None if step.fresh else await self._recorded(key, below)
         if record is not None:
@@ -202,7 +205,8 @@ class _Build:
         try:
             stack = await self._flown(name, begin, _addressed(self._report, digest))
         except BaseException as error:
-            raise self._ended(digest, step, error) from error
+            self._ended(digest, step, error)
+            raise
         self._report(VertexCompleted(digest=digest))
         return Outcome(key, stack)
 
@@ -298,6 +302,15 @@ class _Build:
     async def _execute(self, execution: Execution, step: Step, values: list[Value], below: Stack) -> Stack:
         async with self._solver.slots:
             return await execution.run(step, values, below)
+
+
+def _words(error: BaseException) -> str:
+    """An OSError's without its number."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    path = error.filename
+    shown = os.fsdecode(path) if isinstance(path, str | bytes) else ""
+    return f"{error.strerror.lower()}: {shown}" if shown else error.strerror.lower()
 
 
 def _addressed(report: Report, digest: Digest) -> Report:
