@@ -6,7 +6,6 @@ holds up nobody but who asks for its volumes.
 """
 
 import logging
-import re
 import secrets
 import threading
 import time
@@ -19,7 +18,8 @@ from tiffin.content import crash
 from tiffin.errors import Conflict, Internal, Invalid, NotFound, TiffinError
 from tiffin.model.volume import ANONYMOUS, Volume, VolumeUsage
 from tiffin.volumes import mounting
-from tiffin.volumes.drivers import Driver, Found
+from tiffin.volumes.drivers import Driver
+from tiffin.volumes.identity import as_found, check_name, of_plugin, same, taken
 from tiffin.volumes.local import NAME as LOCAL
 from tiffin.volumes.local import Local
 from tiffin.volumes.plugins import Plugins
@@ -27,9 +27,6 @@ from tiffin.volumes.records import Records
 from tiffin.volumes.usage import disk_usage
 
 log = logging.getLogger(__name__)
-
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)
-_NAME_LENGTH = 255
 
 Tell = Callable[[str, Volume], None]
 """Called with `create`, `destroy` or `rename` and the volume, from the thread in which it happened."""
@@ -101,10 +98,10 @@ class Volumes:
         """
         anonymous = anonymous or not name
         name = name or secrets.token_hex(32)
-        _check_name(name)
+        check_name(name)
         present = self._volumes.get(name) or (None if driver else self._elsewhere(name))
         if present is not None:
-            return _same(present, driver, options)
+            return same(present, driver, options)
         try:
             keeper = self._driver(driver)
         except NotFound as error:
@@ -121,10 +118,10 @@ class Volumes:
             scope=keeper.scope,
         )
         if keeper is not self.local:  # it may take its time, and keeps its own books
-            volume = _as_found(volume, keeper.create(name, volume.options))
+            volume = as_found(volume, keeper.create(name, volume.options))
         with self._lock:
             if (present := self._volumes.get(name)) is not None:
-                return _same(present, driver, options)
+                return same(present, driver, options)
             if holder:
                 self._records.refer(name, holder)
             self._records.keep(volume)
@@ -147,7 +144,7 @@ class Volumes:
             except TiffinError:
                 continue  # it may be none of its own
             if found is not None:
-                return _of_plugin(plugin, found)
+                return of_plugin(plugin, found)
         return None
 
     def get(self, name: str) -> Volume:
@@ -167,7 +164,7 @@ class Volumes:
         except TiffinError as error:
             log.warning("volume %s: %s", name, error)
             return volume
-        return _as_found(volume, found) if found else volume
+        return as_found(volume, found) if found else volume
 
     def all(self) -> list[Volume]:
         """Every volume, by name; a plugin that does not answer is left out with those of its that we don't know."""
@@ -176,7 +173,7 @@ class Volumes:
         for plugin in self.plugins.drivers():
             try:
                 for found in plugin.all():
-                    known.setdefault(found.name, _of_plugin(plugin, found))
+                    known.setdefault(found.name, of_plugin(plugin, found))
             except TiffinError as error:
                 log.warning("%s", error)
         return [known[name] for name in sorted(known)]
@@ -344,16 +341,16 @@ class Volumes:
 
     def check_free(self, name: str) -> None:
         """Raises Invalid for a name that can't be, Conflict where there is a volume of that name."""
-        _check_name(name)
+        check_name(name)
         if name in self._volumes or self._elsewhere(name) is not None:
-            raise _taken(name)
+            raise taken(name)
 
     def publish(self, staged: Path, name: str, labels: Mapping[str, str]) -> Volume:
         """Make a directory that is ready (and on disk) a volume, in one step. Raises Conflict."""
         volume = Volume(name, self.local.mountpoint(name), time.time_ns(), LOCAL, dict(labels), staged=staged.name)
         with self._lock:
             if name in self._volumes:
-                raise _taken(name)
+                raise taken(name)
             self._records.keep(volume)
             crash.point("volume-staged")
             volume = self._settle(volume)
@@ -375,7 +372,7 @@ class Volumes:
             volume = self._ours(name, "rename")
             self._check_unused(name, "rename")
             if new in self._volumes:
-                raise _taken(new)
+                raise taken(new)
             renamed = replace(volume, name=new, mountpoint=self.local.mountpoint(new), staged=name)
             self._records.replace(name, renamed)
             crash.point("volume-renamed")
@@ -383,42 +380,3 @@ class Volumes:
             renamed = self._settle(renamed)
         self._tell("rename", renamed)
         return renamed
-
-
-def _taken(name: str) -> Conflict:
-    return Conflict(f"create {name}: volume {name} exists; remove it or choose another name")
-
-
-def _same(present: Volume, driver: str, options: Mapping[str, str] | None) -> Volume:
-    if driver and driver != present.driver:
-        raise Conflict(
-            f"create {present.name}: conflict: volume name must be unique: it exists with driver {present.driver}"
-        )
-    if options and dict(options) != dict(present.options):
-        raise Conflict(
-            f"create {present.name}: volume {present.name} exists with other options; remove it or choose another name"
-        )
-    return present
-
-
-def _as_found(volume: Volume, found: Found) -> Volume:
-    return replace(
-        volume, mountpoint=found.mountpoint, created=found.created or volume.created, status=dict(found.status)
-    )
-
-
-def _of_plugin(plugin: Driver, found: Found) -> Volume:
-    blank = Volume(found.name, found.mountpoint, 0, plugin.name, scope=plugin.scope)
-    return _as_found(blank, found)
-
-
-def _check_name(name: str) -> None:
-    if len(name) == 1:
-        raise Invalid(f"create {name}: volume name is too short, names should be at least two alphanumeric characters")
-    if not _NAME.fullmatch(name):
-        raise Invalid(
-            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
-            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
-        )
-    if len(name) > _NAME_LENGTH:
-        raise Invalid(f"create {name}: volume name is too long, names should be at most {_NAME_LENGTH} characters")
