@@ -157,7 +157,7 @@ def _post(call: Call, made: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = call.engine.call("POST", "/containers/create", query, made)
     except NotFound as error:
         # other things than the image may be missing too; only that one can be fetched
-        about_image = "No such image" in str(error) or "does not match the specified platform" in str(error)
+        about_image = "No such image" in str(error) or "the specified platform" in str(error)
         if values.text("pull") != "missing" or not about_image:
             raise
         if not values.on("quiet"):

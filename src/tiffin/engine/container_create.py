@@ -17,6 +17,8 @@ from tiffin.model.container import Config, Container, ContainerId, EndpointReque
 from tiffin.model.container_host import HostConfig, MountPoint
 from tiffin.model.container_status import Health
 from tiffin.model.digest import Digest
+from tiffin.model.image import Image
+from tiffin.model.platform import host_platform, parse_platform, rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Creation:
         container_links.check(context, host.links or ())
         if not config.image:
             raise Invalid("invalid reference format: the request names no image")
-        image = context.images.get(config.image)
+        image = context.images.chosen(config.image, parse_platform(platform) if platform else None)
         merged = creation.merge(config, image.config.run)
         host = self._settle(host)
         self._check_runtime(host)
@@ -82,7 +84,7 @@ class Creation:
             context.records.add(container)
             undo.pop_all()
         context.publish(container, "create")
-        return Created(container_id, (*image.warnings, *_warnings(host)))
+        return Created(container_id, (*image.warnings, *_platform_warnings(image, platform), *_warnings(host)))
 
     def _settle(self, host: HostConfig) -> HostConfig:
         settings = self._context.settings
@@ -167,6 +169,17 @@ def _endpoints(host: HostConfig, config: Config, given: dict[str, EndpointReques
 def _has_probe(config: Config) -> bool:
     health = config.healthcheck
     return bool(health and health.test and health.test[0] not in ("NONE", ""))
+
+
+def _platform_warnings(image: Image, wanted: str) -> list[str]:
+    """docker's words for an image that may not run here."""
+    here, of = host_platform(), image.config.platform
+    if wanted or not of.architecture or rank(here, of) is not None:
+        return []
+    return [
+        f"The requested image's platform ({of}) does not match the detected host platform ({here}) "
+        "and no specific platform was requested"
+    ]
 
 
 def _warnings(host: HostConfig) -> list[str]:

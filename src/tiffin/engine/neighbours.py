@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from tiffin.model.digest import Digest
 from tiffin.model.image import Image
 from tiffin.model.mount import Mount
+from tiffin.model.platform import Platform
 from tiffin.runtime.launcher import Attachment, Exit, Running, Sandbox
 from tiffin.snapshots.snapshotter import Change, Usage
 
@@ -18,6 +19,10 @@ class Images(Protocol):
 
     def get(self, reference: str) -> Image:
         """By name, id or prefix of an id. Raises NotFound `No such image: x:latest`."""
+        ...
+
+    def chosen(self, reference: str, platform: Platform | None) -> Image:
+        """As `get`; with a platform, that one's image of the name. NotFound where it isn't here."""
         ...
 
 

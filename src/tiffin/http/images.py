@@ -8,8 +8,8 @@ from typing import Any
 from tiffin.engine import images as engine
 from tiffin.engine.moments import moment
 from tiffin.errors import Invalid, TiffinError
+from tiffin.http import image_manifests, registry, response
 from tiffin.http import image_shapes as shapes
-from tiffin.http import registry, response
 from tiffin.http.containers_shapes import to_model
 from tiffin.http.filters import Filters
 from tiffin.http.flows import Inflow, outflow, reporting
@@ -20,6 +20,7 @@ from tiffin.images import FILTERS, Images, Message, Progress, Query, created_sec
 from tiffin.images.sources import opened
 from tiffin.model.container import Config
 from tiffin.model.image import Image
+from tiffin.model.platform import Platform
 from tiffin.model.reference import parse_tag
 from tiffin.wire import containers as containers_wire
 from tiffin.wire import images as wire
@@ -51,9 +52,16 @@ async def listed(request: Request) -> Response:
     found = await asyncio.to_thread(images.select, query)
     shared = await asyncio.to_thread(images.shared_sizes) if request.query.flag("shared-size") else {}
     counts = _counts(images, found) if request.since("1.51") else {}
-    return response.json(
-        [shapes.summary(request, one, shared.get(one.id, -1), counts.get(one.id, -1)) for one in found]
-    )
+    answer = [shapes.summary(request, one, shared.get(one.id, -1), counts.get(one.id, -1)) for one in found]
+    if request.since("1.47") and request.query.flag("manifests"):
+        await asyncio.to_thread(_with_manifests, images, zip(found, answer, strict=True))
+    return response.json(answer)
+
+
+def _with_manifests(images: Images, pairs: Iterable[tuple[Image, wire.Summary]]) -> None:
+    for image, summary in pairs:
+        summary.manifests = image_manifests.summaries(images, image)
+        summary.descriptor = image_manifests.target(images, image)
 
 
 def _legacy_filter(request: Request) -> str:
@@ -66,20 +74,35 @@ def _until(given: Filters) -> float | None:
 
 
 def _counts(images: Images, found: Iterable[Image]) -> dict[str, int]:
-    return {one.id: len(images.users.using(one.id)) for one in found}
+    return {one.id: image_manifests.containers(images, one) for one in found}
 
 
 @route("GET", "/images/{name:.+}/json")
 async def inspected(request: Request) -> Response:
-    """One image."""
+    """One image; of an index the best for this machine, or the platform's that is asked for."""
     images = _images(request)
-    return response.json(shapes.inspected(request, images.get(request["name"]), images.snapshots.name))
+    wanted = _wanted(request, "1.49")
+    with_manifests = request.since("1.48") and request.query.flag("manifests")
+    if wanted and with_manifests:
+        raise Invalid("conflicting options: manifests and platform options cannot both be set")
+    image = images.chosen(request["name"], wanted)
+    answer = shapes.inspected(request, image, images.snapshots.name)
+    if with_manifests:
+        answer.manifests = await asyncio.to_thread(image_manifests.summaries, images, image)
+        answer.descriptor = await asyncio.to_thread(image_manifests.target, images, image)
+    return response.json(answer)
+
+
+def _wanted(request: Request, since: str) -> Platform | None:
+    """The platform that is asked for, where the API has that."""
+    return registry.platform(request) if request.since(since) else None
 
 
 @route("GET", "/images/{name:.+}/history")
 async def history(request: Request) -> Response:
     """What made the image, newest first."""
-    return response.json([shapes.history(step) for step in _images(request).history(request["name"])])
+    steps = _images(request).history(request["name"], _wanted(request, "1.48"))
+    return response.json([shapes.history(step) for step in steps])
 
 
 @route("POST", "/images/load")
@@ -127,7 +150,7 @@ async def saved_one(request: Request) -> Response:
 
 
 async def _archive(request: Request, names: list[str]) -> Response:
-    pieces = await asyncio.to_thread(_images(request).save, names)
+    pieces = await asyncio.to_thread(_images(request).save, names, _wanted(request, "1.48"))
     return response.stream(outflow(pieces), _TAR)
 
 

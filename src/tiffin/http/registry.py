@@ -89,13 +89,12 @@ async def pushed(request: Request) -> Response:
         if reference.digest:
             raise Invalid("cannot push a digest reference")
         reference = Reference(reference.domain, reference.path, parse_tag(tag))
-    if request.query.text("platform"):
-        raise Unsupported("push of one platform: an image holds only one here; leave platform out")
+    only = platform(request) if request.since("1.46") else None
     images: Images = request.services.images
     named = images.catalog.named(reference.with_default_tag())
     if named is not None and images.catalog.is_reserved(named):
         raise Forbidden(f"{reference.familiar}: the reserved image of this machine can't be pushed")
-    return response.progress(_lines(_transfers(request).push(Push(reference, _credentials(request)))))
+    return response.progress(_lines(_transfers(request).push(Push(reference, _credentials(request), only))))
 
 
 @route("POST", "/auth")

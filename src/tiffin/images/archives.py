@@ -6,6 +6,8 @@ Three layouts, often in one archive: Docker's (manifest.json), OCI's (index.json
 import json
 import posixpath
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,7 +27,7 @@ from tiffin.model.descriptor import (
 )
 from tiffin.model.digest import Digest
 from tiffin.model.image import ImageConfig, config_bytes, parse_config
-from tiffin.model.platform import Platform, choose, host_platform, normalized
+from tiffin.model.platform import Platform, choose, host_platform, normalized, same_architecture
 from tiffin.model.reference import Reference, parse_reference
 from tiffin.snapshots.tar import Kind, Limits, TarReader
 
@@ -117,8 +119,8 @@ def _member(name: bytes) -> str:
 
 def images(archive: Archive, blobs: BlobStore, platform: Platform | None) -> Iterator[Parts]:
     """Every image of an archive. Invalid where it is none."""
-    if "manifest.json" in archive:
-        yield from _docker(archive)
+    if "manifest.json" in archive and (platform is None or "index.json" not in archive):
+        yield from _docker(archive, platform)
     elif "index.json" in archive:
         yield from _oci(archive, platform)
     elif "repositories" in archive:
@@ -139,7 +141,44 @@ def _names(values: object) -> tuple[Reference, ...]:
     return tuple(names)
 
 
-def _docker(archive: Archive) -> Iterator[Parts]:
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An index in an archive. images: those whose blobs the archive has; blobs: the index's and its attestations'."""
+
+    name: Reference
+    index: Digest
+    images: tuple[Parts, ...]
+    blobs: tuple[Digest, ...]
+
+
+def bundles(archive: Archive) -> Iterator[Bundle]:
+    """The indexes of several platforms that an archive has names for. Nothing where they are damaged."""
+    if "index.json" not in archive:
+        return
+    for descriptor in parse_index(archive.read("index.json")).manifests:
+        if descriptor.media_type in INDEX_TYPES and archive.has_blob(descriptor.digest):
+            for name in _annotated(descriptor):
+                with suppress(Invalid, NotFound):
+                    yield _bundle(archive, descriptor, name)
+
+
+def _bundle(archive: Archive, descriptor: Descriptor, name: Reference) -> Bundle:
+    found, blobs = [], [archive.blob(descriptor)]
+    for item in parse_index(archive.read(_blob_name(descriptor.digest))).manifests:
+        if item.media_type in INDEX_TYPES or not archive.has_blob(item.digest):
+            continue
+        manifest = parse_manifest(archive.read(_blob_name(archive.blob(item))), item.media_type)
+        parts = [archive.blob(one) for one in (manifest.config, *manifest.layers)]
+        blobs.append(item.digest)
+        if _is_image(item):
+            config = parse_config(archive.read(_blob_name(parts[0])))
+            found.append(Parts(config, tuple(parts[1:]), manifest.raw, manifest.media_type))
+        else:
+            blobs += parts
+    return Bundle(name, descriptor.digest, tuple(found), tuple(blobs))
+
+
+def _docker(archive: Archive, platform: Platform | None) -> Iterator[Parts]:
     try:
         entries = json.loads(archive.read("manifest.json"))
     except (ValueError, RecursionError) as error:
@@ -149,6 +188,8 @@ def _docker(archive: Archive) -> Iterator[Parts]:
     originals = _original_manifests(archive)
     for entry in entries:
         config = parse_config(archive.read(str(entry.get("Config", ""))))
+        if platform is not None and not same_architecture(platform, config.platform):
+            continue
         layers = entry.get("Layers") or []
         if not isinstance(layers, list):
             raise Invalid("manifest.json: Layers must be a list")
@@ -180,8 +221,11 @@ def _oci(archive: Archive, platform: Platform | None) -> Iterator[Parts]:
     index = archive.read("index.json")
     found = False
     for descriptor, manifest in _manifests(archive, index, platform or host_platform(), 0):
+        config = parse_config(archive.read(_blob_name(archive.blob(manifest.config))))
+        alone = descriptor.media_type not in INDEX_TYPES  # of an index, its words have decided
+        if alone and platform is not None and not same_architecture(platform, config.platform):
+            continue
         found = True
-        config = parse_config(archive.read("blobs/" + archive.blob(manifest.config).replace(":", "/")))
         layers = tuple(archive.blob(layer) for layer in manifest.layers)
         yield Parts(config, layers, manifest.raw, manifest.media_type, _annotated(descriptor))
     if not found:
@@ -213,6 +257,10 @@ def _manifests(
                 yield from ((descriptor, manifest) for _, manifest in inner)
             else:
                 yield descriptor, parse_manifest(below, item.media_type)
+
+
+def _blob_name(digest: Digest) -> str:
+    return "blobs/" + digest.replace(":", "/")
 
 
 def _is_image(descriptor: Descriptor) -> bool:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from tiffin.errors import Invalid, NotFound
 from tiffin.images.catalog import Catalog
+from tiffin.images.indexes import Indexes
 from tiffin.model.digest import chain_ids
 from tiffin.model.image import Image
 from tiffin.model.reference import parse_reference
@@ -63,8 +64,9 @@ def labels_match(labels: Mapping[str, str], wanted: Sequence[str]) -> bool:
 
 
 class Listing:
-    def __init__(self, catalog: Catalog, snapshots: Snapshotter) -> None:
+    def __init__(self, catalog: Catalog, indexes: Indexes, snapshots: Snapshotter) -> None:
         self._catalog = catalog
+        self._indexes = indexes
         self._snapshots = snapshots
 
     def images(self, query: Query) -> list[Image]:
@@ -72,7 +74,8 @@ class Listing:
         oldest = self._limit(query.since, max)
         newest = self._limit(query.before, min)
         found = []
-        images = self._catalog.images()
+        hidden = self._indexes.hidden()  # they are shown with the image that has their index's name
+        images = [image for image in self._catalog.images() if image.id not in hidden]
         parents = {image.parent for image in images}
         for image in images:
             created = created_seconds(image.created)
@@ -107,9 +110,8 @@ class Listing:
                 raise NotFound(f"No such image: {name}") from error
         return choose(moments) if moments else None
 
-    def history(self, name: str) -> list[Step]:
+    def history(self, image: Image) -> list[Step]:
         """Newest first."""
-        image = self._catalog.get(name)
         chains = iter(chain_ids(image.config.diff_ids))
         steps = []
         for entry in image.config.history:

@@ -1,7 +1,8 @@
 """`pull`: from a reference to an image in the catalog, told in docker's words."""
 
+import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -13,6 +14,7 @@ from tiffin.images import host
 from tiffin.images.arrival import Parts
 from tiffin.images.events import Message, Report, silent
 from tiffin.images.fetching import Fetches, Waiting
+from tiffin.images.indexes import ATTESTATION, SUBJECT_ANNOTATION, TYPE_ANNOTATION
 from tiffin.images.pulling_layers import Layers
 from tiffin.images.service import Images
 from tiffin.model.descriptor import (
@@ -35,10 +37,13 @@ from tiffin.registry.failures import Busy, Cancelled, Refused, Unreachable, of_p
 from tiffin.registry.provenance import Provenance
 from tiffin.registry.repository import Document, Repository
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 _CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG, "application/octet-stream", "text/html", ""})
 _MAX_NESTING = 4
+_MAX_ATTESTATION = 16 << 20  # bytes; read at once
 _LAYER_WORDS = ("tar", "octet-stream")
 
 
@@ -122,7 +127,7 @@ class Pulls:
         platform = host_platform()
         with suppress(TiffinError):
             platform = parse_config(self._blobs.read(image)).platform
-        manifest = self._chosen(top, platform, reference, origins, 0)
+        manifest = self._chosen(top, platform, reference, origins, [])
         if manifest.config.digest != image:
             raise NotFound(f"{reference.familiar} is not image {image} any more")
         blobs = [manifest.config.digest, *(layer.digest for layer in manifest.layers)]
@@ -152,10 +157,13 @@ class Pulls:
             return self._named(reference, digest, image)
         top = _first(origins, lambda repository: repository.manifest(wanted), reference)
         report(Message(f"Pulling from {reference.path}", status=True, id=wanted))
-        manifest = self._chosen(top, pull.platform or host_platform(), reference, origins, 0)
+        trail: list[Document] = []
+        manifest = self._chosen(top, pull.platform or host_platform(), reference, origins, trail)
         image = self._brought(manifest, reference, origins, report, cancellation)
-        report(Message(f"Digest: {top.digest}", status=True))
-        return self._named(reference, top.digest, image)
+        with self._blobs.lease() as lease:
+            kept = self._beside(trail, origins, lease, cancellation) if top.is_index else set()
+            report(Message(f"Digest: {top.digest}", status=True))
+            return self._named(reference, top.digest, image, kept)
 
     def _known(self, reference: Reference, pull: Pull, origins: Opened, wanted: str) -> tuple[Digest, Digest] | None:
         """The digest behind a tag and the image that it was before: nothing but its digest is asked for then."""
@@ -170,14 +178,15 @@ class Pulls:
         return digest, image
 
     def _chosen(
-        self, document: Document, platform: Platform, reference: Reference, origins: Opened, depth: int
+        self, document: Document, platform: Platform, reference: Reference, origins: Opened, trail: list[Document]
     ) -> Manifest:
-        """The manifest for a platform, through indexes of indexes."""
+        """The manifest for a platform, through indexes of indexes. trail: gets the documents on the way to it."""
+        trail.append(document)
         if not document.is_index:
             manifest = parse_manifest(document.raw, document.media_type)
             _check(manifest)
             return manifest
-        if depth >= _MAX_NESTING:
+        if len(trail) > _MAX_NESTING:
             raise Invalid(f"image index: nested more than {_MAX_NESTING} deep")
         offered = parse_index(document.raw).manifests
         best = choose(platform, [item.platform for item in offered])
@@ -187,7 +196,38 @@ class Pulls:
         below = _first(origins, lambda repository: repository.manifest(descriptor.digest), reference)
         if len(below.raw) != descriptor.size or (descriptor.media_type and below.media_type != descriptor.media_type):
             raise Invalid(f"manifest {descriptor.digest}: its size or media type is not what the index promised")
-        return self._chosen(below, platform, reference, origins, depth + 1)
+        return self._chosen(below, platform, reference, origins, trail)
+
+    def _beside(self, trail: list[Document], origins: Opened, lease: Lease, cancellation: Cancellation) -> set[Digest]:
+        """Keep the indexes on the way to an image's manifest, and the attestations beside it; the blobs' digests.
+
+        An attestation that can't be had keeps nobody from the image.
+        """
+        kept = {self._blobs.put(document.raw, lease) for document in trail}
+        for item in parse_index(trail[-2].raw).manifests:
+            if not (
+                item.annotations.get(TYPE_ANNOTATION) == ATTESTATION
+                and item.annotations.get(SUBJECT_ANNOTATION) == trail[-1].digest
+            ):
+                continue
+            try:
+                kept |= self._attestation(item, origins, lease, cancellation)
+            except (Refused, Invalid) as error:
+                log.warning("attestation %s: %s", item.digest, error)
+        return kept
+
+    def _attestation(self, item: Descriptor, origins: Opened, lease: Lease, cancellation: Cancellation) -> set[Digest]:
+        document = _first(origins, lambda repository: repository.manifest(item.digest))
+        manifest = parse_manifest(document.raw, document.media_type)
+        blobs = (manifest.config, *manifest.layers)
+        if sum(blob.size for blob in blobs) > _MAX_ATTESTATION:
+            raise Invalid(f"larger than {_MAX_ATTESTATION} bytes")
+        kept = {self._blobs.put(document.raw, lease)}
+        for blob in blobs:
+            self._blobs.lease_blob(lease, blob.digest)
+            self._small(blob, origins, lease, cancellation)
+            kept.add(blob.digest)
+        return kept
 
     def _brought(
         self,
@@ -235,13 +275,17 @@ class Pulls:
     def _config(self, descriptor: Descriptor, origins: Opened, lease: Lease, cancellation: Cancellation) -> ImageConfig:
         if descriptor.size > MAX_DOCUMENT:
             raise Invalid(f"image configuration is larger than {MAX_DOCUMENT} bytes")
-        if not self._blobs.exists(descriptor.digest):
-            with self._blobs.writer(lease) as writer:
-                writer.write(self._config_bytes(descriptor, origins, cancellation))
-                writer.commit(descriptor.digest, descriptor.size)
+        self._small(descriptor, origins, lease, cancellation)
         return parse_config(self._blobs.read(descriptor.digest))
 
-    def _config_bytes(self, descriptor: Descriptor, origins: Opened, cancellation: Cancellation) -> bytes:
+    def _small(self, descriptor: Descriptor, origins: Opened, lease: Lease, cancellation: Cancellation) -> None:
+        """Have a blob that fits into memory."""
+        if not self._blobs.exists(descriptor.digest):
+            with self._blobs.writer(lease) as writer:
+                writer.write(self._small_bytes(descriptor, origins, cancellation))
+                writer.commit(descriptor.digest, descriptor.size)
+
+    def _small_bytes(self, descriptor: Descriptor, origins: Opened, cancellation: Cancellation) -> bytes:
         def read(repository: Repository) -> bytes:
             answer, _ = repository.blob(descriptor.digest, 0, cancellation)
             with answer:
@@ -254,17 +298,25 @@ class Pulls:
                 cancellation.wait(self._registries.retries.pause)
         return _first(origins, read)
 
-    def _named(self, reference: Reference, digest: Digest, image: Digest) -> bool:
-        """Give the image its tag and its digest; whether either is new."""
-        catalog = self._images.catalog
+    def _named(self, reference: Reference, digest: Digest, image: Digest, kept: Collection[Digest] = ()) -> bool:
+        """Give the image its tag and its digest; whether either is new.
+
+        kept: where the digest is an index's, its document and what else of it is to stay.
+        """
+        catalog, indexes = self._images.catalog, self._images.indexes
         by_digest = replace(reference, tag=None, digest=digest)
         names = [by_digest] if reference.digest else [reference, by_digest]
-        changed = [name for name in names if catalog.named(name) != image]
+        of_index = bool(kept) or indexes.holds(digest)
+        named = indexes.first(digest, image) if of_index else image
+        changed = [name for name in names if catalog.named(name) != named]
         for name in changed:
-            catalog.tag(name, image)
+            catalog.tag(name, named)
+        new = names[0] in changed
+        if of_index:
+            new |= indexes.attach(names, digest, image, kept)
         if changed:
             self._images.written()
-        return names[0] in changed
+        return new
 
 
 def _first(origins: Opened, ask: Callable[[Repository], T], reference: Reference | None = None) -> T:

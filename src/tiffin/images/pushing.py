@@ -2,16 +2,19 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
+from tiffin.content.blobs import Lease
 from tiffin.errors import Invalid, NotFound, TiffinError
 from tiffin.images.events import Message, Progress, Report
+from tiffin.images.indexes import Member
 from tiffin.images.service import Images
-from tiffin.model.descriptor import Descriptor
+from tiffin.model.descriptor import OCI_INDEX, Descriptor, Manifest, document
 from tiffin.model.digest import Digest, digest_of
 from tiffin.model.image import Image
+from tiffin.model.platform import Platform
 from tiffin.model.reference import Reference
 from tiffin.registry import uploads
 from tiffin.registry.access import Registries
@@ -28,10 +31,11 @@ _MOUNTS_TRIED = 3
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A tag, or with none every tag of the repository."""
+    """A tag, or with none every tag of the repository. platform: of an index that one's image alone."""
 
     reference: Reference
     credentials: Credentials = NOBODY
+    platform: Platform | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,10 @@ class _Sending:
     reference: Reference
     report: Report
     cancellation: Cancellation
+
+    @property
+    def tag(self) -> str:
+        return self.reference.tag or "latest"
 
 
 class Pushes:
@@ -68,6 +76,8 @@ class Pushes:
         if not tags:
             raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}")
         found = [(name, catalog.image(digest)) for name, digest in tags]
+        if push.platform is not None:
+            found = [(name, self._images.chosen(str(name), push.platform)) for name, _ in tags]
         if any(image.reserved for _, image in found):
             raise Invalid(f"{reference.familiar}: the reserved image of this machine can't be pushed")
         return found
@@ -79,35 +89,82 @@ class Pushes:
         repository = self._registries.writing(push.reference, push.credentials, cancellation)
         try:
             for reference, image in chosen:
-                self._image(image, _Sending(repository, reference, report, cancellation))
+                sending = _Sending(repository, reference, report, cancellation)
+                index = None if push.platform else self._images.indexes.of(reference)
+                members = self._images.indexes.members(index) if index else []
+                if index and self._images.indexes.whole(members):
+                    self._index(index, members, image, sending)
+                else:
+                    self._image(image, sending, instead_of=index)
         except Unauthorized as error:  # docker's push says it without the request
             raise error.why from error
 
-    def _image(self, image: Image, sending: _Sending) -> None:
+    def _image(self, image: Image, sending: _Sending, *, instead_of: Digest | None = None) -> None:
+        """instead_of: the index that can't be sent, for not all of it is here."""
         manifest = image.manifest
-        layers = list(zip(image.config.diff_ids, manifest.layers, strict=True))[::-1]  # the topmost first, as docker
-        with self._images.blobs.lease() as lease:
-            for descriptor in (manifest.config, *manifest.layers):
-                self._images.blobs.lease_blob(lease, descriptor.digest)
-            for diff, _ in layers:
-                sending.report(Progress(diff[7:19], "Preparing"))
-            for diff, _ in layers[self._at_once :]:
-                sending.report(Progress(diff[7:19], "Waiting"))
-            self._layers(layers, sending)
-            self._blob(manifest.config, sending, lambda status, current=0: None)
-            tag = sending.reference.tag or "latest"
-            sending.repository.put_manifest(tag, manifest.raw, manifest.media_type)
         digest, size = digest_of(manifest.raw), len(manifest.raw)
-        self._provenance.note(sending.reference, [layer.digest for layer in manifest.layers])
+        with self._images.blobs.lease() as lease:
+            self._content(manifest, image.config.diff_ids, lease, sending)
+            sending.repository.put_manifest(sending.tag, manifest.raw, manifest.media_type)
         self._remember(sending.reference, digest, image)
-        sending.report(Message(f"{tag}: digest: {digest} size: {size}", status=True))
-        sending.report(Message("", aux={"Tag": tag, "Digest": digest, "Size": size}))
+        self._done(digest, size, sending)
+        if instead_of is not None:
+            raw = self._images.indexes.raw(instead_of)
+            kind = str(document(raw, "image index").get("mediaType") or OCI_INDEX)
+            note = {
+                "manifestPushedInsteadOfIndex": True,
+                "originalIndex": Descriptor(kind, instead_of, len(raw)).document(),
+                "selectedManifest": Descriptor(
+                    manifest.media_type, digest, size, platform=image.config.platform
+                ).document(),
+            }
+            sending.report(Message("", aux=note))
+
+    def _index(self, index: Digest, members: Sequence[Member], image: Image, sending: _Sending) -> None:
+        """An index with all that it names, attestations too, byte for byte."""
+        indexes, blobs = self._images.indexes, self._images.blobs
+        nested = indexes.nested(index)
+        with blobs.lease() as lease:
+            for digest in (index, *(item.digest for item in nested)):
+                blobs.lease_blob(lease, digest)
+            for member in members:
+                assert member.manifest is not None
+                manifest = member.manifest
+                shown = member.image.config.diff_ids if member.image else [layer.digest for layer in manifest.layers]
+                self._content(manifest, shown, lease, sending)
+                sending.repository.put_manifest(member.descriptor.digest, manifest.raw, manifest.media_type)
+            for item in nested:
+                sending.repository.put_manifest(item.digest, blobs.read(item.digest), item.media_type)
+            raw = indexes.raw(index)
+            kind = str(document(raw, "image index").get("mediaType") or OCI_INDEX)
+            sending.repository.put_manifest(sending.tag, raw, kind)
+        self._remember(sending.reference, index, image)
+        indexes.attach([replace(sending.reference, tag=None, digest=index)], index, image.id, ())
+        self._done(index, len(raw), sending)
+
+    def _content(self, manifest: Manifest, shown: Sequence[Digest], lease: Lease, sending: _Sending) -> None:
+        """The blobs of a manifest. shown: what progress calls its layers."""
+        for descriptor in (manifest.config, *manifest.layers):
+            self._images.blobs.lease_blob(lease, descriptor.digest)
+        layers = list(zip(shown, manifest.layers, strict=True))[::-1]  # the topmost first, as docker
+        for name, _ in layers:
+            sending.report(Progress(name[7:19], "Preparing"))
+        for name, _ in layers[self._at_once :]:
+            sending.report(Progress(name[7:19], "Waiting"))
+        self._layers(layers, sending)
+        self._blob(manifest.config, sending, lambda status, current=0: None)
+        self._provenance.note(sending.reference, [layer.digest for layer in manifest.layers])
+
+    def _done(self, digest: Digest, size: int, sending: _Sending) -> None:
+        sending.report(Message(f"{sending.tag}: digest: {digest} size: {size}", status=True))
+        sending.report(Message("", aux={"Tag": sending.tag, "Digest": digest, "Size": size}))
         self._images.publish("push", sending.reference.familiar, {"name": sending.reference.familiar_name})
 
     def _remember(self, reference: Reference, digest: Digest, image: Image) -> None:
-        name = replace(reference, tag=None, digest=digest)
-        if self._images.catalog.named(name) != image.id:
-            self._images.catalog.tag(name, image.id)
+        name, catalog = replace(reference, tag=None, digest=digest), self._images.catalog
+        # another platform's image has no name of its own: it goes with the index
+        if catalog.named(reference) == image.id != catalog.named(name):
+            catalog.tag(name, image.id)
             self._images.written()
 
     def _layers(self, layers: list[tuple[Digest, Descriptor]], sending: _Sending) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tiffin.errors import Conflict, Forbidden, NotFound, TiffinError
 from tiffin.images.catalog import Catalog
 from tiffin.images.events import Publish, Users
+from tiffin.images.indexes import Indexes
 from tiffin.model.digest import Digest, chain_ids
 from tiffin.model.image import Image
 from tiffin.model.reference import Reference, parse_reference
@@ -31,8 +32,16 @@ def _single(names: list[Reference]) -> bool:
 
 
 class Removal:
-    def __init__(self, catalog: Catalog, snapshots: Snapshotter, users: Callable[[], Users], publish: Publish) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        indexes: Indexes,
+        snapshots: Snapshotter,
+        users: Callable[[], Users],
+        publish: Publish,
+    ) -> None:
         self._catalog = catalog
+        self._indexes = indexes
         self._snapshots = snapshots
         self._users = users
         self._publish = publish
@@ -40,8 +49,15 @@ class Removal:
     def remove(self, text: str, *, force: bool, prune: bool) -> list[Removed]:
         """Untag, and delete what has no name left. prune: parents without names and children go too.
 
-        NotFound, or Conflict for an image that something needs.
+        The other platforms of an index go with its last name. NotFound, or Conflict for an image that something needs.
         """
+        removed = self._remove(text, force=force, prune=prune)
+        for image in self._indexes.orphans():
+            self._delete(image, removed, force=force, prune=False, quiet=True)
+            self._indexes.forget(image)  # one that a container uses stays, as any image without a name
+        return removed
+
+    def _remove(self, text: str, *, force: bool, prune: bool) -> list[Removed]:
         image = self._catalog.resolve(text)
         if self._catalog.is_reserved(image):
             raise Forbidden(f"{text}: the reserved image of this machine can't be removed")
@@ -49,11 +65,12 @@ class Removal:
         names = self._catalog.names(image)
         by_name = not image.removeprefix("sha256:").startswith(text.removeprefix("sha256:"))
         if by_name:
-            if not force and _single(names) and (users := self._users().using(image)):
-                raise Conflict(
-                    f'conflict: unable to remove repository reference "{text}" (must force) - '
-                    f"container {users[0].id[:12]} is using its referenced image {image[7:19]}"
-                )
+            for used in (image, *self._indexes.beside(image)) if not force and _single(names) else ():
+                if users := self._users().using(used):
+                    raise Conflict(
+                        f'conflict: unable to remove repository reference "{text}" (must force) - '
+                        f"container {users[0].id[:12]} is using its referenced image {used[7:19]}"
+                    )
             self._untag(image, self._named(text, names), removed)
             if self._catalog.names(image):
                 return removed
@@ -137,13 +154,14 @@ class Removal:
         """Images that prune may take: without a name (dangling), or whatever no container uses."""
         found = []
         users = self._users()
-        images = self._catalog.images()
+        hidden = self._indexes.hidden()
+        images = [image for image in self._catalog.images() if image.id not in hidden]
         parents = {image.parent for image in images}
         for image in images:
             nameless = not image.repo_tags and not image.repo_digests
             if image.reserved or (nameless and image.id in parents) or (dangling and image.repo_tags):
                 continue
-            if not users.using(image.id):
+            if not any(users.using(one) for one in (image.id, *self._indexes.beside(image.id))):
                 found.append(image.id)
         return found
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tiffin.content.blobs import CHUNK, BlobStore
 from tiffin.errors import Unsupported
@@ -21,6 +21,16 @@ class Saved:
 
     image: Image
     names: list[Reference] = field(default_factory=list)
+    index: Descriptor | None = None
+    """The index that the names mean, where it is saved too."""
+    beside: tuple[Digest, ...] = ()
+    """Its blobs: the index, its other images, attestations."""
+
+    @property
+    def blobs(self) -> tuple[Digest, ...]:
+        """All that is saved, in the archive's order."""
+        manifest = self.image.manifest
+        return (*(layer.digest for layer in manifest.layers), self.image.id, digest_of(manifest.raw), *self.beside)
 
 
 def archive(blobs: BlobStore, images: Sequence[Saved]) -> Iterator[bytes]:
@@ -28,8 +38,7 @@ def archive(blobs: BlobStore, images: Sequence[Saved]) -> Iterator[bytes]:
     yield from (_directory("blobs/"), _directory("blobs/sha256/"))
     written: set[Digest] = set()
     for saved in images:
-        manifest = saved.image.manifest
-        for digest in (*(layer.digest for layer in manifest.layers), saved.image.id, digest_of(manifest.raw)):
+        for digest in saved.blobs:
             if digest not in written:
                 written.add(digest)
                 yield from _blob(blobs, digest)
@@ -83,6 +92,8 @@ def _index(images: Sequence[Saved]) -> bytes:
             described = Descriptor(
                 manifest.media_type, digest_of(manifest.raw), len(manifest.raw), annotation, platform
             )
+            if saved.index is not None:
+                described = replace(saved.index, annotations=annotation)
             manifests.append(described.document())
     media_type = "application/vnd.oci.image.index.v1+json"
     return _json({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests})

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tiffin.content.blobs import BlobStore
+from tiffin.content.blobs import BlobStore, Lease
 from tiffin.content.compression import Readable
 from tiffin.content.ledger import Ledger
 from tiffin.errors import Forbidden, Invalid, NotFound, TiffinError, Unsupported
@@ -18,6 +18,7 @@ from tiffin.images import archives, host, saving
 from tiffin.images.arrival import Arrivals
 from tiffin.images.catalog import Catalog, no_such_image
 from tiffin.images.events import Message, NoUsers, Publish, Report, Users, silent
+from tiffin.images.indexes import Indexes
 from tiffin.images.listing import Listing, Query, Step
 from tiffin.images.making import Commit, Making
 from tiffin.images.removal import Deleted, Removal, Removed
@@ -53,10 +54,12 @@ class Images:
         self.blobs = blobs
         self.snapshots = snapshots
         self.catalog = Catalog(ledger, blobs)
+        self.indexes = Indexes(ledger, blobs, self.catalog)
+        self.kept_blobs.append(self.indexes.blobs)
         self.arrivals = Arrivals(self.catalog, blobs, snapshots)
         self._making = Making(blobs, snapshots, self.arrivals)
-        self._listing = Listing(self.catalog, snapshots)
-        self._removal = Removal(self.catalog, snapshots, lambda: self.users, self._published)
+        self._listing = Listing(self.catalog, self.indexes, snapshots)
+        self._removal = Removal(self.catalog, self.indexes, snapshots, lambda: self.users, self._published)
 
     def _published(self, action: str, actor: str, attributes: object) -> None:
         self.publish(action, actor, attributes)  # type: ignore[arg-type]
@@ -75,8 +78,12 @@ class Images:
     def select(self, query: Query | None = None) -> list[Image]:
         return self._listing.images(query or Query())
 
-    def history(self, reference: str) -> list[Step]:
-        return self._listing.history(reference)
+    def chosen(self, reference: str, platform: Platform | None) -> Image:
+        """As `get`; with a platform, that one's image of the name. NotFound in docker's words where it isn't here."""
+        return self.indexes.chosen(reference, platform)
+
+    def history(self, reference: str, platform: Platform | None = None) -> list[Step]:
+        return self._listing.history(self.chosen(reference, platform))
 
     def tag(self, source: str, target: str) -> None:
         """Give an image another name. Invalid for a name with a digest, Forbidden for a reserved one."""
@@ -85,6 +92,9 @@ class Images:
         if image.reserved:
             raise Forbidden(f"{source}: the reserved image of this machine has no other name")
         self.catalog.tag(name, image.id)
+        index = self.indexes.of(source)
+        if index is not None:
+            self.indexes.attach([name], index, image.id, ())
         self.written()
         self.publish("tag", image.id, {"name": name.familiar})
 
@@ -127,11 +137,27 @@ class Images:
                         report(Message(f"Loaded image ID: {image.id}\n"))
                     shown = parts.names[0].familiar if parts.names else image.id
                     self.publish("load", image.id, {"name": shown})
+                if platform is None:
+                    for bundle in archives.bundles(archive):
+                        self._together(bundle, lease, progress)
         finally:
             # what the archive held beyond its images, or of one that was refused
             self.collect()
         self.written()
         return loaded
+
+    def _together(self, bundle: archives.Bundle, lease: Lease, progress: Report) -> None:
+        """The other images of an index whose name was loaded with one of them."""
+        named = self.catalog.named(bundle.name)
+        if named not in [parts.config.id for parts in bundle.images]:
+            return
+        for parts in bundle.images:
+            self.arrivals.add(parts, lease, progress)
+        for parts in bundle.images:
+            first = self.indexes.first(bundle.index, parts.config.id)
+            if self.catalog.named(bundle.name) != first:
+                self.catalog.tag(bundle.name, first)
+            self.indexes.attach([bundle.name], bundle.index, parts.config.id, bundle.blobs)
 
     def _replaced(self, names: Sequence[Reference], image: Digest, report: Report) -> None:
         for name in names:
@@ -142,15 +168,22 @@ class Images:
                 )
                 report(Message(text))
 
-    def save(self, references: Sequence[str]) -> Iterator[bytes]:
+    def save(self, references: Sequence[str], platform: Platform | None = None) -> Iterator[bytes]:
         """One archive of several images: a name with its tag, a repository with all of them, an ID without names.
+
+        A name of an index is saved with the images of it that are here, or, with a platform, as that one's image alone.
 
         NotFound and Unsupported come before the first byte. What is saved is kept until the iterator is closed.
         """
-        chosen: dict[Digest, saving.Saved] = {}
+        chosen: dict[tuple[Digest, Digest | None], saving.Saved] = {}
         for text in references:
-            for image, name in self._chosen(text):
-                saved = chosen.setdefault(image.id, saving.Saved(image))
+            for found, name in self._chosen(text):
+                image = self.chosen(str(name or found.id), platform)
+                index = self.indexes.of(name) if name and platform is None else None
+                key = (image.id, index)
+                if key not in chosen:
+                    chosen[key] = saving.Saved(image, [], *self.indexes.saved(index)) if index else saving.Saved(image)
+                saved = chosen[key]
                 if name and name not in saved.names:
                     saved.names.append(name)
         saving.check(self.blobs, list(chosen.values()))
@@ -159,8 +192,7 @@ class Images:
     def _saved(self, chosen: list[saving.Saved]) -> Iterator[bytes]:
         with self.blobs.lease() as lease:
             for saved in chosen:
-                manifest = saved.image.manifest
-                for digest in (saved.image.id, digest_of(manifest.raw), *(layer.digest for layer in manifest.layers)):
+                for digest in saved.blobs:
                     self.blobs.lease_blob(lease, digest)
             for saved in chosen:
                 shown = saved.names[0].familiar if saved.names else saved.image.id

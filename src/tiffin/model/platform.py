@@ -16,6 +16,7 @@ _ARCHITECTURES = {
 }  # fmt: skip
 _COMPONENT = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 _NEWEST_ARM = 8
+_ANOTHER_ARCHITECTURE = 20  # ranks from here on
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,16 @@ def rank(wanted: Platform, offered: Platform) -> int | None:
             return variants.index(offered.variant) + 1 if offered.variant in variants else None
         return 1 if not wanted.variant or not offered.variant else None
     if (wanted.architecture, offered.architecture) == ("amd64", "386"):
-        return 20
+        return _ANOTHER_ARCHITECTURE
     if (wanted.architecture, offered.architecture) == ("arm64", "arm"):
         return 30 + _arm_variants(wanted).index(offered.variant) if offered.variant in _arm_variants(wanted) else None
     return None
+
+
+def same_architecture(wanted: Platform, offered: Platform) -> bool:
+    """Whether `offered` is what was asked for, not merely something that runs there too (386 on amd64)."""
+    place = rank(wanted, offered)
+    return place is not None and place < _ANOTHER_ARCHITECTURE
 
 
 def choose(wanted: Platform, offered: Sequence[Platform | None]) -> int | None:

@@ -5,6 +5,61 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType, field
 
 
+class PlatformOf(Struct, kw_only=True, omit_defaults=True):
+    """A platform of an index, as the index has it."""
+
+    architecture: str = ""
+    os: str = ""
+    os_version: str = field(default="", name="os.version")
+    os_features: list[str] = field(default_factory=list, name="os.features")
+    variant: str = ""
+
+
+class OciDescriptor(Struct, rename="camel", kw_only=True, omit_defaults=True):
+    media_type: str
+    digest: str
+    size: int
+    annotations: dict[str, str] = field(default_factory=dict)
+    platform: PlatformOf | None = None
+
+
+class ManifestSize(Struct, rename="pascal", kw_only=True):
+    """bytes; total: with what is unpacked."""
+
+    content: int
+    total: int
+
+
+class Unpacked(Struct, rename="pascal", kw_only=True):
+    unpacked: int
+
+
+class ImageData(Struct, rename="pascal", kw_only=True):
+    """containers: the IDs of those that use it."""
+
+    platform: PlatformOf
+    containers: list[str]
+    size: Unpacked
+
+
+class AttestationData(Struct, rename="pascal", kw_only=True):
+    """The digest of the manifest that is attested."""
+
+    for_: str = field(name="For")
+
+
+class ManifestSummary(Struct, rename="pascal", kw_only=True):
+    """One manifest of an image (1.47). kind: image, attestation or unknown."""
+
+    id: str = field(name="ID")
+    descriptor: OciDescriptor
+    available: bool
+    size: ManifestSize
+    kind: str
+    image_data: ImageData | UnsetType = UNSET
+    attestation_data: AttestationData | UnsetType = UNSET
+
+
 class Summary(Struct, rename="pascal", kw_only=True):
     """One image of GET /images/json. sizes in bytes, -1 where nobody asked; created in seconds since the epoch."""
 
@@ -18,6 +73,8 @@ class Summary(Struct, rename="pascal", kw_only=True):
     virtual_size: int | UnsetType = UNSET  # below 1.44
     labels: dict[str, str] | None
     containers: int
+    manifests: list[ManifestSummary] | UnsetType = UNSET  # 1.47, where asked for
+    descriptor: OciDescriptor | UnsetType = UNSET  # beside it, 1.48
 
 
 class GraphDriver(Struct, rename="pascal", kw_only=True):
@@ -56,6 +113,8 @@ class Inspected(Struct, rename="pascal", kw_only=True):
     graph_driver: GraphDriver
     root_fs: RootFS = field(name="RootFS")
     metadata: Metadata
+    descriptor: OciDescriptor | UnsetType = UNSET  # 1.48, as the next: where asked for
+    manifests: list[ManifestSummary] | UnsetType = UNSET
 
 
 class HistoryItem(Struct, rename="pascal", kw_only=True):
@@ -121,16 +180,6 @@ class Login(Struct, rename="pascal", kw_only=True):
     status: str
 
 
-class PlatformOf(Struct, kw_only=True, omit_defaults=True):
-    """A platform of an index, as the index has it."""
-
-    architecture: str = ""
-    os: str = ""
-    os_version: str = field(default="", name="os.version")
-    os_features: list[str] = field(default_factory=list, name="os.features")
-    variant: str = ""
-
-
 class Described(Struct, rename="camel", kw_only=True):
     media_type: str
     digest: str
@@ -155,7 +204,7 @@ class RemoteManifest(Struct, rename="pascal", kw_only=True):
 
 
 class ManifestList(Struct, rename="pascal", kw_only=True):
-    """The body of PUT /distribution/{name}/manifest (tiffin's own). sources: `host/path@digest` in other repositories."""
+    """The body of PUT /distribution/{name}/manifest (tiffin's own). sources: `host/path@digest`, other repositories."""
 
     media_type: str
     document: bytes

@@ -1,0 +1,185 @@
+"""Images of several platforms: kept together, told apart by a platform, moved whole."""
+
+import json
+import subprocess
+import tarfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rig import Cli, Engine
+from rig.platforms import index
+from rig.served import OCI_INDEX, OCI_MANIFEST, Client, Inside, Served
+
+PORTS = {"tiffin": 5020, "docker-registry": 5021}
+HERE, OTHER, THIRD = "linux/amd64", "linux/arm64", "linux/arm/v7"
+LACKING = "was found but does not provide the specified platform"
+
+
+@pytest.fixture(scope="module", params=list(PORTS))
+def registry(
+    request: pytest.FixtureRequest, engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    root = tmp_path_factory.mktemp(request.param)
+    made = Served(Inside(engine.machine), root / "registry", port=PORTS[request.param], kind=request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def path(docker: Cli) -> Iterator[str]:
+    """A repository of the test's own; what is loaded of it is removed afterwards."""
+    path = f"test-{uuid.uuid4().hex[:12]}"
+    yield path
+    for line in docker("images", "--format", "{{.Repository}}:{{.Tag}}").out.split():
+        if path in line:
+            docker("rmi", "-f", line, check=False)
+
+
+def api(engine: Engine, target: str) -> Any:
+    command = ["curl", "-s", "--unix-socket", str(engine.socket), f"http://docker/v1.51{target}"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+def manifests(engine: Engine, reference: str) -> dict[str, dict[str, Any]]:
+    """By what they are for."""
+    found = api(engine, f"/images/{reference}/json?manifests=1")["Manifests"]
+    return {
+        one["AttestationData"]["For"]
+        if one["Kind"] == "attestation"
+        else "/".join(one["ImageData"]["Platform"][key] for key in ("os", "architecture")): one
+        for one in found
+    }
+
+
+def held(client: Client, path: str, reference: str) -> Any:
+    answer = client.get(f"/v2/{path}/manifests/{reference}", Accept=f"{OCI_INDEX}, {OCI_MANIFEST}")
+    return answer.json if answer.status == 200 else None
+
+
+def test_a_second_platform_joins_the_first(engine: Engine, docker: Cli, registry: Served, path: str) -> None:
+    digest, found = index(registry.client(), path, "1", [HERE, OTHER, THIRD])
+    reference = f"{registry.address}/{path}:1"
+    assert f"Digest: {digest}" in docker("pull", reference).out
+    image = json.loads(docker("image", "inspect", reference).out)[0]
+    assert image["Architecture"] == "amd64"
+    assert image["RepoDigests"] == [f"{registry.address}/{path}@{digest}"]
+    missing = docker("image", "inspect", "--platform", OTHER, reference, check=False)
+    assert LACKING in missing.err
+    assert f"({OTHER})" in missing.err
+    assert "Downloaded newer image" in docker("pull", "--platform", OTHER, reference).out
+    assert "Image is up to date" in docker("pull", "--platform", OTHER, reference).out
+    # the name still means this machine's, the other is asked for by its platform
+    assert json.loads(docker("image", "inspect", reference).out)[0]["Id"] == image["Id"]
+    [other] = json.loads(docker("image", "inspect", "--platform", OTHER, reference).out)
+    assert other["Architecture"] == "arm64"
+    assert docker("run", "--rm", reference).out == HERE
+    assert docker("run", "--rm", "--platform", OTHER, "--pull", "never", reference).out == OTHER
+    assert f"platform {OTHER}" in docker("history", "--no-trunc", "--platform", OTHER, reference).out
+    assert LACKING in docker("history", "--platform", THIRD, reference, check=False).err
+    # one line in the list, three manifests behind it
+    assert docker("images", "-q", f"{registry.address}/{path}").out.split() == [image["Id"][7:19]]
+    shown = manifests(engine, reference)
+    assert {key: one["Available"] for key, one in shown.items()} == {HERE: True, OTHER: True, "linux/arm": False}
+    assert shown[OTHER]["ID"] == found[OTHER]["digest"]
+    # a third is fetched when it is wanted
+    assert docker("run", "--rm", "--platform", THIRD, reference).out == THIRD
+
+
+def test_everything_of_a_name_goes_with_it(engine: Engine, docker: Cli, registry: Served, path: str) -> None:
+    index(registry.client(), path, "1", [HERE, OTHER], attested=True)
+    reference = f"{registry.address}/{path}:1"
+    docker("image", "prune", "-f")
+    before = set(docker("images", "-aq", "--no-trunc").out.split()), api(engine, "/system/df")["LayersSize"]
+    docker("pull", reference)
+    docker("pull", "--platform", OTHER, reference)
+    docker("tag", reference, f"{reference}-too")
+    docker("image", "prune", "-f")
+    other = json.loads(docker("image", "inspect", "--platform", OTHER, f"{reference}-too").out)[0]["Id"]
+    docker("rmi", reference)
+    assert docker("run", "--rm", "--platform", OTHER, "--pull", "never", f"{reference}-too").out == OTHER
+    container = docker("create", "--platform", OTHER, f"{reference}-too").line
+    assert "is using its referenced image" in docker("rmi", f"{reference}-too", check=False).err
+    docker("rm", container)
+    assert f"Deleted: {other}" in docker("rmi", f"{reference}-too").out
+    after = set(docker("images", "-aq", "--no-trunc").out.split()), api(engine, "/system/df")["LayersSize"]
+    assert after == before
+
+
+def test_a_whole_index_is_pushed_with_its_attestations(
+    engine: Engine, docker: Cli, registry: Served, path: str
+) -> None:
+    client = registry.client()
+    digest, found = index(client, path, "1", [HERE, OTHER], attested=True)
+    reference, copy = f"{registry.address}/{path}:1", f"{registry.address}/{path}/copy"
+    docker("pull", reference)
+    docker("tag", reference, f"{copy}:part")
+    part = docker("push", f"{copy}:part").out
+    assert "Not all multiplatform-content is present" in part
+    assert held(client, f"{path}/copy", "part")["mediaType"] == OCI_MANIFEST
+    assert manifests(engine, reference)[found[HERE]["digest"]]["Available"]
+    docker("pull", "--platform", OTHER, reference)
+    docker("tag", reference, f"{copy}:whole")
+    assert f"whole: digest: {digest}" in docker("push", f"{copy}:whole").out
+    assert [one["digest"] for one in held(client, f"{path}/copy", "whole")["manifests"]] == [
+        one["digest"] for one in found.values()
+    ]
+    for one in found.values():
+        assert held(client, f"{path}/copy", one["digest"])
+    docker("push", "--platform", OTHER, f"{copy}:whole")
+    assert held(client, f"{path}/copy", "whole")["config"]
+    assert LACKING in docker("push", "--platform", THIRD, f"{copy}:whole", check=False).err
+
+
+def test_archives_take_all_platforms_or_one(
+    engine: Engine, docker: Cli, registry: Served, path: str, tmp_path: Path
+) -> None:
+    digest, found = index(registry.client(), path, "1", [HERE, OTHER], attested=True)
+    reference = f"{registry.address}/{path}:1"
+    docker("pull", reference)
+    docker("pull", "--platform", OTHER, reference)
+    whole, one = tmp_path / "whole.tar", tmp_path / "one.tar"
+    docker("save", "-o", str(whole), reference)
+    docker("save", "--platform", OTHER, "-o", str(one), reference)
+    assert LACKING in docker("save", "--platform", THIRD, reference, check=False).err
+    with tarfile.open(whole) as tar:
+        names = tar.getnames()
+        assert all(f"blobs/sha256/{item['digest'][7:]}" in names for item in found.values())
+        entries = json.load(tar.extractfile("index.json") or pytest.fail())["manifests"]
+        assert [entry["digest"] for entry in entries] == [digest]
+    with tarfile.open(one) as tar:
+        entries = json.load(tar.extractfile("index.json") or pytest.fail())["manifests"]
+        assert [entry["digest"] for entry in entries] == [found[OTHER]["digest"]]
+    docker("rmi", reference)
+    docker("load", "-i", str(one))
+    assert docker("run", "--rm", reference).out == OTHER
+    docker("rmi", reference)
+    docker("load", "--platform", OTHER, "-i", str(whole))
+    assert docker("run", "--rm", reference).out == OTHER
+    docker("rmi", reference)
+    assert "linux/arm/v7" in docker("load", "--platform", THIRD, "-i", str(whole), check=False).err
+    docker("load", "-i", str(whole))
+    assert {one["Available"] for one in manifests(engine, reference).values()} == {True}
+    assert docker("run", "--rm", "--platform", OTHER, "--pull", "never", reference).out == OTHER
+    # what came by an archive goes back to the registry as it was
+    assert digest in docker("push", reference).out
+
+
+def test_an_image_that_may_not_run_here_is_warned_of(docker: Cli, registry: Served, path: str) -> None:
+    index(registry.client(), path, "1", [OTHER])
+    reference = f"{registry.address}/{path}:1"
+    docker("pull", "--platform", OTHER, reference)
+    done = docker("run", "--rm", reference)
+    assert done.out == OTHER
+    assert "The requested image's platform (linux/arm64) does not match the detected host platform" in done.err
+
+
+def test_an_image_of_one_platform_has_one_manifest(engine: Engine) -> None:
+    [one] = api(engine, "/images/busybox/json?manifests=1")["Manifests"]
+    assert one["Available"]
+    assert one["Size"]["Total"] == one["Size"]["Content"] + one["ImageData"]["Size"]["Unpacked"]
+    conflict = api(engine, "/images/busybox/json?manifests=1&platform=linux/amd64")
+    assert conflict["message"].startswith("conflicting options: manifests and platform")
