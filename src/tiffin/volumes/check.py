@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from tiffin.model.finding import Finding
+from tiffin.volumes.local import NAME as LOCAL
+from tiffin.volumes.local import STAGED
 from tiffin.volumes.service import Volumes
 
 Holders = Callable[[], Mapping[str, Collection[str]]]
@@ -34,7 +36,7 @@ class VolumesCheck:
         """What the user keeps in them is never looked at, and never removed."""
         volumes = {one.name: one for one in self._volumes.all()}
         for volume in volumes.values():
-            if not Path(volume.mountpoint).is_dir():
+            if volume.driver == LOCAL and not Path(volume.mountpoint).is_dir():
                 yield self._finding(
                     "volume-files", volume.name, f"volume {volume.name}: its directory {volume.mountpoint} is gone",
                     "restore it from a backup; --repair makes an empty one", partial(_make, Path(volume.mountpoint)),
@@ -45,6 +47,8 @@ class VolumesCheck:
                 yield self._finding(
                     "volume-left", str(path), problem, "--repair removes it", partial(shutil.rmtree, path)
                 )
+            elif path.name.startswith(STAGED):
+                continue  # being made ready at the moment; what a crash left went at the start
             elif path.name not in volumes and (path / "_data").is_dir():
                 problem = f"{path} is no volume that is recorded"
                 # somebody's data: it is found again, not removed

@@ -18,6 +18,8 @@ from tiffin.volumes import mounting
 from tiffin.volumes.drivers import Found
 
 NAME = "local"
+STAGED = ".new-"
+"""How directories begin that are being made ready."""
 
 
 class Local:
@@ -31,7 +33,7 @@ class Local:
     def reconcile(self, kept: Collection[str]) -> None:
         """Away with what a crash broke off, but for the directories whose names are `kept`."""
         for name in os.listdir(self.root):
-            if name.startswith((".removed-", ".new-")) and name not in kept:
+            if name.startswith((".removed-", STAGED)) and name not in kept:
                 shutil.rmtree(self.root / name, ignore_errors=True)
 
     def mountpoint(self, name: str) -> str:
@@ -54,7 +56,7 @@ class Local:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """A directory in which a volume is made ready; what was not moved away is removed."""
-        directory = self.root / f".new-{secrets.token_hex(8)}"
+        directory = self.root / f"{STAGED}{secrets.token_hex(8)}"
         try:
             self._make(directory)
             yield directory

@@ -14,6 +14,7 @@ import rig.volume_driver
 from rig import eventually
 from tiffin.content.ledger import Ledger
 from tiffin.errors import Conflict, Internal, NotFound, Unavailable
+from tiffin.volumes.check import VolumesCheck
 from tiffin.volumes.plugins import Patience, Plugins
 from tiffin.volumes.records import LedgerRecords
 from tiffin.volumes.service import Volumes
@@ -119,6 +120,19 @@ def test_a_restart_of_the_daemon_keeps_count_of_mounts(driver: Driver, reopen: C
     assert driver.calls("Mount", "Unmount")[2:] == ["Unmount data two"]
     volumes.unmount("one")
     assert volumes.look("data").status == {"holders": 0}
+
+
+def test_a_check_leaves_plugins_volumes_and_what_is_being_made_alone(
+    driver: Driver, reopen: Callable[[], Volumes], short: Path
+) -> None:
+    volumes = reopen()
+    volumes.create("data", driver="keeper")
+    volumes.reference("data", "one")
+    volumes.mount("data", "one")
+    (driver.state / "volumes" / "data").rmdir()  # on this machine there is nothing to see of it
+    check = VolumesCheck(volumes, short / "volumes", lambda: {"one": ["data"]}, tuple)
+    with volumes.local.staging():
+        assert list(check.findings(thorough=True)) == []
 
 
 def test_a_plugin_may_be_restarted_at_any_time(driver: Driver, reopen: Callable[[], Volumes]) -> None:
