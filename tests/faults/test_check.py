@@ -20,6 +20,7 @@ from rig.machine import CGROUPS
 from rig.registries import Fake, fake, made_image
 
 pytestmark = pytest.mark.root
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -118,14 +119,11 @@ def test_a_sound_engine_has_nothing_to_tell(engine: Engine, docker: Cli, pulled:
         docker("volume", "rm", "data")
 
 
-SLOW = pytest.mark.slow
-
-
 @pytest.mark.parametrize(
     ("part", "how"),
     [
         ("layer", "damaged"),
-        ("manifest", "missing"),
+        pytest.param("manifest", "missing", marks=SLOW),
         *(pytest.param(*rest, marks=SLOW) for rest in itertools.product(("layer", "config"), ("missing",))),
         *(pytest.param(*rest, marks=SLOW) for rest in itertools.product(("config", "manifest"), ("damaged",))),
     ],
@@ -151,6 +149,7 @@ def test_a_blob_that_was_pulled_is_fetched_again(
     assert not list((engine.data_root / "content/quarantine").iterdir())
 
 
+@SLOW
 def test_what_no_registry_has_is_told_and_comes_back_by_load(engine: Engine, docker: Cli, tmp_path: Path) -> None:
     made_image(engine, docker, "one:1")
     try:
@@ -174,7 +173,7 @@ def test_what_no_registry_has_is_told_and_comes_back_by_load(engine: Engine, doc
         ("tar", "damaged"),
         pytest.param("tar", "missing", marks=SLOW),
         pytest.param("index", "damaged", marks=SLOW),
-        ("index", "missing"),
+        pytest.param("index", "missing", marks=SLOW),
     ],
 )
 def test_a_layers_files_are_made_again_from_its_blob(
@@ -197,6 +196,7 @@ def test_a_layers_files_are_made_again_from_its_blob(
         docker("rm", container)
 
 
+@SLOW
 def test_a_plain_blob_that_is_gone_is_the_tar_that_is_there(engine: Engine, docker: Cli) -> None:
     made_image(engine, docker, "one:1")
     try:
@@ -207,6 +207,7 @@ def test_a_plain_blob_that_is_gone_is_the_tar_that_is_there(engine: Engine, dock
         docker("rmi", "one:1")
 
 
+@SLOW
 def test_the_record_of_a_layer_is_made_again(engine: Engine, docker: Cli, registry: Fake, pulled: list[str]) -> None:
     _, [_, diff] = identifiers(docker, f"{registry.address}/x:1")
     ledger(engine, f"DELETE FROM snapshot_layer WHERE diff = '{diff}'")
@@ -238,6 +239,7 @@ def test_what_belongs_to_nothing_is_removed(engine: Engine, docker: Cli) -> None
     assert not any(path.exists() for path in (*made, *groups))
 
 
+@SLOW
 def test_a_snapshot_without_a_container_is_removed(engine: Engine, docker: Cli) -> None:
     container = docker("create", "busybox", "true").out.strip()
     engine.stop()
@@ -262,6 +264,7 @@ def test_a_container_without_its_files_is_told_of(engine: Engine, docker: Cli) -
     sound(engine)
 
 
+@SLOW
 def test_a_mount_that_no_container_needs_is_removed(engine: Engine, docker: Cli) -> None:
     container = docker("create", "busybox", "true").out.strip()
     place = engine.exec_root / "containers" / container / "shm"
@@ -274,6 +277,7 @@ def test_a_mount_that_no_container_needs_is_removed(engine: Engine, docker: Cli)
         docker("rm", container)
 
 
+@SLOW
 def test_volumes_and_who_has_them_come_together(engine: Engine, docker: Cli) -> None:
     docker("volume", "create", "data")
     container = docker("create", "-v", "data:/data", "busybox", "true").out.strip()
