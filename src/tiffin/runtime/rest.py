@@ -15,7 +15,7 @@ import select
 from tiffin.linux import credentials, fds
 from tiffin.runtime.monitor import Monitor
 
-_SOON, _SELDOM = 0.25, 60.0  # s, between two looks whether a container is at rest
+_SOON, _SELDOM = 0.1, 60.0  # s, between two looks whether a container is at rest
 _SIZE, _MANY = 16384, 64  # bytes and descriptors of what is handed over
 _OUTPUTS = ("stdout", "stderr")
 
