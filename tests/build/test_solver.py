@@ -175,7 +175,7 @@ def test_what_the_machine_refuses_is_the_step_s_failure(workshop: Workshop) -> N
         raise OSError(errno.ENOSPC, "No space left on device", "/some/where")
 
     workshop.runner.actions["full"] = full
-    with pytest.raises(StepFailed, match="^no space left on device: /some/where$"):
+    with pytest.raises(StepFailed, match=r"^no space left on device: /some/where$"):
         run(workshop.build("FROM scratch\nRUN full"))
 
 
