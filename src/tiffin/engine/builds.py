@@ -20,6 +20,7 @@ from tiffin.build.solve.request import BuildRequest
 from tiffin.build.solve.solved import LayerBlob, Solved
 from tiffin.build.solve.solver import Solver
 from tiffin.build.solve.store import Store
+from tiffin.build.solve.threads import in_thread
 from tiffin.build.solve.values import Stack
 from tiffin.build.steps import ImageSource
 from tiffin.containers import users
@@ -192,7 +193,7 @@ class Builds:
         vertex = digest_of(b"exporting to image" + solved.document())
         report(VertexStarted(digest=vertex, name="exporting to image"))
         try:
-            made = await asyncio.to_thread(export, self._images, solved, names, annotations or {})
+            made = await in_thread(export, self._images, solved, names, annotations or {})
         except BaseException as error:
             report(VertexCompleted(digest=vertex, error=str(error) or "context canceled"))
             raise
@@ -214,9 +215,7 @@ class Builds:
 
     async def prune(self, request: PruneRequest) -> tuple[list[CacheRecord], int]:
         """What was removed, and the bytes freed."""
-        return await asyncio.to_thread(
-            builds_prune.prune, request, self._cache, self._directories, self._store, self._images
-        )
+        return await in_thread(builds_prune.prune, request, self._cache, self._directories, self._store, self._images)
 
 
 def _wants_inline(request: BuildRequest) -> bool:

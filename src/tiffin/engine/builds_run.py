@@ -17,6 +17,7 @@ from tiffin.build.solve import running
 from tiffin.build.solve.execution import finished
 from tiffin.build.solve.ports import Process
 from tiffin.build.solve.request import BuildRequest
+from tiffin.build.solve.threads import in_thread
 from tiffin.containers import creation, modes
 from tiffin.content.ledger import Ledger
 from tiffin.engine.container_context import Context, Settings, log, now
@@ -51,7 +52,7 @@ class Runner:
         """Raises Invalid for a process that can't be started; cancelled, kills it and all it began."""
         context = self._context
         container = self._container(process, request)
-        await asyncio.to_thread(self._note, container)
+        await in_thread(self._note, container)
         ours, theirs = socket.socketpair()
         live = context.live(container.id)
         try:
@@ -76,7 +77,7 @@ class Runner:
             await _read(sock, output)
             return (await started.wait()).code
         except BaseException:
-            await asyncio.to_thread(cgroups_live.kill, cgroup)
+            await in_thread(cgroups_live.kill, cgroup)
             await finished(started.wait())
             raise
         finally:
@@ -88,7 +89,7 @@ class Runner:
             os.close(attachment.fd)
         await self._starter.clean(container.id)
         context.forget(container.id)
-        await asyncio.to_thread(self._remove, container)
+        await in_thread(self._remove, container)
 
     def _remove(self, container: Container) -> None:
         cgroups_live.discard(self._context.cgroup(container))

@@ -17,6 +17,7 @@ from tiffin.build.solve.ports import OwnerOf, Process, Runner
 from tiffin.build.solve.request import BuildRequest
 from tiffin.build.solve.running import Running
 from tiffin.build.solve.store import Store, new_key
+from tiffin.build.solve.threads import in_thread
 from tiffin.build.solve.values import EMPTY, Stack, Value
 from tiffin.build.steps import CopyFiles, MakeDirectory, Merge, RunCommand, Step
 from tiffin.model.digest import Digest
@@ -53,10 +54,10 @@ class Execution:
             case RunCommand():
                 return await self._command(step, inputs, below)
             case Merge():
-                return await finished(asyncio.to_thread(self._merge, inputs, below))
+                return await finished(in_thread(self._merge, inputs, below))
             case MakeDirectory() | CopyFiles():
                 # a thread that works on files can't be broken off: its end is waited for
-                return await finished(asyncio.to_thread(self._files, step, inputs, below))
+                return await finished(in_thread(self._files, step, inputs, below))
         raise TypeError(step)
 
     def _files(self, step: MakeDirectory | CopyFiles, inputs: list[Value], below: Stack) -> Stack:
@@ -78,13 +79,13 @@ class Execution:
         place = self.tools.place / key
         running = Running(store, self.tools.directories, runner, self.request, place)
         try:
-            await finished(asyncio.to_thread(store.snapshots.prepare, key, below.chain))
+            await finished(in_thread(store.snapshots.prepare, key, below.chain))
             code, process = await running.run(step, inputs, key, below, _Output(self.digest, self.report))
             if code:
                 raise StepFailed(_failed(step, code), step, code)
-            return await finished(asyncio.to_thread(self._committed, below, process))
+            return await finished(in_thread(self._committed, below, process))
         finally:
-            await finished(asyncio.to_thread(store.snapshots.remove, key))
+            await finished(in_thread(store.snapshots.remove, key))
 
     def _committed(self, below: Stack, process: Process) -> Stack:
         ignore = {*self.tools.runner.own, *process.targets}
@@ -113,7 +114,7 @@ class _Output:
 
 async def held(store: Store, stack: Stack, undo: AsyncExitStack) -> bool:
     """Keep layers from every sweep until `undo`; False where one of them is gone."""
-    task = asyncio.ensure_future(asyncio.to_thread(store.hold, stack))
+    task = asyncio.ensure_future(in_thread(store.hold, stack))
     try:
         found = await finished(task)
     except asyncio.CancelledError:

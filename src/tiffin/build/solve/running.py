@@ -14,6 +14,7 @@ from tiffin.build.solve.directories import Directories
 from tiffin.build.solve.ports import Bind, Process, Runner
 from tiffin.build.solve.request import BuildRequest
 from tiffin.build.solve.store import Store
+from tiffin.build.solve.threads import in_thread
 from tiffin.build.solve.values import EMPTY, Files, Stack, Value
 from tiffin.build.steps import BindMount, CacheMount, RunCommand, SecretMount, SshMount, TmpfsMount
 from tiffin.errors import Forbidden, Invalid
@@ -82,7 +83,7 @@ class Running:
                             agents += 1
             process = replace(process, environment=tuple(environment), binds=tuple(binds), tmpfs=tuple(tmpfs))
             if binds or tmpfs:
-                targets = await asyncio.to_thread(self._targets, key, process)
+                targets = await in_thread(self._targets, key, process)
                 process = replace(process, targets=targets)
             return await self.runner.run(process, self.request, output), process
 
@@ -95,8 +96,8 @@ class Running:
             os.close(root)
 
     async def _bind(self, mount: BindMount, value: Value, undo: AsyncExitStack) -> Bind:
-        source = await asyncio.to_thread(self._attached, value, mount.read_only, undo)
-        await asyncio.to_thread(_must_exist, source, mount.source)
+        source = await in_thread(self._attached, value, mount.read_only, undo)
+        await in_thread(_must_exist, source, mount.source)
         return Bind(source, mount.target, mount.source.strip("/"), mount.read_only)
 
     def _attached(self, value: Value, read_only: bool, undo: AsyncExitStack) -> str:
@@ -126,7 +127,7 @@ class Running:
     async def _cache(self, mount: CacheMount, value: Value | None, undo: AsyncExitStack) -> Bind:
         path = await undo.enter_async_context(self.directories.mount(mount.id, mount.sharing))
         if value is not None and value != EMPTY:
-            await asyncio.to_thread(self._fill, path, value, mount.source)
+            await in_thread(self._fill, path, value, mount.source)
         return Bind(str(path), mount.target, "", mount.read_only)
 
     def _fill(self, path: Path, value: Value, source: str) -> None:

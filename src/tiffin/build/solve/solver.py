@@ -27,6 +27,7 @@ from tiffin.build.solve.failures import StepFailed
 from tiffin.build.solve.ports import Bases
 from tiffin.build.solve.request import BuildRequest
 from tiffin.build.solve.sources import Sources
+from tiffin.build.solve.threads import in_thread
 from tiffin.build.solve.values import EMPTY, Files, Outcome, Stack, Value
 from tiffin.build.steps import RunCommand, Step
 from tiffin.errors import NotFound, TiffinError
@@ -55,7 +56,7 @@ class Flight:
 class Solver:
     """One for the engine. at_once: steps executed side by side, over all builds."""
 
-    def __init__(self, tools: Tools, cache: Cache, *, at_once: int = 4) -> None:
+    def __init__(self, tools: Tools, cache: Cache, *, at_once: int = 16) -> None:
         self.tools = tools
         self.cache = cache
         self.slots = asyncio.Semaphore(at_once)
@@ -126,7 +127,7 @@ class _Build:
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
             if self._used:
-                await finished(asyncio.to_thread(self._solver.cache.touched, self._used))
+                await finished(in_thread(self._solver.cache.touched, self._used))
 
     async def _outcome(self, digest: Digest, step: Step) -> Outcome:
         if not step.inputs:
@@ -164,7 +165,7 @@ class _Build:
         """A value as layers; a directory becomes one."""
         if isinstance(outcome.value, Stack):
             return outcome.value
-        stack = await asyncio.to_thread(self._store.layer_of, outcome.value, self._store.holds.take)
+        stack = await in_thread(self._store.layer_of, outcome.value, self._store.holds.take)
         self._undo.callback(self._store.holds.release, stack)
         return stack
 
@@ -191,7 +192,7 @@ class _Build:
         name = (key, below.chain, self if own else None)
         self._report(started)
         if self._request.explain and not step.fresh:
-            self._explain(digest, *await asyncio.to_thread(self._why, step, parts))
+            self._explain(digest, *await in_thread(self._why, step, parts))
         elif step.fresh:
             self._explain(digest, "", "the build was asked not to use the cache for it")
         values = [EMPTY if one is None else one.value for one in inputs]
@@ -242,11 +243,11 @@ class _Build:
 
         if isinstance(value, Files):
             async with self._hashing:
-                return await asyncio.to_thread(work)
+                return await in_thread(work)
         if value.chain is None:
-            return await asyncio.to_thread(work)
+            return await in_thread(work)
         what = repr((wanted.paths, wanted.wildcards, wanted.include, wanted.exclude))
-        return await asyncio.to_thread(self._solver.cache.content, value.chain, what, work)
+        return await in_thread(self._solver.cache.content, value.chain, what, work)
 
     async def _recorded(self, key: Digest, below: Stack) -> Stack | None:
         """The cached result, held, on the base's layers as this build has them (blobs may be compressed otherwise)."""

@@ -18,6 +18,7 @@ from tiffin.build.solve.files import write_inline
 from tiffin.build.solve.ports import Bases
 from tiffin.build.solve.request import BuildRequest, Wanted
 from tiffin.build.solve.store import Store
+from tiffin.build.solve.threads import in_thread
 from tiffin.build.solve.values import Files, Outcome, Stack
 from tiffin.build.steps import (
     GitSource,
@@ -73,7 +74,7 @@ class Sources:
                 return await self._git(digest, step, report)
             case InlineSource():
                 path = self._scratch()
-                await asyncio.to_thread(write_inline, step, path)
+                await in_thread(write_inline, step, path)
                 return Outcome(digest_of(f"{step.path}\0{step.mode}\0{step.content}".encode()), Files(path, Hashes()))
             case LayoutSource():
                 raise Unsupported("images of an OCI layout on the client can't be built from by this version")
@@ -95,10 +96,10 @@ class Sources:
         exclude = step.exclude
         if exclude is None:
             probe = await context.take(Wanted((DEFAULT_NAME,)), self._scratch(), told)
-            exclude = await asyncio.to_thread(_patterns, probe)
+            exclude = await in_thread(_patterns, probe)
         path = await context.take(Wanted(step.paths, tuple(exclude)), kept / "tree", told)
         told.finish()
-        hashes = await asyncio.to_thread(Hashes, kept / "hashes" if context.key else None)
+        hashes = await in_thread(Hashes, kept / "hashes" if context.key else None)
         self._undo.callback(hashes.save)
         # its content decides, not its name: steps that take it say which part of it
         return Outcome(digest, Files(path, hashes))
@@ -111,7 +112,7 @@ class Sources:
         def progress(current: int, total: int) -> None:
             loop.call_soon_threadsafe(told, current, total)
 
-        blob = await asyncio.to_thread(self._fetching.fetch, step, path, progress)
+        blob = await in_thread(self._fetching.fetch, step, path, progress)
         told.finish()
         return Outcome(digest_of(f"{step.filename}\0{blob}".encode()), Files(path, Hashes()))
 
@@ -122,7 +123,7 @@ class Sources:
         def output(stream: int, data: bytes) -> None:
             loop.call_soon_threadsafe(report, VertexLog(digest=digest, stream=stream, data=data))
 
-        tree, key = await asyncio.to_thread(git.check_out, step, scratch, output)
+        tree, key = await in_thread(git.check_out, step, scratch, output)
         return Outcome(key, Files(tree, Hashes()))
 
 

@@ -1,0 +1,16 @@
+"""Work that blocks, in threads of the builds' own: the loop's pool is small and serves what must be quick."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_POOL = ThreadPoolExecutor(16, thread_name_prefix="build")
+
+
+async def in_thread(work: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> T:
+    """As asyncio.to_thread."""
+    return await asyncio.get_running_loop().run_in_executor(_POOL, partial(work, *arguments, **named))
