@@ -1,6 +1,8 @@
 """Images of several platforms: kept together, told apart by a platform, moved whole."""
 
 import json
+import os
+import re
 import subprocess
 import tarfile
 import uuid
@@ -55,6 +57,12 @@ def manifests(engine: Engine, reference: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def everything(engine: Engine, docker: Cli) -> set[str]:
+    """Every image, every blob."""
+    images = docker("images", "-aq", "--no-trunc").out.split()
+    return {*images, *os.listdir(engine.data_root / "content" / "blobs" / "sha256")}
+
+
 def held(client: Client, path: str, reference: str) -> Any:
     answer = client.get(f"/v2/{path}/manifests/{reference}", Accept=f"{OCI_INDEX}, {OCI_MANIFEST}")
     return answer.json if answer.status == 200 else None
@@ -93,7 +101,7 @@ def test_everything_of_a_name_goes_with_it(engine: Engine, docker: Cli, registry
     index(registry.client(), path, "1", [HERE, OTHER], attested=True)
     reference = f"{registry.address}/{path}:1"
     docker("image", "prune", "-f")
-    before = set(docker("images", "-aq", "--no-trunc").out.split()), api(engine, "/system/df")["LayersSize"]
+    before = everything(engine, docker)
     docker("pull", reference)
     docker("pull", "--platform", OTHER, reference)
     docker("tag", reference, f"{reference}-too")
@@ -105,8 +113,7 @@ def test_everything_of_a_name_goes_with_it(engine: Engine, docker: Cli, registry
     assert "is using its referenced image" in docker("rmi", f"{reference}-too", check=False).err
     docker("rm", container)
     assert f"Deleted: {other}" in docker("rmi", f"{reference}-too").out
-    after = set(docker("images", "-aq", "--no-trunc").out.split()), api(engine, "/system/df")["LayersSize"]
-    assert after == before
+    assert everything(engine, docker) <= before
 
 
 def test_a_whole_index_is_pushed_with_its_attestations(
@@ -166,6 +173,23 @@ def test_archives_take_all_platforms_or_one(
     assert docker("run", "--rm", "--platform", OTHER, "--pull", "never", reference).out == OTHER
     # what came by an archive goes back to the registry as it was
     assert digest in docker("push", reference).out
+
+
+def test_the_tree_of_images_is_dockers(engine: Engine, docker: Cli, registry: Served, path: str) -> None:
+    index(registry.client(), path, "1", [HERE, OTHER, THIRD], attested=True)
+    reference = f"{registry.address}/{path}:1"
+    docker("pull", "-q", reference)
+    docker("pull", "-q", "--platform", OTHER, reference)
+    docker("tag", reference, f"{path}:2")
+    docker("create", "--platform", OTHER, reference)
+    drawn = re.sub(r"\x1b\[[0-9]*m", "", docker("images", "--tree", path).out)
+    wanted = [line.rstrip() for line in drawn.splitlines() if "Info ->" not in line and "WARNING" not in line]
+    mine = engine.cli("tiffin")("images", "--tree", path).out.splitlines()
+    assert list(filter(None, mine)) == list(filter(None, wanted))
+    tree = engine.cli("tiffin")("images", "--tree").out
+    used = next(line for line in tree.splitlines() if line.startswith(f"{path}:2 "))
+    assert used.endswith("U")
+    assert [line.split()[1] for line in tree.partition(used)[2].splitlines()[1:4]] == [HERE, OTHER, THIRD]
 
 
 def test_an_image_that_may_not_run_here_is_warned_of(docker: Cli, registry: Served, path: str) -> None:

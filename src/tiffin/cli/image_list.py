@@ -9,7 +9,6 @@ from tiffin.cli.flags import Flag
 from tiffin.cli.formats import table_format
 from tiffin.cli.kinds import FILTER
 from tiffin.cli.table import Format, Row, show
-from tiffin.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,11 +90,13 @@ def rows(images: list[dict[str, Any]], full: bool, with_digest: bool) -> list[Ro
 
 def run(call: Call) -> int:
     values = call.values
-    if values.on("tree"):
-        raise Unsupported("--tree is not supported by tiffin: images are of one platform")
     filters: dict[str, list[str]] = dict(values.get("filter"))
     if call.operands:
         filters["reference"] = [call.operands[0]]
+    if values.on("tree"):
+        from tiffin.cli import image_tree
+
+        return image_tree.show(call, filters)
     # docker hides untagged images' parents only; an explicit name shows them all
     images = call.engine.get("/images/json", all=values.on("all") or None, filters=filters or None)
     full, quiet = values.on("no-trunc"), values.on("quiet")
