@@ -175,6 +175,25 @@ def test_archives_take_all_platforms_or_one(
     assert digest in docker("push", reference).out
 
 
+def test_one_platform_is_removed(engine: Engine, docker: Cli, registry: Served, path: str) -> None:
+    index(registry.client(), path, "1", [HERE, OTHER])
+    reference = f"{registry.address}/{path}:1"
+    docker("pull", reference)
+    docker("pull", "--platform", OTHER, reference)
+    container = docker("create", reference).line
+    assert "is being used by container" in docker("rmi", "--platform", HERE, reference, check=False).err
+    docker("rm", container)
+    docker("rmi", "--platform", HERE, reference)
+    assert {key: one["Available"] for key, one in manifests(engine, reference).items()} == {HERE: False, OTHER: True}
+    assert LACKING in docker("image", "inspect", "--platform", HERE, reference, check=False).err
+    assert docker("run", "--rm", reference).out == OTHER
+    docker("pull", reference)
+    assert docker("run", "--rm", reference).out == HERE
+    docker("rmi", "--platform", OTHER, reference)
+    docker("rmi", "--platform", HERE, reference)
+    assert not docker("images", "-q", f"{registry.address}/{path}").out
+
+
 def test_the_tree_of_images_is_dockers(engine: Engine, docker: Cli, registry: Served, path: str) -> None:
     index(registry.client(), path, "1", [HERE, OTHER, THIRD], attested=True)
     reference = f"{registry.address}/{path}:1"

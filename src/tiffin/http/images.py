@@ -16,7 +16,7 @@ from tiffin.http.flows import Inflow, outflow, reporting
 from tiffin.http.request import Request
 from tiffin.http.response import Response
 from tiffin.http.router import route
-from tiffin.images import FILTERS, Images, Message, Progress, Query, created_seconds, labels_match
+from tiffin.images import FILTERS, Images, Message, Progress, Query, Removed, created_seconds, labels_match
 from tiffin.images.sources import opened
 from tiffin.model.container import Config
 from tiffin.model.image import Image
@@ -200,7 +200,14 @@ async def removed(request: Request) -> Response:
     """Untag; delete what has no name left."""
     images = _images(request)
     force, keep_parents = request.query.flag("force"), request.query.flag("noprune")
-    gone = await asyncio.to_thread(images.remove, request["name"], force=force, prune=not keep_parents)
+    platforms = [shapes.platform(text) for text in request.query.texts("platforms")] if request.since("1.50") else []
+
+    def work() -> list[Removed]:
+        if not platforms:
+            return images.remove(request["name"], force=force, prune=not keep_parents)
+        return [item for one in platforms for item in images.remove_platform(request["name"], one, force=force)]
+
+    gone = await asyncio.to_thread(work)
     return response.json([shapes.removal(item) for item in gone])
 
 

@@ -131,9 +131,10 @@ class Indexes:
                 continue
         return found
 
-    def first(self, index: Digest, image: Digest) -> Digest:
+    def first(self, index: Digest, image: Digest, *, without: Digest | None = None) -> Digest:
         """The image that the index's names get: the best for this machine of those here and `image`, else `image`."""
-        best = _best(host_platform(), [*self.images(index), self._catalog.image(image)])
+        here = [one for one in self.images(index) if one.id != without]
+        best = _best(host_platform(), [*here, self._catalog.image(image)])
         return best.id if best else image
 
     def chosen(self, name: str, platform: Platform | None) -> Image:

@@ -13,7 +13,7 @@ from typing import Any
 from tiffin.content.blobs import BlobStore, Lease
 from tiffin.content.compression import Readable
 from tiffin.content.ledger import Ledger
-from tiffin.errors import Forbidden, Invalid, NotFound, TiffinError, Unsupported
+from tiffin.errors import Conflict, Forbidden, Invalid, NotFound, TiffinError, Unsupported
 from tiffin.images import archives, host, saving
 from tiffin.images.arrival import Arrivals
 from tiffin.images.catalog import Catalog, no_such_image
@@ -256,6 +256,24 @@ class Images:
         removed = self._removal.remove(reference, force=force, prune=prune)
         self._swept(removed)
         return removed
+
+    def remove_platform(self, reference: str, platform: Platform, *, force: bool = False) -> list[Removed]:
+        """One platform of an index; its names then mean the best of the others. The last one goes with its name."""
+        image, index = self.chosen(reference, platform), self.indexes.of(reference)
+        others = [one for one in self.indexes.images(index) if one.id != image.id] if index else []
+        if index is None or not others:
+            return self.remove(reference, force=force)
+        if not force and (users := self.users.using(image.id)):
+            raise Conflict(
+                f"conflict: unable to delete {image.short_id} (must be forced) - "
+                f"image is being used by container {users[0].id[:12]}"
+            )
+        for name in self.catalog.names(image.id):
+            if self.indexes.of(name) == index:
+                first = self.indexes.first(index, others[0].id, without=image.id)
+                self.catalog.tag(name, first)
+                self.indexes.attach([name], index, first, ())
+        return self.remove(image.id, force=force, prune=False)
 
     def prune(self, wanted: Callable[[Image], bool], *, dangling: bool = True) -> tuple[list[Removed], int]:
         """Remove what no container uses and `wanted` agrees to; with the bytes freed."""
