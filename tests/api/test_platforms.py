@@ -175,6 +175,31 @@ def test_archives_take_all_platforms_or_one(
     assert digest in docker("push", reference).out
 
 
+@pytest.mark.parametrize("first", [HERE, OTHER])
+def test_builds_begin_from_the_platform_they_name(
+    docker: Cli, registry: Served, path: str, tmp_path: Path, first: str
+) -> None:
+    index(registry.client(), path, "1", [HERE, OTHER])
+    reference = f"{registry.address}/{path}:1"
+    docker("pull", "--platform", first, reference)
+    for platform in (OTHER, HERE):
+        (tmp_path / "Dockerfile").write_text(f"FROM --platform={platform} {reference}\nRUN cat /platform > /built\n")
+        docker("build", "-q", "-t", f"{path}:built", str(tmp_path), timeout=300, env={"DOCKER_BUILDKIT": "0"})
+        assert docker("run", "--rm", f"{path}:built", "cat", "/built").out == platform
+
+
+def test_a_tag_that_moves_to_one_image_means_that(docker: Cli, registry: Served, path: str) -> None:
+    client = registry.client()
+    _, found = index(client, path, "1", [HERE, OTHER])
+    reference = f"{registry.address}/{path}:1"
+    docker("pull", reference)
+    docker("pull", "--platform", OTHER, reference)
+    assert client.push_manifest(path, "1", held(client, path, found[HERE]["digest"])).status == 201
+    docker("pull", reference)
+    assert LACKING in docker("image", "inspect", "--platform", OTHER, reference, check=False).err
+    assert f"digest: {found[HERE]['digest']}" in docker("push", reference).out
+
+
 def test_one_platform_is_removed(engine: Engine, docker: Cli, registry: Served, path: str) -> None:
     index(registry.client(), path, "1", [HERE, OTHER])
     reference = f"{registry.address}/{path}:1"

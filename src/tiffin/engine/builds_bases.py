@@ -51,7 +51,7 @@ class Bases:
         image = None if request.pull else self._local(reference, asked.platform)
         if image is None:
             await self._pull(reference, asked.platform, request, vertex, report)
-            image = self._images.find(reference)
+            image = self._images.find(reference, asked.platform)
         if image.reserved:
             raise Unsupported(f"{asked.written}: this machine's own root file system can't be built upon")
         stack = stack_of(image)
@@ -65,7 +65,7 @@ class Bases:
 
     def _local(self, reference: Reference, platform: Platform) -> Image | None:
         try:
-            image = self._images.find(reference)
+            image = self._images.find(reference, platform)
         except NotFound:
             return None
         own = image.config.platform

@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from tiffin.engine import images as engine
 from tiffin.engine.moments import moment
-from tiffin.errors import Invalid, TiffinError
+from tiffin.errors import Internal, Invalid, NotFound, TiffinError
 from tiffin.http import image_manifests, registry, response
 from tiffin.http import image_shapes as shapes
 from tiffin.http.containers_shapes import to_model
@@ -60,8 +61,9 @@ async def listed(request: Request) -> Response:
 
 def _with_manifests(images: Images, pairs: Iterable[tuple[Image, wire.Summary]]) -> None:
     for image, summary in pairs:
-        summary.manifests = image_manifests.summaries(images, image)
-        summary.descriptor = image_manifests.target(images, image)
+        with suppress(NotFound, Internal, Invalid):  # a damaged document, or an image that goes, spoils no list
+            summary.manifests = image_manifests.summaries(images, image)
+            summary.descriptor = image_manifests.target(images, image)
 
 
 def _legacy_filter(request: Request) -> str:

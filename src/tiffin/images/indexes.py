@@ -142,13 +142,17 @@ class Indexes:
         image = self._catalog.get(name)
         if platform is None:
             return image
-        index = self.of(name)
-        best = _best(platform, [image, *(self.images(index) if index else ())])
+        best = self.of_name(name, image, platform)
         if best is None:
             raise NotFound(
                 f"image with reference {name} was found but does not provide the specified platform ({platform})"
             )
         return best
+
+    def of_name(self, name: Reference | str, image: Image, platform: Platform) -> Image | None:
+        """The platform's image of a name that has `image`. None where it isn't here."""
+        index = self.of(name)
+        return _best(platform, [image, *(self.images(index) if index else ())])
 
     def beside(self, image: Digest) -> list[Digest]:
         """The nameless images of the indexes that an image's names mean."""

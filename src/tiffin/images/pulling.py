@@ -43,6 +43,7 @@ T = TypeVar("T")
 
 _CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG, "application/octet-stream", "text/html", ""})
 _MAX_NESTING = 4
+_MAX_ATTESTATIONS = 16  # of one image
 _MAX_ATTESTATION = 16 << 20  # bytes; read at once
 _LAYER_WORDS = ("tar", "octet-stream")
 
@@ -173,6 +174,8 @@ class Pulls:
         if digest is None:
             return None
         image = self._images.catalog.named(replace(reference, tag=None, digest=digest))
+        if self._images.indexes.holds(digest) and not self._blobs.exists(digest):
+            return None  # the index was damaged, and set aside
         if image is None or self._images.catalog.image(image).config.platform != host_platform():
             return None
         return digest, image
@@ -204,12 +207,13 @@ class Pulls:
         An attestation that can't be had keeps nobody from the image.
         """
         kept = {self._blobs.put(document.raw, lease) for document in trail}
-        for item in parse_index(trail[-2].raw).manifests:
-            if not (
-                item.annotations.get(TYPE_ANNOTATION) == ATTESTATION
-                and item.annotations.get(SUBJECT_ANNOTATION) == trail[-1].digest
-            ):
-                continue
+        attestations = [
+            item
+            for item in parse_index(trail[-2].raw).manifests
+            if item.annotations.get(TYPE_ANNOTATION) == ATTESTATION
+            and item.annotations.get(SUBJECT_ANNOTATION) == trail[-1].digest
+        ]
+        for item in attestations[:_MAX_ATTESTATIONS]:
             try:
                 kept |= self._attestation(item, origins, lease, cancellation)
             except (Refused, Invalid) as error:
@@ -308,7 +312,10 @@ class Pulls:
         names = [by_digest] if reference.digest else [reference, by_digest]
         of_index = bool(kept) or indexes.holds(digest)
         named = indexes.first(digest, image) if of_index else image
-        changed = [name for name in names if catalog.named(name) != named]
+        # a name that meant an index, and doesn't any more, is given anew: that takes the index off it
+        changed = [
+            name for name in names if catalog.named(name) != named or (indexes.of(name) is not None and not of_index)
+        ]
         for name in changed:
             catalog.tag(name, named)
         new = names[0] in changed

@@ -51,8 +51,9 @@ class Removal:
 
         The other platforms of an index go with its last name. NotFound, or Conflict for an image that something needs.
         """
+        beside = self._indexes.beside(self._catalog.resolve(text))
         removed = self._remove(text, force=force, prune=prune)
-        for image in self._indexes.orphans():
+        for image in set(beside) & set(self._indexes.orphans()):
             self._delete(image, removed, force=force, prune=False, quiet=True)
             self._indexes.forget(image)  # one that a container uses stays, as any image without a name
         return removed

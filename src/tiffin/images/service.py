@@ -327,12 +327,13 @@ class Images:
             image: sum(sizes.get(chain, 0) for chain in chains if count[chain] > 1) for image, chains in images.items()
         }
 
-    def find(self, reference: Reference) -> Image:
-        """By name alone: an ID is no name. NotFound as `get`."""
+    def find(self, reference: Reference, platform: Platform | None = None) -> Image:
+        """By name alone: an ID is no name; of an index the platform's, where that is here. NotFound as `get`."""
         digest = self.catalog.named(reference)
         if digest is None:
             raise no_such_image(reference.familiar)
-        return self.catalog.image(digest)
+        image = self.catalog.image(digest)
+        return image if platform is None else self.indexes.of_name(reference, image, platform) or image
 
     def written(self) -> None:
         """Bring `index.json` up to date for other readers of the layout."""
