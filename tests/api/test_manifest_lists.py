@@ -16,7 +16,7 @@ LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 PORTS = {"tiffin": 5010, "docker-registry": 5011}
 
 
-@pytest.fixture(scope="module", params=list(PORTS))
+@pytest.fixture(scope="module", params=["tiffin", pytest.param("docker-registry", marks=pytest.mark.slow)])
 def registry(
     request: pytest.FixtureRequest, engine: Engine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:

@@ -21,7 +21,7 @@ HERE, OTHER, THIRD = "linux/amd64", "linux/arm64", "linux/arm/v7"
 LACKING = "was found but does not provide the specified platform"
 
 
-@pytest.fixture(scope="module", params=list(PORTS))
+@pytest.fixture(scope="module", params=["tiffin", pytest.param("docker-registry", marks=pytest.mark.slow)])
 def registry(
     request: pytest.FixtureRequest, engine: Engine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
@@ -126,6 +126,10 @@ def test_a_whole_index_is_pushed_with_its_attestations(
     docker("tag", reference, f"{copy}:part")
     part = docker("push", f"{copy}:part").out
     assert "Not all multiplatform-content is present" in part
+    assert (
+        part.partition("Info")[2].replace("\x1b[31m", "").replace("\x1b[32m", "").replace("\x1b[0m", "")
+        == (engine.cli("tiffin")("push", f"{copy}:part").out.partition("Info")[2])
+    )
     assert held(client, f"{path}/copy", "part")["mediaType"] == OCI_MANIFEST
     assert manifests(engine, reference)[found[HERE]["digest"]]["Available"]
     docker("pull", "--platform", OTHER, reference)

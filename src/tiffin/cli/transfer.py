@@ -71,13 +71,31 @@ def push(call: Call) -> int:
         from tiffin.cli.inspect import platform
 
         query["platform"] = platform(values.text("platform"))
+        _note(
+            call,
+            "Using --platform pushes only the specified platform manifest of a multi-platform image index.",
+            "Other components, like attestations, will not be included.",
+            "To push the complete multi-platform image, remove the --platform flag.",
+        )
     documents = call.engine.documents(
         "POST", f"/images/{quote(name, b'/:')}/push", query, headers=authorization(call, image)
     )
-    progress.show(call.session, documents, quiet=values.on("quiet"))
+    asides: list[dict[str, Any]] = []
+    progress.show(call.session, documents, quiet=values.on("quiet"), on_aux=asides.append)
     if values.on("quiet"):
         call.say(_canonical(f"{name}:{tag}" if tag else name))
+    for aside in asides:
+        if aside.get("manifestPushedInsteadOfIndex"):
+            _note(
+                call,
+                "Not all multiplatform-content is present and only the available single-platform image was pushed",
+                f"{aside['originalIndex']['digest']} -> {aside['selectedManifest']['digest']}",
+            )
     return 0
+
+
+def _note(call: Call, *lines: str) -> None:
+    call.say("\n Info -> " + "\n         ".join(lines))
 
 
 _SEARCH_HEADERS = {
