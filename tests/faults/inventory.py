@@ -67,7 +67,9 @@ def inventory(engine: Engine) -> Counter[str]:
     found += Counter(
         f"element {one.strip()}" for block in re.findall(r"elements = \{([^}]*)\}", rules) for one in block.split(",")
     )
-    found += Counter(f"forkserver's {one}" for one in descriptors(forkserver_of(engine)))
+    held = Counter(f"forkserver's {one}" for one in descriptors(forkserver_of(engine)))
+    held["forkserver's fd socket"] -= spares(engine)
+    found += held
     for root in (engine.data_root, engine.exec_root):
         for directory, names, files in os.walk(root):
             if directory.endswith(_LAYERS):
@@ -78,6 +80,12 @@ def inventory(engine: Engine) -> Counter[str]:
                 if not _PASSING.search(path := os.path.join(directory, name))
             )
     return found
+
+
+def spares(engine: Engine) -> int:
+    """Monitors that wait for a container, now two, now none; each is a socket of the forkserver's."""
+    commands = list(engine.machine.processes().values())
+    return max(0, commands.count("tiffin-forkserver nursery") - 1)
 
 
 def nothing_more(engine: Engine, before: Counter[str], *, within: float = 30) -> None:
