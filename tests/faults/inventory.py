@@ -11,7 +11,7 @@ from pathlib import Path
 
 from faults.api import Api
 from rig import Engine, eventually
-from rig.leaks import Census, descriptors
+from rig.leaks import SPARE, Census, descriptors
 
 # what grows and shrinks by itself, or is rewritten at each start of the daemon
 _PASSING = re.compile(r"ledger\.db-(wal|shm)$|/tmp/|\.log$|monitor\.sock\.\d+$")
@@ -85,7 +85,7 @@ def inventory(engine: Engine) -> Counter[str]:
 def spares(engine: Engine) -> int:
     """Monitors that wait for a container, now two, now none; each is a socket of the forkserver's."""
     commands = list(engine.machine.processes().values())
-    return max(0, commands.count("tiffin-forkserver nursery") - 1)
+    return max(0, commands.count(SPARE) - 1)
 
 
 def nothing_more(engine: Engine, before: Counter[str], *, within: float = 30) -> None:

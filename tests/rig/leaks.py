@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from rig.engine import Engine
 
+SPARE = "tiffin-forkserver nursery"
+"""What monitors are forked from, and those that wait for a container: now one process, now three."""
+
 
 @dataclass(frozen=True)
 class Census:
@@ -18,7 +21,8 @@ class Census:
     @classmethod
     def of(cls, engine: Engine) -> Census:
         machine = engine.machine
-        found = Counter(f"process {command}" for command in machine.processes().values())
+        processes = [command for command in machine.processes().values() if command != SPARE]
+        found = Counter(f"process {command}" for command in processes)
         found += Counter(f"mount {point}" for point in machine.mounts())
         found += Counter(f"cgroup {directory}" for directory in machine.cgroups() if directory.name != machine.name)
         found += Counter(f"link {name}" for name in machine.links())
