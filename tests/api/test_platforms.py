@@ -110,6 +110,7 @@ def test_everything_of_a_name_goes_with_it(engine: Engine, docker: Cli, registry
     docker("rmi", reference)
     assert docker("run", "--rm", "--platform", OTHER, "--pull", "never", f"{reference}-too").out == OTHER
     container = docker("create", "--platform", OTHER, f"{reference}-too").line
+    assert docker("ps", "-a", "--filter", f"id={container}", "--format", "{{.Image}}").line == f"{reference}-too"
     assert "is using its referenced image" in docker("rmi", f"{reference}-too", check=False).err
     docker("rm", container)
     assert f"Deleted: {other}" in docker("rmi", f"{reference}-too").out

@@ -25,6 +25,10 @@ class Images(Protocol):
         """As `get`; with a platform, that one's image of the name. NotFound where it isn't here."""
         ...
 
+    def meant(self, name: str) -> set[Digest]:
+        """The images that a name stands for, several of an index of platforms. Empty for none."""
+        ...
+
 
 class Snapshots(Protocol):
     """A container's layer over its image's, named by the container's id."""

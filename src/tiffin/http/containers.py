@@ -10,7 +10,7 @@ import msgspec
 
 from tiffin.containers.waits import Outcome
 from tiffin.engine.containers import Containers
-from tiffin.errors import Invalid, NotFound
+from tiffin.errors import Invalid
 from tiffin.http import containers_views as views
 from tiffin.http import response
 from tiffin.http.containers_shapes import creation, to_model
@@ -19,6 +19,7 @@ from tiffin.http.response import Response
 from tiffin.http.router import route
 from tiffin.model.container import Container
 from tiffin.model.container_host import HostConfig
+from tiffin.model.digest import Digest
 from tiffin.wire import containers as wire
 
 
@@ -53,7 +54,7 @@ async def list_all(request: Request) -> Response:
         if query.text(old):
             filters.setdefault(old, []).append(query.text(old))
     found = containers.listing.select(filters, every=query.flag("all"), limit=query.integer("limit"))
-    names: dict[str, str] = {}
+    names: dict[str, set[Digest]] = {}
     shown = []
     for one in found:
         sizes = await containers.listing.sizes(one) if query.flag("size") else None
@@ -63,15 +64,12 @@ async def list_all(request: Request) -> Response:
     return response.json(shown)
 
 
-def _image_name(containers: Containers, container: Container, known: dict[str, str]) -> str:
+def _image_name(containers: Containers, container: Container, known: dict[str, set[Digest]]) -> str:
     """The name that was used, or the id when it means another image by now."""
     name = container.config.image
     if name not in known:
-        try:
-            known[name] = str(containers.context.images.get(name).id)
-        except (NotFound, Invalid):
-            known[name] = ""
-    return name if known[name] == container.image_id else container.image_id
+        known[name] = containers.context.images.meant(name)
+    return name if container.image_id in known[name] else container.image_id
 
 
 @route("GET", "/containers/{id}/json")

@@ -121,15 +121,16 @@ class Indexes:
 
     def images(self, index: Digest) -> list[Image]:
         """An index's images that are here."""
-        with self._ledger.reading() as db:
-            rows = db.execute("SELECT image FROM image_index_member WHERE digest = ?", (index,)).fetchall()
         found = []
-        for row in rows:
+        for digest in self.ids(index):
             try:
-                found.append(self._catalog.image(Digest(row["image"])))
+                found.append(self._catalog.image(digest))
             except (NotFound, Invalid, Internal):  # gone meanwhile, or damaged
                 continue
         return found
+
+    def ids(self, index: Digest) -> list[Digest]:
+        return self._digests("SELECT image FROM image_index_member WHERE digest = ?", index)
 
     def first(self, index: Digest, image: Digest, *, without: Digest | None = None) -> Digest:
         """The image that the index's names get: the best for this machine of those here and `image`, else `image`."""

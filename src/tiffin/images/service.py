@@ -82,6 +82,15 @@ class Images:
         """As `get`; with a platform, that one's image of the name. NotFound in docker's words where it isn't here."""
         return self.indexes.chosen(reference, platform)
 
+    def meant(self, name: str) -> set[Digest]:
+        """The images that a name, a digest or an ID stands for: of an index all that are here. Empty for none."""
+        try:
+            image = self.catalog.resolve(name)
+        except (NotFound, Invalid):
+            return set()
+        index = self.indexes.of(name)
+        return {image, *(self.indexes.ids(index) if index else ())}
+
     def history(self, reference: str, platform: Platform | None = None) -> list[Step]:
         return self._listing.history(self.chosen(reference, platform))
 
