@@ -128,6 +128,7 @@ def _tcp(config: Config, address: str) -> Listener:
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         sock = socket.create_server(place[:2], family=family, backlog=1024)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited: no answer waits for its header's ACK
     except OSError as error:
         raise Unavailable(f"cannot listen on {address}: {error.strerror}") from error
     return Listener(sock, f"tcp://{host}:{sock.getsockname()[1]}", tls)
