@@ -13,6 +13,7 @@ import pytest
 import tiffin
 from kernel import plans
 from kernel.launching import Rig, at_rest, children, eventually, idle, parent, with_forkserver
+from tiffin.runtime import channel
 
 pytestmark = pytest.mark.root
 
@@ -142,5 +143,19 @@ def test_garbage_on_the_socket_hurts_nobody(tmp_path: Path) -> None:
         sock.send(b"\xff\xfe nonsense")
         assert (await rig.output("echo", "still"))[0] == "still\n"
         sock.close()
+
+    with_forkserver(tmp_path, body)
+
+
+def test_who_asks_and_does_not_wait_for_the_answer_hurts_nobody(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        pid = rig.forkserver.pid
+        os.kill(pid, signal.SIGSTOP)
+        sock = channel.connect(str(rig.place), "forkserver.sock")
+        channel.send(sock, (1, "list", {}))
+        sock.close()
+        os.kill(pid, signal.SIGCONT)
+        assert (await rig.output("echo", "still"))[0] == "still\n"
+        assert rig.forkserver.pid == pid
 
     with_forkserver(tmp_path, body)

@@ -10,8 +10,8 @@ import pytest
 
 from kernel import plans
 from kernel.launching import Rig, eventually, with_forkserver
-from tiffin.runtime.exits import recorded
-from tiffin.runtime.launcher import Forkserver, Running, StartFailed
+from tiffin.runtime.exits import in_charge, recorded
+from tiffin.runtime.launcher import Forkserver, Running, Sandbox, StartFailed
 
 pytestmark = pytest.mark.root
 KERNEL = tuple(map(int, os.uname().release.split(".")[:2]))
@@ -173,6 +173,23 @@ def test_containers_outlive_the_forkserver(tmp_path: Path) -> None:
         await client.send(b"8\n")
         assert (await running.wait()).code == 8
         assert rig.forkserver.pid
+
+    with_forkserver(tmp_path, body)
+
+
+def test_a_container_is_in_charge_of_a_forkserver_that_came_while_it_was_born(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        before = rig.forkserver.pid
+
+        async def network(_: Sandbox) -> None:
+            os.kill(before, signal.SIGKILL)
+            await eventually(lambda: rig.forkserver.pid != before)
+            await asyncio.sleep(0.3)  # its monitor looks for the new one meanwhile
+
+        running = await rig.start("sleep", "1000", network=network, stdio={"stdin": True})
+        await eventually(lambda: in_charge(rig.place, "box"))
+        running.signal(9)
+        assert (await running.wait()).code == 137
 
     with_forkserver(tmp_path, body)
 

@@ -9,6 +9,7 @@ import pytest
 
 from kernel import plans
 from kernel.launching import Rig, at_rest, eventually, parent, with_forkserver
+from tiffin.linux.namespaces import CLONE_NEWPID
 from tiffin.runtime.exits import recorded
 from tiffin.runtime.launcher import Running
 
@@ -104,6 +105,19 @@ def test_it_outlives_the_forkserver(tmp_path: Path) -> None:
         await eventually(lambda: said(rig) == ["begun", "told"])
         assert (await rig.output("echo", "hi", name="other"))[0] == "hi\n"
         await ends_well(rig, running, "told")
+
+    with_forkserver(tmp_path, body)
+
+
+def test_orphans_of_a_container_with_the_host_s_pids_are_reaped(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        log, unshare = plans.json_log(rig.place), plans.NAMESPACES & ~CLONE_NEWPID
+        running = await rig.start("sh", "-c", "(sleep 1 & echo $!); exec sleep 1000", log=log, unshare=unshare)
+        await eventually(lambda: bool(said(rig)))
+        orphan = Path("/proc", said(rig)[0])
+        await eventually(lambda: not orphan.exists())
+        running.signal(signal.SIGKILL)
+        assert (await running.wait()).code == 137
 
     with_forkserver(tmp_path, body)
 

@@ -95,7 +95,10 @@ class Forkserver:
             self.loop.running = bool(self.connections or self.charges)
         elif verb == "list":
             reply: Payload = {"ids": tuple(str(charge.about["id"]) for charge in self.charges.values())}
-            channel.send(connection, (serial, True, reply))
+            try:
+                channel.send(connection, (serial, True, reply))
+            except OSError:
+                self._hang_up(connection)  # who asked did not wait
 
     def _hang_up(self, connection: socket.socket) -> None:
         self.connections.remove(connection)
@@ -132,6 +135,9 @@ class Forkserver:
             task: Payload = {"wants": payload["wants"], "stdio": len(theirs)}
             self._entrust(charge, "start", task, (control, *theirs, *clients))
         except Gone:
+            # Before the control socket: who started it sees that it is the forkserver that ended, and asks the next.
+            for one in (self.server, *self.connections):
+                one.close()
             raise
         except OSError:
             charge.close()
@@ -149,7 +155,7 @@ class Forkserver:
                 ours.send((b"r" if rests else b"-") + str(charge.about["id"]).encode())
                 channel.send(ours, (0, what, message), (*held.values(), *attach))
                 break
-            except BrokenPipeError:
+            except (BrokenPipeError, ConnectionResetError):
                 ours.close()  # it was killed while it waited
         charge.monitor, charge.upstream, charge.foreign = pid, ours, False
         self.charges[pid] = charge
@@ -289,7 +295,8 @@ def main(directory: str, ready: int) -> None:
     try:
         server.loop.run()
     except Gone:
-        # A nursery forked now would know too much; the daemon starts another forkserver. By _exit, which closes the
-        # listening socket before the connections: who hears of the end finds nobody there.
+        # A nursery forked now would know too much; the daemon starts another forkserver. The listening socket is closed
+        # before the connections: who hears of the end finds nobody there.
+        server.server.close()
         os._exit(1)
     sys.exit(0)

@@ -271,7 +271,7 @@ class Monitor:
     def _register(self, pause: float) -> None:
         """The forkserver was killed: put the container into the charge of its successor."""
         if self.exited is not None or not self.pid:
-            return
+            return self._register_soon(pause)  # it has ended and will leave, or is yet to begin
         try:
             upstream = channel.connect(str(self.charge["directory"]), "forkserver.sock")
         except OSError:

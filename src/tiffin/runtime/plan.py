@@ -69,6 +69,7 @@ import os
 Operation = tuple[object, ...]
 
 _STAGE = ("operations", "process")  # what a monitor has no use for
+_NEWPID = 0x20000000  # CLONE_NEWPID
 _PLAN: dict[str, object] = {
     "unshare": 0,
     "join": (),
@@ -144,7 +145,8 @@ def sealed(plan: dict[str, object]) -> tuple[bytes, dict[str, object]]:
     charge |= {"terminal": bool(stdio["terminal"]), "stdin": bool(stdio["stdin"]), "log": bool(filled["log"])}
     # what is interactive, or is there for a moment only, is watched by the process that started it
     waited_for = charge["terminal"] or charge["stdin"] or filled["ephemeral"] or filled["external"]
-    charge["rests"] = not waited_for
+    # of another pid namespace, the host's maybe, orphans become the monitor's children: it must be there to reap them
+    charge["rests"] = not waited_for and bool(int(filled["unshare"]) & _NEWPID)  # type: ignore[call-overload]
     return len(part).to_bytes(8, "little") + part + marshal.dumps(filled), charge
 
 
