@@ -226,7 +226,7 @@ def test_a_process_begins_inside_its_control_groups(tmp_path: Path) -> None:
         running.signal(9)
         await running.wait()
         assert not own.exists()
-        broken = {**groups, "procs": (os.fsencode(own / "no.such.file"),)}
+        broken = {**groups, "procs": (os.fsencode(own / "absent" / "cgroup.procs"),)}
         with pytest.raises(StartFailed, match="cgroup"):
             await rig.start("true", **broken)
         assert not own.exists()

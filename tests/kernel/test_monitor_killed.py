@@ -10,6 +10,7 @@ import pytest
 
 from kernel import plans
 from kernel.launching import Rig, eventually, with_forkserver
+from rig.leaks import descriptors
 from tiffin.runtime.exits import in_charge, recorded
 from tiffin.runtime.launcher import Forkserver, Running, Sandbox, StartFailed
 
@@ -235,8 +236,7 @@ def test_a_new_forkserver_takes_charge_of_the_monitors_it_finds(tmp_path: Path) 
 
     def holds(pid: int) -> bool:
         """Whether a forkserver keeps a journal."""
-        links = (os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
-        return any("memfd:header" in link for link in links)
+        return any("memfd:header" in one for one in descriptors(pid))
 
     def found(rig: Rig) -> int:
         try:
