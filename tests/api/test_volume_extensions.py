@@ -88,7 +88,8 @@ def plugin(engine: Engine, tidy: None, tmp_path_factory: pytest.TempPathFactory)
     (state / "calls").unlink()
     yield name, state
     engine.clear()
-    docker("volume", "prune", "-af")
+    if left := docker("volume", "ls", "-q", "--filter", f"driver={name}").out.split():
+        docker("volume", "rm", *left)
     process.kill()
     process.wait()
     engine.machine.popen(["umount", "-l", "/run/docker"]).wait()
