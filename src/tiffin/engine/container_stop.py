@@ -100,7 +100,8 @@ class Signals:
         context = self._context
         if container.host.auto_remove:
             async with context.records.lock(container.id):
-                if container.id in context.records:
+                # whoever came first may have started it again
+                if container.id in context.records and not is_running(self._now(container).status):
                     await self._lifecycle.remove_ended(container.id)
 
     async def _kill(self, container: Container) -> None:

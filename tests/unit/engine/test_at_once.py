@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -88,6 +89,28 @@ def test_a_stop_does_not_kill_the_next_run(made: Meeting) -> None:
         live.process, live.ended = cast(Any, Process()), asyncio.Event()
         await stop
         assert cast(Any, live.process).sent == []
+
+    run(body())
+
+
+def test_a_stop_removes_what_is_ephemeral_but_not_while_it_runs_again(made: Meeting) -> None:
+    async def body() -> None:
+        removed: list[str] = []
+
+        async def remove(container_id: str) -> None:
+            removed.append(container_id)
+
+        made.lifecycle.remove_ended = remove
+        for status, times in ((RUNNING, 0), (Exited(0, 1, 2), 1)):
+            one, process = made.add(RUNNING)
+            made.records.rewrite(replace(made.records.get(one.id), host=replace(one.host, auto_remove=True)))
+            stop = asyncio.create_task(made.signals.stop("web", timeout=1000))
+            await process.signalled.wait()
+            await made.end(one, status)
+            await stop
+            assert removed == [one.id] * times
+            made.records.remove(one.id)
+            made.context.forget(one.id)
 
     run(body())
 
