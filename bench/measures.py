@@ -167,6 +167,7 @@ def write_log(subject: Subject) -> float:
 
 def memory(subject: Subject) -> float:
     names = [subject.keep(f"idle-{n}", "run", "-d", *NONE, "busybox", "sleep", "100000") for n in range(100)]
+    time.sleep(2)  # until the last one is idle too
     total = sum(proportional_set_size(pid) for pid in subject.own_processes())
     subject.drop(*names)
     return total / 2**20

@@ -18,6 +18,7 @@ from tiffin.daemon.notify import notify
 from tiffin.daemon.roots import PidFile, Roots
 from tiffin.daemon.sockets import Listener, listeners
 from tiffin.errors import TiffinError
+from tiffin.linux import heap
 
 log = logging.getLogger("tiffin.daemon")
 
@@ -65,6 +66,7 @@ def _run(config: Config) -> int:
     # stacks of all threads on stderr, for a daemon that seems to hang
     faulthandler.register(signal.SIGUSR1)
     _set_oom_score(config)
+    heap.tune((heap.ARENAS, 1))  # threads mostly wait for the disk: a heap each would be memory for nothing
     with contextlib.ExitStack() as undo:
         roots = Roots(Path(config.data_root).resolve(), Path(config.exec_root).resolve())
         undo.callback(roots.close)
@@ -101,6 +103,7 @@ async def _serve(config: Config, roots: Roots, bound: list[Listener]) -> None:
     loop.add_signal_handler(signal.SIGHUP, _reload, config, engine)
     # nothing made so far will ever be garbage
     gc.collect()
+    heap.trim()
     gc.freeze()
     gc.enable()
     for listener in bound:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import fcntl
 import gc
 import logging
@@ -31,6 +30,7 @@ from tiffin.errors import Invalid, TiffinError, Unavailable
 from tiffin.http import distribution, distribution_control
 from tiffin.http.distribution import Served
 from tiffin.http.server import Server
+from tiffin.linux import heap
 from tiffin.registry.credentials import NOBODY, Credentials
 from tiffin.registry.server.collection import Collected, Collection
 from tiffin.registry.server.counters import Counters
@@ -45,7 +45,8 @@ log = logging.getLogger("tiffin.registry")
 
 _THREADS = 32
 _IDLE_SECONDS = 60.0
-_MALLOC = ((-3, 4 << 20), (-1, 32 << 20))  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD (malloc.h)
+# pieces of bodies come from the heap: fresh mappings cost a page fault for each 4 KiB
+_MALLOC = ((heap.MMAP_THRESHOLD, 4 << 20), (heap.TRIM_THRESHOLD, 32 << 20))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,21 +62,13 @@ def main(arguments: list[str] | None = None) -> int:
         os.umask(0o027)
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # connections are bounded by it
-        _keep_freed_memory()
+        heap.tune(*_MALLOC)
         return _serve(options) if command == "serve" else _collect(options)
     except (TiffinError, OSError) as error:
         print(f"tiffin registry: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
     return 1
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc (mallopt(3)) take pieces of bodies from its heap: fresh mappings cost a page fault for each 4 KiB."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for option, value in _MALLOC:
-            mallopt(option, value)
 
 
 class Registry:

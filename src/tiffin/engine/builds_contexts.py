@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +62,9 @@ def fetch(remote: str, path: Path, log: Callable[[int, bytes], None]) -> str:
         return ""
     if not remote.startswith(("http://", "https://")):
         raise Invalid(f"remote URL {remote!r} is neither a git repository nor http(s)")
+    import urllib.error  # a mebibyte with all that they load: only who fetches pays
+    import urllib.request
+
     try:
         with urllib.request.urlopen(remote, timeout=_SECONDS) as answer:
             return _fetched(answer, path / "context")

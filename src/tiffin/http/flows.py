@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from tiffin.errors import Invalid
 from tiffin.http.request import Request
+from tiffin.linux import heap
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -116,6 +117,7 @@ async def reporting(work: Callable[[Callable[[M], None]], T], flow: Inflow | Non
             await asyncio.wait([task])
         if not task.cancelled():
             task.exception()  # retrieved: it was raised above, or nobody is there to hear it
+        heap.trim()  # an archive's buffers: a mebibyte or three that nobody needs until the next
 
 
 async def outflow(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,7 +1,5 @@
 """Where `import` reads from: the request's body, or an http(s) URL."""
 
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,9 +18,11 @@ def opened(source: str, body: Readable | None) -> Iterator[Readable]:
     url = source if "://" in source else f"http://{source}"
     if not url.startswith(("http://", "https://")):
         raise Invalid(f"cannot import {source!r}: only http and https URLs can be fetched")
+    import urllib.request  # a mebibyte with all that it loads: only who fetches pays
+
     try:
         answer = urllib.request.urlopen(url, timeout=_SECONDS)
-    except (OSError, ValueError, urllib.error.URLError) as error:
+    except (OSError, ValueError) as error:
         raise Unavailable(f"cannot fetch {url}: {error}") from error
     with answer:
         yield answer

@@ -5,7 +5,8 @@ NAME.spec (a URL) or NAME.json (name, address, TLS files) in /etc/docker/plugins
 looked for each time, and each call is a connection of its own: a plugin may be started, moved and restarted meanwhile.
 """
 
-import http.client
+from __future__ import annotations
+
 import json
 import os
 import socket
@@ -17,12 +18,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tiffin.errors import Internal, NotFound, TiffinError, Unavailable
 from tiffin.model.volume import Volume
 from tiffin.volumes.drivers import Found
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
 
 SOCKETS = Path("/run/docker/plugins")
 SPECS = (Path("/etc/docker/plugins"), Path("/usr/lib/docker/plugins"))
@@ -66,7 +70,7 @@ class Plugins:
             found |= {path.stem for kind in ("*.spec", "*.json") for path in directory.glob(kind)}
         return sorted(found)
 
-    def get(self, name: str) -> "Plugin":
+    def get(self, name: str) -> Plugin:
         """The volume driver of a name. Raises NotFound with docker's words, Unavailable where it does not answer."""
         address = self._locate(name)
         if address is None:
@@ -81,7 +85,7 @@ class Plugins:
             self._known[name] = made
         return made
 
-    def drivers(self) -> Iterator["Plugin"]:
+    def drivers(self) -> Iterator[Plugin]:
         """Those that answer and keep volumes."""
         for name in self.names():
             try:
@@ -179,6 +183,8 @@ class Plugin:
 
     def _call(self, method: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Raises Internal with what the plugin says, Unavailable where it can't be reached or is silent."""
+        from http.client import HTTPException  # a mebibyte with all that it loads: only who has plugins pays
+
         what = f"volume driver {self.name}: {method.partition('.')[2]}"
         with closing(self._connect(what)) as connection:
             try:
@@ -189,7 +195,7 @@ class Plugin:
                 raise Unavailable(
                     f"{what}: no answer within {self._patience.answer:g} s from {self.address.url}"
                 ) from error
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, HTTPException) as error:
                 raise Unavailable(f"{what}: {self.address.url} broke off: {error}") from error
         try:
             said = json.loads(text or b"{}")
@@ -200,36 +206,38 @@ class Plugin:
             raise Internal(f"{what}: {said.get('Err') or f'status {answer.status}'}")
         return said
 
-    def _connect(self, what: str) -> http.client.HTTPConnection:
+    def _connect(self, what: str) -> HTTPConnection:
+        from http.client import HTTPConnection
+
         deadline = time.monotonic() + self._patience.connect
         while True:
-            connection = _Connection(self.address, self._patience.answer)
             try:
-                connection.connect()
+                connection = HTTPConnection("plugin", timeout=self._patience.answer)
+                connection.sock = _dial(self.address, self._patience.answer)
                 return connection
             except OSError as error:
-                connection.close()
                 if time.monotonic() >= deadline:
                     text = f"{what}: cannot connect to {self.address.url}: {error.strerror or error}; is it running?"
                     raise Unavailable(text) from error
             time.sleep(_PAUSE)  # it may be on its way back
 
 
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, address: Address, seconds: float) -> None:
-        super().__init__("plugin", timeout=seconds)
-        self._address = address
-
-    def connect(self) -> None:
-        url = urlsplit(self._address.url)
-        if url.scheme == "unix":
-            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(url.path)
-            return
-        self.sock = socket.create_connection((url.hostname or "", url.port or 80), self.timeout)
-        if self._address.tls is not None or url.scheme == "https":
-            self.sock = _context(self._address.tls or {}).wrap_socket(self.sock, server_hostname=url.hostname)
+def _dial(address: Address, seconds: float) -> socket.socket:
+    """A connection, with this limit on each wait. Raises OSError."""
+    url = urlsplit(address.url)
+    if url.scheme == "unix":
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(seconds)
+            sock.connect(url.path)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+    sock = socket.create_connection((url.hostname or "", url.port or 80), seconds)
+    if address.tls is None and url.scheme != "https":
+        return sock
+    return _context(address.tls or {}).wrap_socket(sock, server_hostname=url.hostname)
 
 
 def _context(tls: Mapping[str, Any]) -> ssl.SSLContext:

@@ -1,8 +1,6 @@
 """Files from the web: ADD of a URL, and contexts. What a server says of a file decides whether it is fetched again."""
 
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -46,6 +44,9 @@ class Fetching:
         return known.blob
 
     def _ask(self, step: HttpSource, known: Download | None, progress: Callable[[int, int], None]) -> Download:
+        import urllib.error  # with all that they load these are a mebibyte: only who fetches pays
+        import urllib.request
+
         headers = {"User-Agent": f"tiffin/{__version__}"}
         if known is not None:
             headers |= {"If-None-Match": known.facts["etag"]} if "etag" in known.facts else {}
