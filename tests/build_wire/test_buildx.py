@@ -16,8 +16,8 @@ import pytest
 
 from rig import Cli, Engine, eventually
 
-# the first test may have to fetch the plugins
-pytestmark = pytest.mark.timeout(600)
+# the first test may have to fetch the plugins: 60 MB
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 
 def write(folder: Path, **files: str) -> Path:

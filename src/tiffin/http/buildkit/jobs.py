@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from time import time_ns
 from typing import Any
@@ -98,6 +99,8 @@ class Jobs:
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
+        self._ended: deque[Job] = deque(maxlen=8)
+        """For who asked before a job began and is not told so before it has ended."""
         self._changed = asyncio.Condition()
 
     async def add(self, job: Job) -> None:
@@ -112,16 +115,21 @@ class Jobs:
 
     def remove(self, job: Job) -> None:
         job.end()
-        self._jobs.pop(job.ref, None)
+        if self._jobs.pop(job.ref, None) is not None:
+            self._ended.append(job)
 
     async def get(self, ref: str) -> Job:
         """Waited for if need be. Raises NotFound."""
         try:
             async with asyncio.timeout(JOB_SECONDS), self._changed:
-                await self._changed.wait_for(lambda: ref in self._jobs)
-                return self._jobs[ref]
+                while (found := self._known(ref)) is None:
+                    await self._changed.wait()
+                return found
         except TimeoutError:
             raise NotFound(f"no such job {ref}") from None
+
+    def _known(self, ref: str) -> Job | None:
+        return self._jobs.get(ref) or next((job for job in self._ended if job.ref == ref), None)
 
     def result(self, id: str) -> Solved | None:
         """What a build has made, that of another job of the same client too (bake's `target:` contexts)."""
