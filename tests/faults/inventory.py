@@ -11,7 +11,8 @@ from pathlib import Path
 
 from faults.api import Api
 from rig import Engine, eventually
-from rig.leaks import SPARE, Census, descriptors
+from rig.leaks import Census, descriptors
+from rig.machine import SPARE
 
 # what grows and shrinks by itself, or is rewritten at each start of the daemon
 _PASSING = re.compile(r"ledger\.db-(wal|shm)$|/tmp/|\.log$|monitor\.sock\.\d+$")

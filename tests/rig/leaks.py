@@ -7,9 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from rig.engine import Engine
-
-SPARE = "tiffin-forkserver nursery"
-"""What monitors are forked from, and those that wait for a container: now one process, now three."""
+from rig.machine import SPARE
 
 
 @dataclass(frozen=True)

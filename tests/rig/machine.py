@@ -19,6 +19,8 @@ from typing import Any
 from rig.waiting import eventually
 
 CGROUPS = Path("/sys/fs/cgroup")
+SPARE = "tiffin-forkserver nursery"
+"""What monitors are forked from, and those that wait for a container: now one process, now three."""
 
 
 class Machine:
@@ -112,9 +114,7 @@ class Machine:
     def _orphans(self) -> bool:
         """Whether monitors that wait for a container outlive their forkserver: they see it end, a moment later."""
         commands = self.processes().values()
-        return "tiffin-forkserver nursery" in {command[:25] for command in commands} and not any(
-            command.startswith("tiffin-forkserver /") for command in commands
-        )
+        return SPARE in commands and not any(command.startswith("tiffin-forkserver /") for command in commands)
 
     def _kill_everything(self) -> bool:
         for directory in self.cgroups():

@@ -35,17 +35,17 @@ class Saved:
 
 def archive(blobs: BlobStore, images: Sequence[Saved]) -> Iterator[bytes]:
     """The archive, blobs as they lie: what is loaded again has the same manifests and layers, to the byte."""
-    yield from (_directory("blobs/"), _directory("blobs/sha256/"))
+    yield from (directory("blobs/"), directory("blobs/sha256/"))
     written: set[Digest] = set()
     for saved in images:
         for digest in saved.blobs:
             if digest not in written:
                 written.add(digest)
-                yield from _blob(blobs, digest)
-    yield from _document("index.json", _index(images))
-    yield from _document("manifest.json", _manifest(images))
-    yield from _document("oci-layout", _LAYOUT)
-    yield from _document("repositories", _repositories(images))
+                yield from blob(blobs, digest)
+    yield from document("index.json", _index(images))
+    yield from document("manifest.json", _manifest(images))
+    yield from document("oci-layout", _LAYOUT)
+    yield from document("repositories", _repositories(images))
     yield END
 
 
@@ -62,11 +62,12 @@ def check(blobs: BlobStore, images: Sequence[Saved]) -> None:
                     pass
 
 
-def _directory(name: str) -> bytes:
+def directory(name: str) -> bytes:
     return entry_header(Entry(name.encode(), Kind.DIRECTORY, 0o755))
 
 
-def _blob(blobs: BlobStore, digest: Digest) -> Iterator[bytes]:
+def blob(blobs: BlobStore, digest: Digest) -> Iterator[bytes]:
+    """A member of an OCI layout's tar, in pieces."""
     size = blobs.size(digest)
     yield entry_header(Entry(f"blobs/sha256/{digest[7:]}".encode(), size=size))
     with blobs.open(digest) as file:
@@ -75,7 +76,7 @@ def _blob(blobs: BlobStore, digest: Digest) -> Iterator[bytes]:
     yield padding(size)
 
 
-def _document(name: str, data: bytes) -> Iterator[bytes]:
+def document(name: str, data: bytes) -> Iterator[bytes]:
     yield entry_header(Entry(name.encode(), size=len(data)))
     yield data + padding(len(data))
 

@@ -156,7 +156,7 @@ class Control:
 
     async def _status(self, stream: Stream) -> None:
         request = parse("moby.buildkit.v1.StatusRequest", await stream.receive_one())
-        job = self._history.told(request.Ref) or await self._jobs.get(request.Ref)
+        job = await self._jobs.get(request.Ref, self._history.told)
         async for data in job.follow():
             await stream.send(data)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from time import time_ns
 from typing import Any
 
@@ -99,8 +98,6 @@ class Jobs:
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
-        self._ended: deque[Job] = deque(maxlen=8)
-        """For who asked before a job began and is not told so before it has ended."""
         self._changed = asyncio.Condition()
 
     async def add(self, job: Job) -> None:
@@ -115,21 +112,17 @@ class Jobs:
 
     def remove(self, job: Job) -> None:
         job.end()
-        if self._jobs.pop(job.ref, None) is not None:
-            self._ended.append(job)
+        self._jobs.pop(job.ref, None)
 
-    async def get(self, ref: str) -> Job:
-        """Waited for if need be. Raises NotFound."""
+    async def get(self, ref: str, ended: Callable[[str], Job | None] = lambda ref: None) -> Job:
+        """Waited for if need be; one that has come and gone meanwhile is known to `ended`. Raises NotFound."""
         try:
             async with asyncio.timeout(JOB_SECONDS), self._changed:
-                while (found := self._known(ref)) is None:
+                while (found := ended(ref) or self._jobs.get(ref)) is None:
                     await self._changed.wait()
                 return found
         except TimeoutError:
             raise NotFound(f"no such job {ref}") from None
-
-    def _known(self, ref: str) -> Job | None:
-        return self._jobs.get(ref) or next((job for job in self._ended if job.ref == ref), None)
 
     def result(self, id: str) -> Solved | None:
         """What a build has made, that of another job of the same client too (bake's `target:` contexts)."""

@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tiffin.content.blobs import CHUNK, BlobStore
+from tiffin.content.blobs import BlobStore
 from tiffin.http.buildkit.attestations import attached, descriptor
+from tiffin.images.saving import blob, directory, document
 from tiffin.model.digest import Digest, digest_of
 from tiffin.model.image import Image
 from tiffin.model.reference import Reference
-from tiffin.snapshots.tar import END, Entry, Kind, entry_header, padding
+from tiffin.snapshots.tar import END
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 
@@ -65,24 +66,14 @@ def _pieces(blobs: BlobStore, image: Image, written: Sequence[bytes], layout: by
         for digest in stored:
             blobs.lease_blob(lease, digest)
         for name in ("blobs/", "blobs/sha256/"):
-            yield entry_header(Entry(name.encode(), Kind.DIRECTORY, 0o755))
+            yield directory(name)
         for digest in sorted(stored):
-            size = blobs.size(digest)
-            yield entry_header(Entry(f"blobs/sha256/{digest[7:]}".encode(), size=size))
-            with blobs.open(digest) as file:
-                while data := file.read(CHUNK):
-                    yield data
-            yield padding(size)
-        for document in written:
-            yield from _file(f"blobs/sha256/{digest_of(document)[7:]}", document)
-        yield from _file("index.json", layout)
-        yield from _file("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+            yield from blob(blobs, digest)
+        for data in written:
+            yield from document(f"blobs/sha256/{digest_of(data)[7:]}", data)
+        yield from document("index.json", layout)
+        yield from document("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
         yield END
-
-
-def _file(name: str, data: bytes) -> Iterator[bytes]:
-    yield entry_header(Entry(name.encode(), size=len(data)))
-    yield data + padding(len(data))
 
 
 def _json(value: Any) -> bytes:
