@@ -101,37 +101,43 @@ def postgresql(tiffin: Cli, mirror: Mirror) -> str:
 
 
 @pytest.fixture
-def network(tiffin: Cli) -> Iterator[str]:
-    tiffin("network", "create", "dining")
+def cli(request: pytest.FixtureRequest, machine: tuple[Engine, Mirror]) -> Cli:
+    """docker's command line, then tiffin's, on that machine."""
+    return machine[0].cli(request.param)
+
+
+@pytest.fixture
+def network(cli: Cli) -> Iterator[str]:
+    cli("network", "create", "dining")
     yield "dining"
-    tiffin("rm", "-f", "-v", "db", check=False)
-    tiffin("network", "rm", "dining")
-    tiffin("volume", "rm", "rows")
+    cli("rm", "-f", "-v", "db", check=False)
+    cli("network", "rm", "dining")
+    cli("volume", "rm", "rows")
 
 
-def start(tiffin: Cli, network: str, image: str) -> None:
+def start(cli: Cli, network: str, image: str) -> None:
     """The server, with its data in the volume `rows`; returns when it answers by its name."""
     flags = ["-d", "--name", "db", "--network", network, "-v", "rows:/var/lib/postgresql", "-u", "postgres"]
-    tiffin("run", *flags, image, "sh", "-ec", _SERVER)
+    cli("run", *flags, image, "sh", "-ec", _SERVER)
     asked = ("run", "--rm", "--network", network, image, "pg_isready", "-h", "db", "-q")
-    eventually(lambda: tiffin(*asked, check=False).rc == 0, within=120, what="PostgreSQL answers", every=0.5)
+    eventually(lambda: cli(*asked, check=False).rc == 0, within=120, what="PostgreSQL answers", every=0.5)
 
 
-def query(tiffin: Cli, network: str, image: str, text: str) -> str:
+def query(cli: Cli, network: str, image: str, text: str) -> str:
     """What psql prints, from a container of its own that knows the server by its name."""
     words = ["psql", "-h", "db", "-U", "postgres", "-At", "-c", text]
-    return tiffin("run", "--rm", "--network", network, image, *words).out
+    return cli("run", "--rm", "--network", network, image, *words).out
 
 
-def test_postgresql_keeps_its_rows_in_a_volume(tiffin: Cli, postgresql: str, network: str) -> None:
-    start(tiffin, network, postgresql)
-    query(tiffin, network, postgresql, "CREATE TABLE lunch (dish text, price int)")
-    query(tiffin, network, postgresql, "INSERT INTO lunch SELECT 'dish ' || n, n FROM generate_series(1, 1000) n")
+def test_postgresql_keeps_its_rows_in_a_volume(cli: Cli, postgresql: str, network: str) -> None:
+    start(cli, network, postgresql)
+    query(cli, network, postgresql, "CREATE TABLE lunch (dish text, price int)")
+    query(cli, network, postgresql, "INSERT INTO lunch SELECT 'dish ' || n, n FROM generate_series(1, 1000) n")
     for end in (("stop", "db"), ("kill", "db")):
-        tiffin(*end)
-        tiffin("rm", "db")
-        start(tiffin, network, postgresql)
-        assert query(tiffin, network, postgresql, "SELECT count(*), sum(price) FROM lunch") == "1000|500500\n"
+        cli(*end)
+        cli("rm", "db")
+        start(cli, network, postgresql)
+        assert query(cli, network, postgresql, "SELECT count(*), sum(price) FROM lunch") == "1000|500500\n"
 
 
 def test_python_from_debian_is_as_dockers_is(machine: tuple[Engine, Mirror], tiffin: Cli) -> None:
