@@ -110,41 +110,39 @@ def medians_of(measure: Measure, samples: Samples) -> dict[str, float]:
 
 
 def table(chosen: list[Measure], kinds: list[str], samples: Samples) -> str:
-    """Markdown: a row a measure, a column an engine, tiffin's ratio to dockerd and what it may be."""
+    """Markdown: a row a measure, a column an engine, one for the ratio to each dockerd, and what it may be."""
+    peers = [kind for kind in kinds if kind.startswith("dockerd")]
+    heads = ["work", *kinds, *(f"tiffin / {kind}" for kind in peers), "budget"]
     lines = [
         f"{os.uname().sysname} {os.uname().release}, {os.cpu_count()} CPUs; medians",
         "",
-        "| work | " + " | ".join(kinds) + " | tiffin / dockerd | budget | |",
-        "|---|" + "---:|" * (len(kinds) + 2) + "---|",
+        f"| {' | '.join(heads)} |",
+        "|---|" + "---:|" * (len(heads) - 1),
     ]
     for measure in chosen:
         medians = medians_of(measure, samples)
-        cells = [f"{medians[kind]:,.1f} {measure.unit}" if kind in medians else "–" for kind in kinds]
-        ratio = medians["tiffin"] / medians["dockerd"] if {"tiffin", "dockerd"} <= medians.keys() else None
-        cells = [measure.title, *cells, fraction(ratio), allowed(measure), verdict(measure, ratio, medians)]
-        lines.append(f"| {' | '.join(cells)} |")
+        cells = [measure.title]
+        cells += [f"{medians[kind]:,.1f} {measure.unit}" if kind in medians else "–" for kind in kinds]
+        cells += [
+            judged(measure, medians["tiffin"] / medians[kind]) if {"tiffin", kind} <= medians.keys() else "–"
+            for kind in peers
+        ]
+        lines.append(f"| {' | '.join([*cells, allowed(measure, medians)])} |")
     return "\n".join(lines)
 
 
-def fraction(ratio: float | None) -> str:
-    """A ratio the way budgets are written: 1/5.3, or 1.20."""
-    if ratio is None:
-        return "–"
-    return f"1/{1 / ratio:.1f}" if ratio < 1 else f"{ratio:.2f}"
+def judged(measure: Measure, ratio: float) -> str:
+    """A ratio the way budgets are written, 1/5.3 or 1.20, and whether the budget is kept."""
+    verdict = "" if measure.budget is None else " kept" if ratio <= measure.budget else " missed"
+    return (f"1/{1 / ratio:.1f}" if ratio < 1 else f"{ratio:.2f}") + verdict
 
 
-def allowed(measure: Measure) -> str:
-    if measure.ceiling is not None:
-        return f"{measure.ceiling:g} {measure.unit}"
-    return f"1/{1 / measure.budget:g}" if measure.budget else "–"
-
-
-def verdict(measure: Measure, ratio: float | None, medians: dict[str, float]) -> str:
-    if measure.ceiling is not None and "tiffin" in medians:
-        return "kept" if medians["tiffin"] <= measure.ceiling else "missed"
-    if measure.budget is None or ratio is None:
-        return ""
-    return "kept" if ratio <= measure.budget else "missed"
+def allowed(measure: Measure, medians: dict[str, float]) -> str:
+    """The budget: a ratio; where it is a ceiling of tiffin's own, whether it is kept as well."""
+    if measure.ceiling is None:
+        return f"1/{1 / measure.budget:g}" if measure.budget else "–"
+    kept = "" if "tiffin" not in medians else " kept" if medians["tiffin"] <= measure.ceiling else " missed"
+    return f"{measure.ceiling:g} {measure.unit}{kept}"
 
 
 if __name__ == "__main__":

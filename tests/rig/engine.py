@@ -14,20 +14,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rig import archives, debian
+from rig import archives, debian, newer
 from rig.commands import Cli, docker_binary
 from rig.machine import Machine, enter
 from rig.waiting import eventually
 
-KINDS = ("tiffin", "dockerd", "podman")
+KINDS = ("tiffin", "dockerd", "dockerd:sid", "podman")
 BIN = Path(sys.executable).parent
 
 
 class Engine:
-    """One engine and the way to it. kind: tiffin, dockerd, podman or peer; socket: the path of its unix socket."""
+    """One engine and the way to it. kind: tiffin, dockerd, podman or peer; socket: the path of its unix socket.
+
+    `dockerd:SUITE` is the dockerd of that Debian suite, in place of the one that is installed.
+    """
 
     def __init__(self, kind: str, *, options: Sequence[str] = (), start: bool = True) -> None:
-        self.kind = kind
+        self.kind, _, self.suite = kind.partition(":")
         self.options = list(options)
         self.machine = Machine()
         self.root = self.machine.root
@@ -64,7 +67,8 @@ class Engine:
             return ["podman", *roots, *self.options, "system", "service", "--time=0", self.host]
         binary = str(BIN / "tiffind") if self.kind == "tiffin" else "dockerd"
         roots = ["--data-root", str(self.data_root), "--exec-root", str(self.exec_root), "-p", str(self.root / "pid")]
-        return [binary, "-H", self.host, *roots, "--cgroup-parent", self.machine.cgroup_parent, *self.options]
+        words = [binary, "-H", self.host, *roots, "--cgroup-parent", self.machine.cgroup_parent, *self.options]
+        return newer.command(newer.tree(self.suite), self.root, words) if self.suite else words
 
     def environment(self) -> dict[str, str]:
         """What commands against this engine get added to their environment."""

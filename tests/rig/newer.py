@@ -1,0 +1,51 @@
+"""A newer dockerd than this machine's: docker.io of another Debian suite, in a tree with that suite's C library.
+
+Nothing is installed on the machine. The daemon runs chrooted in the tree, inside the test machine's own mounts, and
+sees the machine's /proc, /sys, /dev and the directory of its roots at their usual places.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from rig import archives, debian
+
+PACKAGES = "docker.io,iptables,ca-certificates"
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_LEAN = "--dpkgopt=path-exclude=/usr/share/doc/*"
+
+
+def tree(suite: str) -> Path:
+    """The directory with docker.io of the suite, made by mmdebstrap once; RuntimeError with its words if it fails."""
+    target = archives.cache() / f"docker-{suite}"
+    with (archives.cache() / "docker.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            partial = target.with_suffix(".partial")
+            subprocess.run(["rm", "-rf", "--one-file-system", partial], check=True)
+            # archives stand still where they are mirrored: a Release that has run out is no reason not to measure
+            options = ["--variant=apt", f"--include={PACKAGES}", f"--keyring={_KEYRING}", _LEAN]
+            options += ['--aptopt=Acquire::Check-Valid-Until "false"', *debian.proxies()]
+            command = ["mmdebstrap", "--quiet", *options, suite, str(partial), debian.mirror()]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"mmdebstrap cannot make a tree of {suite}:\n{done.stderr[-4000:]}")
+            partial.rename(target)
+    return target
+
+
+def command(root: Path, shared: Path, argv: Sequence[str]) -> list[str]:
+    """The command line that runs argv in the tree `root`, for a mount namespace of its own.
+
+    shared: a directory that is at the same place inside and outside.
+    """
+    inside = root / shared.relative_to("/")
+    # pivot_root, which runc calls, wants the root to be a mount below one that is not shared
+    steps = ["mount --make-private /", f"mount --bind {root} {root}", f"mount --make-shared {root}"]
+    steps += [f"mount --rbind /{name} {root}/{name}" for name in ("proc", "sys", "dev")]
+    steps += [f"mount -t tmpfs tmpfs {root}/run", f"mkdir -p {inside}", f"mount --bind {shared} {inside}"]
+    return ["sh", "-ec", "; ".join([*steps, f"exec chroot {root} {shlex.join(argv)}"])]
