@@ -54,14 +54,20 @@ def served(engine: Engine, answer: Callable[[str], Answer], address: str = "127.
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def do_GET(self) -> None:
             made.seen.append(self.path)
             status, body = made.answer(self.path)
             with contextlib.suppress(OSError):
                 self.send_response(status)
+                kind = "text/html" if self.path.endswith("/") else "application/octet-stream"
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                if self.command != "HEAD":
+                    self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

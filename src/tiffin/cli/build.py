@@ -62,7 +62,7 @@ def _run(call: Call, plan: Plan, display: Display) -> dict[str, str]:
         attributes=plan.attributes,
         services=plan.services(call),
         exporters=plan.exporters,
-        entitlements=call.values.list("allow"),
+        entitlements=_granted(call),
         cache_from=plan.cache_from,
         cache_to=plan.cache_to,
     )
@@ -74,6 +74,12 @@ def _run(call: Call, plan: Plan, display: Display) -> dict[str, str]:
         raise Failed(f"{_excerpt(error)}ERROR: failed to build: failed to solve: {error.message}") from error
     display.close()
     return response
+
+
+def _granted(call: Call) -> list[str]:
+    """Whoever asks for the machine's network for all of the build allows it, as in buildx."""
+    host = ["network.host"] if call.values.text("network") == "host" else []
+    return [*call.values.list("allow"), *host]
 
 
 def _excerpt(error: StatusError) -> str:

@@ -45,7 +45,7 @@ class VertexLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VertexProgress:
-    """A part of a vertex's work, `id` ("extracting sha256:…", "transferring context"); total 0 where it is unknown.
+    """A part of a vertex's work, `id` ("extracting sha256:…", "transferring context:"); total 0 where it is unknown.
 
     Reported when it starts, while it goes on, and once with done=True.
     """

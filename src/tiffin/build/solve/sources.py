@@ -92,7 +92,7 @@ class Sources:
         if context is None:
             raise Invalid(f"the client has no directory {step.context!r}")
         kept = self._undo.enter_context(self._directories.context(context.key))
-        told = _Told(digest, "transferring context", report)
+        told = _Told(digest, "transferring context:", report)
         exclude = step.exclude
         if exclude is None:
             probe = await context.take(Wanted((DEFAULT_NAME,)), self._scratch(), told)
