@@ -123,6 +123,23 @@ def test_many_calls_at_once_do_not_mix() -> None:
     run(test)
 
 
+def test_messages_that_two_tasks_send_in_one_call_do_not_mix() -> None:
+    large, small = b"l" * 3_000_000, b"s"
+
+    async def both(stream: Stream) -> None:
+        await asyncio.gather(stream.send(large), stream.send(small), stream.send(large))
+
+    async def test() -> None:
+        async with pair(both) as (client, _):
+            stream = client.call("/s/m")
+            await stream.end()
+            for _ in range(1000):
+                await asyncio.sleep(0)  # the windows are full
+            assert sorted([message async for message in stream]) == [large, large, small]
+
+    run(test)
+
+
 def test_a_reader_that_waits_slows_the_sender_down_and_loses_nothing() -> None:
     async def test() -> None:
         sent = 0

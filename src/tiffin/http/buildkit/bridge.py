@@ -49,10 +49,17 @@ CAPABILITIES = (
 
 
 class Bridge:
-    """The service. `frontend` makes a Frontend for a job, `worker` a WorkerRecord."""
+    """The service. `frontend` makes a Frontend for a job, `worker` a WorkerRecord; `ended` knows jobs that are over."""
 
-    def __init__(self, jobs: Jobs, frontend: Callable[[Job], Frontend], images: Any, worker: Callable[[], Any]) -> None:
-        self._jobs, self._frontend, self._images, self._worker = jobs, frontend, images, worker
+    def __init__(
+        self,
+        jobs: Jobs,
+        ended: Callable[[str], Job | None],
+        frontend: Callable[[Job], Frontend],
+        images: Any,
+        worker: Callable[[], Any],
+    ) -> None:
+        self._jobs, self._ended, self._frontend, self._images, self._worker = jobs, ended, frontend, images, worker
         self._methods: dict[str, Callable[[Job, bytes], Awaitable[Any]]] = {
             "Ping": self._ping,
             "Solve": self._solve,
@@ -71,7 +78,9 @@ class Bridge:
         handler = self._methods.get(method)
         if handler is None:
             raise StatusError(Code.UNIMPLEMENTED, f"{method} is not supported by this builder")
-        job = await self._jobs.get(stream.value("buildkit-controlapi-buildid"))
+        job = await self._jobs.get(stream.value("buildkit-controlapi-buildid"), self._ended)
+        if job.ended:
+            raise NotFound(f"no such job {job.ref}")
         answer = await handler(job, await stream.receive_one())
         await stream.send(answer.SerializeToString())
 

@@ -36,7 +36,7 @@ class Control:
         self.sessions = Sessions()
         self._jobs = Jobs()
         self._history = History()
-        self._bridge = Bridge(self._jobs, self._frontend, images, self.workers)
+        self._bridge = Bridge(self._jobs, self._history.told, self._frontend, images, self.workers)
         self._methods: dict[str, Callable[[Stream], Awaitable[None]]] = {
             "Solve": self._solve,
             "Status": self._status,

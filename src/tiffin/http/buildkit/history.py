@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from time import time_ns
 from typing import Any
@@ -25,11 +26,14 @@ class History:
     def __init__(self) -> None:
         self._records: dict[str, Any] = {}
         self._jobs: dict[str, Job] = {}
+        self._unlisted: deque[Job] = deque(maxlen=KEPT)
         self._listeners: set[asyncio.Queue[Any]] = set()
 
     def remember(self, job: Job, response: Mapping[str, str], failure: StatusError | None) -> None:
-        """A job has ended. Internal ones, such as a client's probes, are not kept."""
+        """A job has ended. Internal ones, such as a client's probes, are not listed."""
         if job.request.Internal:
+            job.forget(LOGS)
+            self._unlisted.append(job)
             return
         request = job.request
         record = control(
@@ -58,8 +62,8 @@ class History:
         self._tell(control("BuildHistoryEvent", type=_COMPLETE, record=record))
 
     def told(self, ref: str) -> Job | None:
-        """A build that has ended, for its log."""
-        return self._jobs.get(ref)
+        """A build that has ended, for its log; an internal one too, as its client may ask when it is over."""
+        return self._jobs.get(ref) or next((job for job in self._unlisted if job.ref == ref), None)
 
     async def events(self, request: Any) -> AsyncIterator[Any]:
         """What has been, then, unless the request says EarlyExit, what is to come."""

@@ -114,7 +114,7 @@ class Jobs:
         job.end()
         self._jobs.pop(job.ref, None)
 
-    async def get(self, ref: str, ended: Callable[[str], Job | None] = lambda ref: None) -> Job:
+    async def get(self, ref: str, ended: Callable[[str], Job | None]) -> Job:
         """Waited for if need be; one that has come and gone meanwhile is known to `ended`. Raises NotFound."""
         try:
             async with asyncio.timeout(JOB_SECONDS), self._changed:

@@ -36,6 +36,7 @@ class Stream:
         self._error: StatusError | None = None
         self._arrived: asyncio.Future[None] | None = None
         self.sent_end = False
+        self._sending = asyncio.Lock()
         self._status_seen = False
 
     @property
@@ -96,13 +97,17 @@ class Stream:
 
     async def send(self, message: bytes) -> None:
         """Send a message when the other side has room for it. Raises StatusError when it wants no more."""
-        await self._connection.send(self, prefixed(message))
+        data = prefixed(message)
+        async with self._sending:
+            # a message that waits for room in its middle is not interrupted by another task's
+            await self._connection.send(self, data)
 
     async def end(self) -> None:
         """In the client's role: there are no more messages. What became of the call is told by `receive`."""
         if not self.sent_end:
-            with contextlib.suppress(StatusError):
-                await self._connection.send(self, b"", end=True)
+            async with self._sending:
+                with contextlib.suppress(StatusError):
+                    await self._connection.send(self, b"", end=True)
 
     def cancel(self) -> None:
         """Give the call up."""
