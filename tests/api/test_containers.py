@@ -246,6 +246,36 @@ def test_the_list_is_newest_first_and_filtered(client: docker_py.APIClient, make
         client.containers(filters={"bogus": "x"})
 
 
+def test_the_list_shows_what_a_container_is_now(client: docker_py.APIClient, make: Run) -> None:
+    """Whatever changes an entry; what is listed with sizes is put together each time."""
+    container = make("sleep", "1000", name="listed")
+    network = client.create_network("listed-on")["Id"]
+    steps: list[Callable[[], Any]] = [
+        lambda: None,
+        lambda: client.rename(container, "renamed"),
+        lambda: client.start(container),
+        lambda: client.connect_container_to_network(container, network),
+        lambda: client.pause(container),
+        lambda: client.unpause(container),
+        lambda: client.disconnect_container_from_network(container, network),
+        lambda: client.kill(container),
+        lambda: client.wait(container),
+        lambda: client.connect_container_to_network(container, network),
+        lambda: client.disconnect_container_from_network(container, network),
+    ]
+    try:
+        for number, step in enumerate(steps):
+            step()
+            shown = []
+            for size in (False, True):
+                (one,) = client.containers(all=True, size=size, filters={"id": [container]})
+                shown.append({key: one[key] for key in one if key not in ("SizeRw", "SizeRootFs", "Status")})
+            assert shown[0] == shown[1], f"after step {number}"
+    finally:
+        client.remove_container(container, force=True)
+        client.remove_network(network)
+
+
 def test_over_its_memory_limit_it_is_killed_and_says_so(client: docker_py.APIClient, make: Run) -> None:
     container = make("sh", "-c", "head -c 200m /dev/zero | tail", host={"mem_limit": "16m", "memswap_limit": "16m"})
     client.start(container)

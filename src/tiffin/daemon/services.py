@@ -26,6 +26,7 @@ from tiffin.engine.containers import Containers
 from tiffin.engine.events import Events
 from tiffin.engine.images import reconcile
 from tiffin.errors import TiffinError
+from tiffin.http.containers_list import Summaries
 from tiffin.http.router import Router
 from tiffin.http.services import Census, Services
 from tiffin.images.service import Images
@@ -167,6 +168,7 @@ async def _assemble(engine: Engine, roots: Roots) -> None:
     )
     containers = Containers(context)
     services.containers = containers
+    services.summaries = Summaries()
     services.builder = builds.assembled(images, transfers, context, ledger, cached, roots)
     services.census = lambda: _count(services)
     await networks.start(containers.running())

@@ -22,6 +22,7 @@ from tiffin.errors import Conflict, Invalid, NotFound, TiffinError
 from tiffin.model.container import Container
 from tiffin.model.container_status import Paused, Restarting
 from tiffin.model.container_status import Running as RunningStatus
+from tiffin.runtime import compile_machine
 from tiffin.runtime.compile import compile_exec
 from tiffin.runtime.launcher import Attachment, ExecProcess, Running, StartFailed
 
@@ -56,6 +57,7 @@ class ExecFailed(Invalid):
 class Execs:
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._machine = compile_machine.detect()
 
     def create(self, reference: str, config: ExecConfig) -> str:
         """The id of an exec that can be started once. Raises NotFound, Conflict, Invalid."""
@@ -193,7 +195,7 @@ class Execs:
         seccomp = None
         if not config.privileged:
             seccomp = spec_security.seccomp(container.host, spec_security.capabilities_of(container.host))
-        return compile_exec(document, {"linux": {"seccomp": seccomp}})
+        return compile_exec(document, {"linux": {"seccomp": seccomp}}, machine=self._machine)
 
     def _user(self, container: Container, user: str, pid: int) -> User:
         process = self._context.live(container.id).process

@@ -13,6 +13,7 @@ from tiffin.engine.containers import Containers
 from tiffin.errors import Invalid
 from tiffin.http import containers_views as views
 from tiffin.http import response
+from tiffin.http.containers_list import Summaries
 from tiffin.http.containers_shapes import creation, to_model
 from tiffin.http.request import Request
 from tiffin.http.response import Response
@@ -55,9 +56,15 @@ async def list_all(request: Request) -> Response:
             filters.setdefault(old, []).append(query.text(old))
     found = containers.listing.select(filters, every=query.flag("all"), limit=query.integer("limit"))
     names: dict[str, set[Digest]] = {}
+    if not query.flag("size"):
+        summaries: Summaries = request.services.summaries
+        text = summaries.listed(
+            containers.context, found, request.version, lambda one: _image_name(containers, one, names)
+        )
+        return response.raw(text, response.JSON)
     shown = []
     for one in found:
-        sizes = await containers.listing.sizes(one) if query.flag("size") else None
+        sizes = await containers.listing.sizes(one)
         shown.append(
             views.summary(containers.context, one, request.version, sizes, _image_name(containers, one, names))
         )

@@ -1,7 +1,7 @@
 """Between the wire's Structs and the model's values: attribute names are the same, so one walk serves all."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -56,25 +56,35 @@ def _inward(value: Any) -> Any:
     return value
 
 
+@cache
+def _shown(struct: Hashable) -> tuple[tuple[str, bool], ...]:
+    """A Struct's attributes, and whether each is left out at its zero value."""
+    return tuple(
+        (item.name, item.default is msgspec.UNSET and item.name not in _SHOWN_AT_ZERO)
+        for item in msgspec.structs.fields(cast("type[msgspec.Struct]", struct))
+    )
+
+
 def to_wire(value: Any, struct: type[W]) -> W:
     """The Struct that shows a model's value; what is None stays as the Struct has it when nobody set it."""
     values = {}
-    for item in msgspec.structs.fields(struct):
-        attribute = getattr(value, item.name)
-        if attribute is None or (item.default is msgspec.UNSET and not attribute and item.name not in _SHOWN_AT_ZERO):
+    for name, hidden in _shown(struct):
+        attribute = getattr(value, name)
+        if attribute is None or (hidden and not attribute):
             continue
-        values[item.name] = _outward(attribute)
+        values[name] = _outward(attribute)
     return struct(**values)
 
 
 def _outward(value: Any) -> Any:
-    if is_dataclass(value):
-        return to_wire(value, _STRUCTS[type(value)])
+    if isinstance(value, str | int):
+        return value
     if isinstance(value, tuple):
         return [_outward(item) for item in value]
     if isinstance(value, Mapping):
         return {key: _outward(item) for key, item in value.items()}
-    return value
+    struct = _STRUCTS.get(type(value))
+    return value if struct is None else to_wire(value, struct)
 
 
 def creation(

@@ -198,7 +198,7 @@ def endpoint(
         "Aliases": aliases,
         "MacAddress": place.mac_address if place else request.mac_address,
         "DriverOpts": shape.driver_opts,
-        "NetworkID": place.network_id if place else _network_id(context, name),
+        "NetworkID": place.network_id if place else network_id(context, name),
         "EndpointID": place.id if place else "",
         "Gateway": place.ipv4_gateway if place else "",
         "IPAddress": place.ipv4 if place else "",
@@ -215,7 +215,8 @@ def endpoint(
     return found
 
 
-def _network_id(context: Context, name: str) -> str:
+def network_id(context: Context, name: str) -> str:
+    """The id of a network by its name; empty when it is gone."""
     try:
         return context.networks.get(name).id
     except NotFound:

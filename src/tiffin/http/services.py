@@ -31,6 +31,8 @@ class Services:
     events: Events
     images: Any = None
     containers: Any = None
+    summaries: Any = None
+    """Of containers, as the list shows them."""
     execs: Any = None
     networks: Any = None
     volumes: Any = None
