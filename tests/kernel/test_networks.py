@@ -268,53 +268,6 @@ def test_container_on_two_networks_leaves_by_the_higher_priority(host: Host, con
     assert "default via 172.19.0.1 dev eth1" in host.inside(one).run("ip", "route")
 
 
-def test_restart_keeps_running_containers_and_forgets_the_rest(host: Host, container: Containers) -> None:
-    network = host.create("kept")
-    stays, leaves = container(ports=published("8000")), container("kept", ports=published("9000"))
-    host.run(stays)
-    host.run(leaves)
-    host.stop()
-    with host.inside(stays).listen(80) as listening:
-        assert host.neighbour.reaches(HERE, 8000, listening), "open while no daemon runs"
-        host.sandboxes.pop(leaves.id)  # its namespace still lives: the daemon has to take the link away
-        host.start(running=(stays.id,))
-        assert host.neighbour.reaches(HERE, 8000, listening)
-        assert host.namespace.reaches("::1", 8000, listening)
-    assert host.networks.get("kept") == network
-    assert host.links().count("veth") == 1
-    assert "9000" not in host.rules()
-    (endpoint,) = host.reserve(container(ports=published("9000"))).endpoints
-    assert endpoint.ipv4 == "172.17.0.3"
-    with pytest.raises(PortTaken):
-        host.reserve(container(ports=published("8000")))
-
-
-def test_after_a_reboot_networks_are_made_again_and_nothing_is_held(host: Host, container: Containers) -> None:
-    network = host.create("kept", pools=(PoolRequest("10.70.0.0/24"),))
-    host.run(one := container("kept", ports=published("9000")))
-    host.stop()
-    host.sandboxes.pop(one.id).close()
-    for link in (network.bridge, "tiffin0"):
-        host.namespace.run("ip", "link", "del", link)
-    host.namespace.run("nft", "flush", "ruleset")
-    host.start()
-    assert network.bridge in host.links() and "tiffin0" in host.links()
-    assert host.networks.endpoints(one.id) is None
-    (endpoint,) = host.run(other := container("kept", ports=published("9000"))).endpoints
-    assert endpoint.ipv4 == "10.70.0.2"
-    with host.inside(other).listen(80) as listening:
-        assert host.neighbour.reaches(HERE, 9000, listening) == NEIGHBOUR
-
-
-def test_flushed_rules_come_back_with_the_next_container(host: Host, container: Containers) -> None:
-    first, second = container(ports=published("8000")), container(ports=published("8001"))
-    host.run(first)
-    host.namespace.run("nft", "flush", "ruleset")
-    host.run(second)
-    with host.inside(first).listen(80) as listening:
-        assert host.neighbour.reaches(HERE, 8000, listening)
-
-
 def test_rest_of_a_broken_start_is_replaced(host: Host, container: Containers) -> None:
     one = container()
     endpoints = host.reserve(one)

@@ -148,8 +148,23 @@ def without_link_local(index: int) -> Message:
     return Message(_RTM_NEWLINK, 0, _header(index) + nested(_IFLA_AF_SPEC, nested(sockets.AF_INET6, mode)))
 
 
-def change(index: int, *, name: str = "", mtu: int = 0, address: str = "", master: int | None = None) -> Message:
-    """Rename, resize, readdress, move to another bridge (0: none). Renaming wants the link down on old kernels."""
+def set_down(index: int) -> Message:
+    """Take a link down, by index."""
+    return Message(_RTM_NEWLINK, 0, _INFO.pack(sockets.AF_UNSPEC, 0, index, 0, IFF_UP))
+
+
+def note(name: str, alias: str) -> Message:
+    """Give a link a note that stays with it, by name: what is asked for together with a bridge, the kernel forgets."""
+    return Message(_RTM_SETLINK, 0, _header() + text(_IFLA_IFNAME, name) + text(_IFLA_IFALIAS, alias))
+
+
+def change(
+    index: int, *, name: str = "", mtu: int = 0, address: str = "", master: int | None = None, alias: str = ""
+) -> Message:
+    """Rename, resize, readdress, move to another bridge (0: none), give a note.
+
+    Before Linux 6.2 a link that is up is not renamed.
+    """
     parts = []
     if name:
         parts.append(text(_IFLA_IFNAME, name))
@@ -159,6 +174,8 @@ def change(index: int, *, name: str = "", mtu: int = 0, address: str = "", maste
         parts.append(attribute(_IFLA_ADDRESS, mac(address)))
     if master is not None:
         parts.append(u32(_IFLA_MASTER, master))
+    if alias:
+        parts.append(text(_IFLA_IFALIAS, alias))
     return Message(_RTM_NEWLINK, 0, _header(index) + b"".join(parts))
 
 

@@ -3,6 +3,7 @@
 import errno
 import ipaddress
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ DEFAULT = "tiffin0"
 """The default bridge's name where none is configured."""
 
 _SYSCTL = Path("/proc/sys/net")
+_OURS = "tiffin network "
+_ASIDE = "tiffin network removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,8 @@ def ensure(network: Network) -> None:
             first = [ipaddress.ip_address(pool.gateway) for pool in network.pools if pool.gateway]
             # a MAC of its own: else a bridge takes the lowest of its ports', and changes it as containers come and go
             address = mac_of(first[0]) if first else ""
-            socket.request(
-                links.create_bridge(network.bridge, address=address, mtu=network.mtu), subject=network.bridge
-            )
+            create = links.create_bridge(network.bridge, address=address, mtu=network.mtu)
+            socket.request(create, links.note(network.bridge, _OURS + network.id), subject=network.bridge)
             link = links.look_up(socket, network.bridge)
             assert link is not None
         elif link.kind != "bridge":
@@ -124,9 +126,31 @@ def _settings(network: Network) -> None:
         _set(f"{conf}/disable_ipv6", "1")
 
 
-def remove(network: Network) -> None:
-    """Remove the bridge; one that is gone already is no error."""
-    remove_links([network.bridge])
+def set_aside(network: Network) -> str:
+    """Take the bridge out of the way under another name, which is returned: `remove_links` does the rest.
+
+    That takes the kernel 20 to 40 ms, in which no link of the namespace can be changed; this a millisecond. Of a bridge
+    that was there before the network only the name is left to return, "", as of one that is gone already.
+    """
+    with Socket() as socket:
+        link = links.look_up(socket, network.bridge)
+        if link is None or (link.alias != _OURS + network.id and link.name != f"br-{network.id[:12]}"):
+            return ""
+        aside = f"gone-{network.id[:10]}"
+        down, away = links.set_down(link.index), links.change(link.index, name=aside, alias=_ASIDE)
+        socket.request(down, away, subject=network.bridge)
+        # a network of the same subnet may come at once
+        for one in routing.addresses(socket):
+            if one.link == link.index:
+                with suppress(OSError):  # it went with the one before
+                    socket.request(routing.remove_address(link.index, one.interface), subject=aside)
+        return aside
+
+
+def set_aside_before() -> list[str]:
+    """The bridges that were set aside and are still there."""
+    with Socket() as socket:
+        return [link.name for link in links.listing(socket) if link.kind == "bridge" and link.alias == _ASIDE]
 
 
 def remove_links(names: Iterable[str]) -> None:

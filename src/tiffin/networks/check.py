@@ -9,7 +9,7 @@ from tiffin.netlink import links, routing
 from tiffin.netlink.nftables import has_table
 from tiffin.netlink.socket import Socket
 from tiffin.networks import bridges, wiring
-from tiffin.networks.firewall import TABLE
+from tiffin.networks.rules import TABLE
 from tiffin.networks.service import Networks
 from tiffin.networks.standing import mappings
 

@@ -3,7 +3,7 @@
 from tiffin.errors import Invalid, NotFound
 from tiffin.model.network import Network
 from tiffin.networks import definition
-from tiffin.networks.firewall import Bridge
+from tiffin.networks.rules import Bridge
 
 
 class Registry:

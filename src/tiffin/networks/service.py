@@ -11,7 +11,7 @@ that a lock held by the kernel never stops the loop. `start` brings kernel and r
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from tiffin.content import crash
@@ -20,6 +20,7 @@ from tiffin.model.network import Network, NetworkRequest
 from tiffin.networks import bridges, definition, wiring
 from tiffin.networks.addresses import DEFAULT_SPACES, IPNetwork
 from tiffin.networks.attachments import Attachments
+from tiffin.networks.clearing import Clearing
 from tiffin.networks.definition import Defaults
 from tiffin.networks.firewall import Firewall
 from tiffin.networks.joining import Joining
@@ -60,6 +61,7 @@ class Networks:
         self.standing = self._standing  # for `check`
         joining = Joining(self._standing)
         self._creating = asyncio.Lock()
+        self._clearing = Clearing()
         # the containers' side, documented there
         self.reserve = self._attachments.reserve
         self.attach = self._attachments.attach
@@ -88,6 +90,8 @@ class Networks:
                 await step
             except OSError as error:
                 log.error("bridge networks don't work here: %s; use --network none or host", words(error))
+        with suppress(OSError):  # told just now
+            self._clearing.later(await self._kernel.do(bridges.set_aside_before))
 
     def _restore(self) -> list[Network]:
         """The networks, as recorded and as the daemon's options say."""
@@ -127,7 +131,9 @@ class Networks:
     async def close(self) -> None:
         """Let go; containers keep their network while the daemon is away."""
         await self._standing.close()
+        await self._clearing.close()
         self._kernel.close()
+        self._firewall.close()
 
     # networks
 
@@ -171,9 +177,13 @@ class Networks:
                 bridges.forward_v6()
             wiring.ensure(network, fresh=True)
             crash.point("bridge-made")
-            undo.callback(wiring.remove, network)
+            undo.callback(self._unmake, network)
             self._firewall.rewire(self._registry.rules())
             undo.pop_all()
+
+    def _unmake(self, network: Network) -> None:
+        if aside := wiring.remove(network):
+            bridges.remove_links([aside])
 
     async def remove(self, reference: str) -> Network:
         """Remove a network. Raises NotFound, and Forbidden when it is predefined or containers are on it."""
@@ -189,19 +199,21 @@ class Networks:
                 )
             self._registry.discard(network.id)
             try:
-                await self._kernel.do(lambda: self._demolish(network))
+                aside = await self._kernel.do(lambda: self._demolish(network))
             except OSError as error:
                 self._registry.add(network)
                 raise Internal(f"error while removing network: {words(error)}") from error
             self._places.close(network.id)
+        self._clearing.later([aside] if aside else [])
         self._tell("destroy", network, "")
         return network
 
-    def _demolish(self, network: Network) -> None:
-        wiring.remove(network)
+    def _demolish(self, network: Network) -> str:
+        aside = wiring.remove(network)
         crash.point("bridge-removed")
         self._firewall.rewire(self._registry.rules())
         self._records.drop(network.id)
+        return aside
 
     async def prune(self, wanted: Callable[[Network], bool]) -> list[Network]:
         """Remove the user networks that nobody uses and that are wanted gone."""

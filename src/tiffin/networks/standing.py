@@ -10,13 +10,13 @@ from typing import Protocol, TypeVar
 
 from tiffin.model.network import Endpoints, Network
 from tiffin.networks.firewall import Firewall
-from tiffin.networks.firewall import Mapping as Translation
 from tiffin.networks.placing import Places
 from tiffin.networks.ports import Ports
 from tiffin.networks.records import Records
 from tiffin.networks.registry import Registry
 from tiffin.networks.relay import Relay
 from tiffin.networks.resolving import Resolvers
+from tiffin.networks.rules import Mapping as Translation
 
 T = TypeVar("T")
 Tell = Callable[[str, Network, str], None]

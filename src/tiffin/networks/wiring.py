@@ -12,12 +12,13 @@ def ensure(network: Network, *, fresh: bool = False) -> None:
         sublinks.ensure(network, probe=fresh)
 
 
-def remove(network: Network) -> None:
-    """Take it away again."""
+def remove(network: Network) -> str:
+    """Take it away again: the name of a link that is out of the way and for `bridges.remove_links` to delete, or ""."""
     if network.driver == "bridge":
-        bridges.remove(network)
-    elif network.on_link:
+        return bridges.set_aside(network)
+    if network.on_link:
         sublinks.remove(network)
+    return ""
 
 
 def attach(network: Network, endpoint: Endpoint, *, netlink: int, namespace: int, hairpin: bool = False) -> None:
