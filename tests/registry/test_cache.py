@@ -177,6 +177,28 @@ def test_lists_are_upstreams(pair: tuple[Served, Served], name: str) -> None:
     assert [one["digest"] for one in found] == [described(signature)["digest"]]
 
 
+def test_every_page_of_upstreams_referrers_is_listed(pair: tuple[Served, Served], name: str) -> None:
+    upstream, cache = pair
+    client = upstream.client()
+    subject = described(client.image(name, b"layer"))
+    pushed = set()
+    for number in range(3):  # too much for one page
+        document = client.image(name, subject=subject, annotations={"x": str(number) * 1_900_000})
+        assert client.push_manifest(name, described(document)["digest"], document).status == 201
+        pushed.add(described(document)["digest"])
+    path, found = f"/v2/{name}/referrers/{subject['digest']}", list[str]()
+    first = cache.client().get(f"{path}?n=1")
+    while path:
+        answer = cache.client().get(path)
+        assert len(answer.body) <= 4 << 20
+        found += [one["digest"] for one in answer.json["manifests"]]
+        path = answer.headers.get("Link", "").partition("<")[2].partition(">")[0]
+    assert (len(found), set(found)) == (3, pushed)
+    assert [one["digest"] for one in first.json["manifests"]] == sorted(pushed)[:1]
+    filtered = cache.client().get(f"/v2/{name}/referrers/{subject['digest']}?artifactType=none")
+    assert (filtered.json["manifests"], filtered.headers["OCI-Filters-Applied"]) == ([], "artifactType")
+
+
 def test_an_index_is_cached_without_what_nobody_asked_for(pair: tuple[Served, Served], name: str) -> None:
     upstream, cache = pair
     client = upstream.client()

@@ -23,10 +23,14 @@ def authorization(call: Call, image: str) -> dict[str, str]:
     return {"X-Registry-Auth": settings.encode(found)}
 
 
-def pull_stream(call: Call, image: str, platform: str, all_tags: bool = False) -> Iterator[dict[str, Any]]:
+def pull_stream(
+    call: Call, image: str, platform: str, all_tags: bool = False, referrers: bool = False
+) -> Iterator[dict[str, Any]]:
     """The documents of POST /images/create."""
     name, tag = references.split(image)
     query = {"fromImage": name, "tag": None if all_tags else tag or "latest", "platform": platform or None}
+    if referrers:
+        query["referrers"] = "1"
     return call.engine.documents("POST", "/images/create", query, headers=authorization(call, image))
 
 
@@ -50,7 +54,8 @@ def pull(call: Call) -> int:
         if not quiet:
             call.say("Using default tag: latest")
             call.session.flush()
-    progress.show(call.session, pull_stream(call, image, values.text("platform"), all_tags), quiet=quiet)
+    stream = pull_stream(call, image, values.text("platform"), all_tags, values.on("referrers"))
+    progress.show(call.session, stream, quiet=quiet)
     call.say(_canonical(image))
     return 0
 
@@ -144,6 +149,7 @@ COMMANDS = {
             _TRUST,
             flags.text("platform", "Set platform if the daemon can run several"),
             _QUIET,
+            flags.switch("referrers", "Pull the signatures and attestations that refer to the image, too"),
         ),
         least=1,
         most=1,

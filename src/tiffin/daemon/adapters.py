@@ -180,6 +180,13 @@ def transfers(config: Config, images: Images, ledger: Ledger) -> Transfers:
     registries = Registries(registry_hosts(config), Transport(proxies), retries)
     provenance = Provenance(ledger)
     provenance.keep_only(images.blobs.digests())
-    pulls = Pulls(images, ledger, registries, provenance, at_once=config.max_concurrent_downloads)
+    pulls = Pulls(
+        images,
+        ledger,
+        registries,
+        provenance,
+        at_once=config.max_concurrent_downloads,
+        referrers=config.pull_referrers,
+    )
     pushes = Pushes(images, registries, provenance, at_once=config.max_concurrent_uploads)
     return Transfers(registries, pulls, pushes)

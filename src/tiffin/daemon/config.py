@@ -54,6 +54,7 @@ class Config:
     insecure_registries: tuple[str, ...] = _option((), "registries without TLS", flag="insecure-registry")
     registry_mirrors: tuple[str, ...] = _option((), "mirrors of docker.io", flag="registry-mirror")
     mirrors: Mapping[str, Any] = _map_option("mirrors of any registry: host to URLs, * for all others", flagged=False)
+    pull_referrers: bool = _option(False, "pull the signatures and attestations that refer to an image, too")
     max_concurrent_downloads: int = _option(3, "layers a pull fetches at once")
     max_concurrent_uploads: int = _option(5, "layers a push sends at once")
     max_download_attempts: int = _option(5, "attempts at a layer")

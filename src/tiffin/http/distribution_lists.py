@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from tiffin.http import response
 from tiffin.http.request import Request
@@ -49,17 +50,32 @@ async def referrers(served: Served, request: Request, wanted: Target) -> Respons
     kind = request.query.text("artifactType")
     count, last = targets.count(request.query.text("n"), _MOST), request.query.text("last")
     headers = {"OCI-Filters-Applied": "artifactType"} if kind else {}
-    if served.upstream is not None:
-        raw = await asyncio.to_thread(served.upstream.referrers, wanted.name, subject, kind)
-        if raw is not None:
-            return Response(200, raw, OCI_INDEX)
     if not count:
         raise Refusal("PAGINATION_NUMBER_INVALID", 400, "n must be at least 1 here")
-    found, following = await asyncio.to_thread(
-        served.repositories.referrers, wanted.name, subject, kind, last, count, MAX_DOCUMENT - _ENVELOPE
-    )
+    listed = None
+    if served.upstream is not None:
+        listed = await asyncio.to_thread(served.upstream.referrers, wanted.name, subject, kind)
+    if listed is not None:
+        found, following = _page([one for one in listed if one["digest"] > last], count)
+    else:
+        found, following = await asyncio.to_thread(
+            served.repositories.referrers, wanted.name, subject, kind, last, count, MAX_DOCUMENT - _ENVELOPE
+        )
     if following:
         more = {"artifactType": kind} if kind else {}
         headers["Link"] = targets.next_page(f"/v2/{wanted.name}/referrers/{subject}", count, following, **more)
     body = b'{"schemaVersion":2,"mediaType":"%s","manifests":[%s]}' % (OCI_INDEX.encode(), b",".join(found))
     return Response(200, body, OCI_INDEX, headers)
+
+
+def _page(listed: list[dict[str, Any]], count: int) -> tuple[list[bytes], str]:
+    """The first descriptors of a list that fit into an answer, and behind which the next page begins ("" for none)."""
+    found: list[bytes] = []
+    size = _ENVELOPE
+    for number, one in enumerate(listed):
+        document = json.dumps(one, separators=(",", ":")).encode()
+        size += len(document) + 1
+        if found and (len(found) == count or size > MAX_DOCUMENT):
+            return found, str(listed[number - 1]["digest"])
+        found.append(document)
+    return found, ""

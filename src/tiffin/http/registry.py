@@ -41,7 +41,10 @@ def platform(request: Request) -> Platform | None:
 
 
 def wanted(request: Request) -> Pull:
-    """What POST /images/create asks for: without a tag every tag, unless the name brings one or a digest."""
+    """What POST /images/create asks for: without a tag every tag, unless the name brings one or a digest.
+
+    `referrers` is tiffin's own: what refers to the image is brought too.
+    """
     name, tag = request.query.text("fromImage"), request.query.text("tag")
     reference = parse_reference(name)
     if tag:
@@ -51,7 +54,8 @@ def wanted(request: Request) -> Pull:
         else:
             reference = Reference(bare.domain, bare.path, parse_tag(tag))
     all_tags = not reference.tag and not reference.digest
-    return Pull(reference, platform(request), all_tags, _credentials(request))
+    referrers = request.query.flag("referrers")
+    return Pull(reference, platform(request), all_tags, _credentials(request), referrers)
 
 
 def pulled(request: Request) -> Response:

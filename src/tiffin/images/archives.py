@@ -16,8 +16,11 @@ from tiffin.content.compression import Readable, decompressed
 from tiffin.content.verified import Hashed
 from tiffin.errors import Invalid, NotFound
 from tiffin.images.arrival import Parts
+from tiffin.images.referrers import Referrer, referrer
 from tiffin.model.descriptor import (
+    CONFIG_TYPES,
     INDEX_TYPES,
+    MANIFEST_TYPES,
     MAX_DOCUMENT,
     Descriptor,
     Manifest,
@@ -151,6 +154,17 @@ class Bundle:
     blobs: tuple[Digest, ...]
 
 
+def referrers(archive: Archive) -> Iterator[Referrer]:
+    """The artifacts that `index.json` lists beside the images: what refers to these by `subject`."""
+    if "index.json" not in archive:
+        return
+    for descriptor in parse_index(archive.read("index.json")).manifests:
+        if descriptor.media_type in MANIFEST_TYPES and archive.has_blob(descriptor.digest):
+            found = referrer(archive.read(_blob_name(archive.blob(descriptor))), descriptor.media_type)
+            if found is not None and all(archive.has_blob(blob) for blob in found.blobs):
+                yield found
+
+
 def bundles(archive: Archive) -> Iterator[Bundle]:
     """The indexes of several platforms that an archive has names for. Nothing where they are damaged."""
     if "index.json" not in archive:
@@ -241,7 +255,9 @@ def _manifests(
     for descriptor in parse_index(index).manifests:
         raw = archive.read("blobs/" + archive.blob(descriptor).replace(":", "/"))
         if descriptor.media_type not in INDEX_TYPES:
-            yield descriptor, parse_manifest(raw, descriptor.media_type)
+            manifest = parse_manifest(raw, descriptor.media_type)
+            if manifest.config.media_type in CONFIG_TYPES or referrer(raw, descriptor.media_type) is None:
+                yield descriptor, manifest
             continue
         # a platform whose blobs the archive leaves out is not on offer
         offered = [item for item in parse_index(raw).manifests if archive.has_blob(item.digest) and _is_image(item)]

@@ -1,8 +1,7 @@
 """`pull`: from a reference to an image in the catalog, told in docker's words."""
 
 import logging
-import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -15,7 +14,9 @@ from tiffin.images.arrival import Parts
 from tiffin.images.events import Message, Report, silent
 from tiffin.images.fetching import Fetches, Waiting
 from tiffin.images.indexes import ATTESTATION, SUBJECT_ANNOTATION, TYPE_ANNOTATION
+from tiffin.images.origins import Opened, first
 from tiffin.images.pulling_layers import Layers
+from tiffin.images.referrers import Referrer, referrer
 from tiffin.images.service import Images
 from tiffin.model.descriptor import (
     DOCKER_CONFIG,
@@ -30,10 +31,11 @@ from tiffin.model.digest import Digest
 from tiffin.model.image import ImageConfig, parse_config
 from tiffin.model.platform import Platform, choose, host_platform
 from tiffin.model.reference import Reference
+from tiffin.registry import referrers
 from tiffin.registry.access import Registries
 from tiffin.registry.cancellation import Cancellation
 from tiffin.registry.credentials import NOBODY, Credentials
-from tiffin.registry.failures import Busy, Cancelled, Refused, Unreachable, of_pull
+from tiffin.registry.failures import Busy, Cancelled, Refused, Unreachable
 from tiffin.registry.provenance import Provenance
 from tiffin.registry.repository import Document, Repository
 
@@ -45,6 +47,7 @@ _CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG, "application/octet-stream", "te
 _MAX_NESTING = 4
 _MAX_ATTESTATIONS = 16  # of one image
 _MAX_ATTESTATION = 16 << 20  # bytes; read at once
+_MAX_REFERRERS = 256  # of one pull
 _LAYER_WORDS = ("tar", "octet-stream")
 
 
@@ -56,37 +59,26 @@ class Pull:
     platform: Platform | None = None
     all_tags: bool = False
     credentials: Credentials = NOBODY
-
-
-class Opened:
-    """A repository's endpoints, opened as they are needed, in order, and kept. One thread at a time extends it."""
-
-    def __init__(self, repositories: Iterator[Repository]) -> None:
-        self._repositories = repositories
-        self._found: list[Repository] = []
-        self._lock = threading.Lock()
-
-    def __iter__(self) -> Iterator[Repository]:
-        position = 0
-        while True:
-            with self._lock:
-                if position == len(self._found):
-                    following = next(self._repositories, None)
-                    if following is None:
-                        return
-                    self._found.append(following)
-                repository = self._found[position]
-            yield repository
-            position += 1
+    referrers: bool = False
+    """Bring what refers to the image too: signatures, attestations."""
 
 
 class Pulls:
     """Every pull of the engine. All methods block."""
 
     def __init__(
-        self, images: Images, ledger: Ledger, registries: Registries, provenance: Provenance, *, at_once: int = 3
+        self,
+        images: Images,
+        ledger: Ledger,
+        registries: Registries,
+        provenance: Provenance,
+        *,
+        at_once: int = 3,
+        referrers: bool = False,
     ) -> None:
+        """referrers: every pull brings them."""
         self._images = images
+        self._referrers = referrers
         self._blobs: BlobStore = images.blobs
         self._registries = registries
         self._provenance = provenance
@@ -109,14 +101,16 @@ class Pulls:
         if reference.with_default_tag() == host.NAME:
             raise Forbidden("host:latest is reserved for the root file system of this machine")
         origins = Opened(self._registries.reading(reference, pull.credentials, cancellation))
-        if not pull.all_tags:
-            new = self._one(reference, pull, origins, report, cancellation)
-            self._told(reference, reference.familiar, new, report)
-            return
+        names = [reference]
+        if pull.all_tags:
+            names = [replace(reference, tag=tag, digest=None) for tag in self._tags(reference, origins)]
         new = False
-        for tag in self._tags(reference, origins):
-            new |= self._one(replace(reference, tag=tag, digest=None), pull, origins, report, cancellation)
-        self._told(reference, reference.familiar_name, new, report)
+        for name in names:
+            new |= self._one(name, pull, origins, report, cancellation)
+            if pull.referrers or self._referrers:
+                new |= self._referring(name, origins, report, cancellation)
+        shown = reference.familiar_name if pull.all_tags else reference.familiar
+        self._told(reference, shown, new, report)
 
     def again(self, reference: Reference, image: Digest, credentials: Credentials, cancellation: Cancellation) -> None:
         """Bring the blobs of an image that are not here any more. reference: with the digest that it was pulled by.
@@ -124,7 +118,7 @@ class Pulls:
         Raises as `pull`.
         """
         origins = Opened(self._registries.reading(reference, credentials, cancellation))
-        top = _first(origins, lambda repository: repository.manifest(str(reference.digest)), reference)
+        top = first(origins, lambda repository: repository.manifest(str(reference.digest)), reference)
         platform = host_platform()
         with suppress(TiffinError):
             platform = parse_config(self._blobs.read(image)).platform
@@ -143,7 +137,7 @@ class Pulls:
         self._images.publish("pull", shown, {"name": reference.familiar_name})
 
     def _tags(self, reference: Reference, origins: Opened) -> list[str]:
-        return _first(origins, lambda repository: sorted(repository.tags()), reference)
+        return first(origins, lambda repository: sorted(repository.tags()), reference)
 
     def _one(
         self, reference: Reference, pull: Pull, origins: Opened, report: Report, cancellation: Cancellation
@@ -156,7 +150,7 @@ class Pulls:
             report(Message(f"Pulling from {reference.path}", status=True, id=wanted))
             report(Message(f"Digest: {digest}", status=True))
             return self._named(reference, digest, image)
-        top = _first(origins, lambda repository: repository.manifest(wanted), reference)
+        top = first(origins, lambda repository: repository.manifest(wanted), reference)
         report(Message(f"Pulling from {reference.path}", status=True, id=wanted))
         trail: list[Document] = []
         manifest = self._chosen(top, pull.platform or host_platform(), reference, origins, trail)
@@ -170,7 +164,7 @@ class Pulls:
         """The digest behind a tag and the image that it was before: nothing but its digest is asked for then."""
         if pull.platform is not None:
             return None
-        digest = reference.digest or _first(origins, lambda repository: repository.digest(wanted), reference)
+        digest = reference.digest or first(origins, lambda repository: repository.digest(wanted), reference)
         if digest is None:
             return None
         image = self._images.catalog.named(replace(reference, tag=None, digest=digest))
@@ -196,7 +190,7 @@ class Pulls:
         if best is None:
             raise NotFound(f"no matching manifest for {platform} in the manifest list entries")
         descriptor = offered[best]
-        below = _first(origins, lambda repository: repository.manifest(descriptor.digest), reference)
+        below = first(origins, lambda repository: repository.manifest(descriptor.digest), reference)
         if len(below.raw) != descriptor.size or (descriptor.media_type and below.media_type != descriptor.media_type):
             raise Invalid(f"manifest {descriptor.digest}: its size or media type is not what the index promised")
         return self._chosen(below, platform, reference, origins, trail)
@@ -221,7 +215,10 @@ class Pulls:
         return kept
 
     def _attestation(self, item: Descriptor, origins: Opened, lease: Lease, cancellation: Cancellation) -> set[Digest]:
-        document = _first(origins, lambda repository: repository.manifest(item.digest))
+        document = first(origins, lambda repository: repository.manifest(item.digest))
+        return self._artifact(document, origins, lease, cancellation)
+
+    def _artifact(self, document: Document, origins: Opened, lease: Lease, cancellation: Cancellation) -> set[Digest]:
         manifest = parse_manifest(document.raw, document.media_type)
         blobs = (manifest.config, *manifest.layers)
         if sum(blob.size for blob in blobs) > _MAX_ATTESTATION:
@@ -232,6 +229,42 @@ class Pulls:
             self._small(blob, origins, lease, cancellation)
             kept.add(blob.digest)
         return kept
+
+    def _referring(self, reference: Reference, origins: Opened, report: Report, cancellation: Cancellation) -> bool:
+        """Bring what refers to an image that is here, and what refers to that; whether anything of it is new.
+
+        What can't be had is told, and keeps nobody from the image.
+        """
+        waiting = self._images.subjects(reference)
+        found: list[Referrer] = []
+        with self._blobs.lease() as lease:
+            for subject in waiting:
+                try:
+                    listed = first(origins, lambda repository: referrers.listed(repository, subject) or None) or []  # noqa: B023
+                except TiffinError as error:
+                    cancellation.check()
+                    report(Message(f"What refers to {subject} can't be listed: {error}", status=True))
+                    continue
+                for item in [one for one in listed if one.digest not in waiting][: _MAX_REFERRERS - len(found)]:
+                    try:
+                        found.append(self._referrer(subject, item.digest, origins, lease, cancellation))
+                        waiting.append(item.digest)
+                    except TiffinError as error:
+                        cancellation.check()
+                        report(Message(f"What refers to {subject}: {item.digest}: {error}", status=True))
+            new = self._images.referrers.keep(found)
+        report(Message(f"Referrers: {len(found)}", status=True))
+        return new > 0
+
+    def _referrer(
+        self, subject: Digest, digest: Digest, origins: Opened, lease: Lease, cancellation: Cancellation
+    ) -> Referrer:
+        document = first(origins, lambda repository: repository.manifest(digest))
+        found = referrer(document.raw, document.media_type)
+        if found is None or found.subject != subject:
+            raise Invalid("is listed, and does not refer to it")
+        self._artifact(document, origins, lease, cancellation)
+        return found
 
     def _brought(
         self,
@@ -297,10 +330,10 @@ class Pulls:
 
         for _ in range(self._registries.retries.attempts - 1):
             try:
-                return _first(origins, read)
+                return first(origins, read)
             except (Unreachable, Busy):
                 cancellation.wait(self._registries.retries.pause)
-        return _first(origins, read)
+        return first(origins, read)
 
     def _named(self, reference: Reference, digest: Digest, image: Digest, kept: Collection[Digest] = ()) -> bool:
         """Give the image its tag and its digest; whether either is new.
@@ -324,24 +357,6 @@ class Pulls:
         if changed:
             self._images.written()
         return new
-
-
-def _first(origins: Opened, ask: Callable[[Repository], T], reference: Reference | None = None) -> T:
-    """What the first endpoint that knows it answers; the registry's own refusal where none does."""
-    failure: TiffinError | None = None
-    try:
-        for repository in origins:
-            try:
-                answer = ask(repository)
-            except (Refused, Unreachable) as error:
-                failure = error
-                continue
-            if answer is not None or not repository.session.endpoint.mirror:
-                return answer
-    except Unreachable as error:
-        failure = error
-    assert failure is not None
-    raise of_pull(failure, reference) if reference else failure
 
 
 def _check(manifest: Manifest) -> None:

@@ -16,7 +16,7 @@ from tiffin.model.digest import Digest, digest_of
 from tiffin.model.image import Image
 from tiffin.model.platform import Platform
 from tiffin.model.reference import Reference
-from tiffin.registry import uploads
+from tiffin.registry import referrers, uploads
 from tiffin.registry.access import Registries
 from tiffin.registry.cancellation import Cancellation
 from tiffin.registry.credentials import NOBODY, Credentials
@@ -106,6 +106,7 @@ class Pushes:
         with self._images.blobs.lease() as lease:
             self._content(manifest, image.config.diff_ids, lease, sending)
             sending.repository.put_manifest(sending.tag, manifest.raw, manifest.media_type)
+        self._referring([digest], sending)
         self._remember(sending.reference, digest, image)
         self._done(digest, size, sending)
         if instead_of is not None:
@@ -138,9 +139,20 @@ class Pushes:
             raw = indexes.raw(index)
             kind = str(document(raw, "image index").get("mediaType") or OCI_INDEX)
             sending.repository.put_manifest(sending.tag, raw, kind)
+        self._referring([index, *(member.descriptor.digest for member in members)], sending)
         self._remember(sending.reference, index, image)
         indexes.attach([replace(sending.reference, tag=None, digest=index)], index, image.id, ())
         self._done(index, len(raw), sending)
+
+    def _referring(self, subjects: Sequence[Digest], sending: _Sending) -> None:
+        """What refers to what was sent, as far as it is here."""
+        for one in self._images.referrers.below(subjects):
+            with self._images.blobs.lease() as lease:
+                for digest in one.blobs:
+                    self._images.blobs.lease_blob(lease, digest)
+                for blob in (one.manifest.config, *one.manifest.layers):
+                    self._blob(blob, sending, _untold)
+                referrers.publish(sending.repository, one.subject, one.manifest.raw, one.described)
 
     def _content(self, manifest: Manifest, shown: Sequence[Digest], lease: Lease, sending: _Sending) -> None:
         """The blobs of a manifest. shown: what progress calls its layers."""
@@ -152,7 +164,7 @@ class Pushes:
         for name, _ in layers[self._at_once :]:
             sending.report(Progress(name[7:19], "Waiting"))
         self._layers(layers, sending)
-        self._blob(manifest.config, sending, lambda status, current=0: None)
+        self._blob(manifest.config, sending, _untold)
         self._provenance.note(sending.reference, [layer.digest for layer in manifest.layers])
 
     def _done(self, digest: Digest, size: int, sending: _Sending) -> None:
@@ -235,3 +247,7 @@ class Pushes:
             cancellation.check()
             raise
         tell("Pushed")
+
+
+def _untold(status: str, current: int = 0) -> None:
+    """What has no line in the progress."""

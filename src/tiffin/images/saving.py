@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from tiffin.content.blobs import CHUNK, BlobStore
 from tiffin.errors import Unsupported
+from tiffin.images.referrers import Referrer
 from tiffin.model.descriptor import Descriptor
 from tiffin.model.digest import Digest, digest_of
 from tiffin.model.image import Image
@@ -25,12 +26,20 @@ class Saved:
     """The index that the names mean, where it is saved too."""
     beside: tuple[Digest, ...] = ()
     """Its blobs: the index, its other images, attestations."""
+    referrers: Sequence[Referrer] = ()
 
     @property
     def blobs(self) -> tuple[Digest, ...]:
         """All that is saved, in the archive's order."""
         manifest = self.image.manifest
-        return (*(layer.digest for layer in manifest.layers), self.image.id, digest_of(manifest.raw), *self.beside)
+        referring = [blob for one in self.referrers for blob in one.blobs]
+        return (
+            *(layer.digest for layer in manifest.layers),
+            self.image.id,
+            digest_of(manifest.raw),
+            *self.beside,
+            *referring,
+        )
 
 
 def archive(blobs: BlobStore, images: Sequence[Saved]) -> Iterator[bytes]:
@@ -96,6 +105,8 @@ def _index(images: Sequence[Saved]) -> bytes:
             if saved.index is not None:
                 described = replace(saved.index, annotations=annotation)
             manifests.append(described.document())
+    referring = {one.digest: one.described for saved in images for one in saved.referrers}
+    manifests += referring.values()
     media_type = "application/vnd.oci.image.index.v1+json"
     return _json({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests})
 

@@ -21,6 +21,7 @@ from tiffin.images.events import Message, NoUsers, Publish, Report, Users, silen
 from tiffin.images.indexes import Indexes
 from tiffin.images.listing import Listing, Query, Step
 from tiffin.images.making import Commit, Making
+from tiffin.images.referrers import Referrers
 from tiffin.images.removal import Deleted, Removal, Removed
 from tiffin.linux import disk
 from tiffin.model.digest import Digest, chain_ids, digest_of
@@ -55,7 +56,8 @@ class Images:
         self.snapshots = snapshots
         self.catalog = Catalog(ledger, blobs)
         self.indexes = Indexes(ledger, blobs, self.catalog)
-        self.kept_blobs.append(self.indexes.blobs)
+        self.referrers = Referrers(ledger, blobs)
+        self.kept_blobs += [self.indexes.blobs, self.referrers.blobs]
         self.arrivals = Arrivals(self.catalog, blobs, snapshots)
         self._making = Making(blobs, snapshots, self.arrivals)
         self._listing = Listing(self.catalog, self.indexes, snapshots)
@@ -90,6 +92,12 @@ class Images:
             return set()
         index = self.indexes.of(name)
         return {image, *(self.indexes.ids(index) if index else ())}
+
+    def subjects(self, name: Reference | str) -> list[Digest]:
+        """What referrers of a name refer to: its index, and the manifests of its images that are here."""
+        index = self.indexes.of(name)
+        images = [self.catalog.image(digest) for digest in sorted(self.meant(str(name)))]
+        return list(dict.fromkeys([*([index] if index else []), *(digest_of(one.manifest.raw) for one in images)]))
 
     def history(self, reference: str, platform: Platform | None = None) -> list[Step]:
         return self._listing.history(self.chosen(reference, platform))
@@ -149,6 +157,7 @@ class Images:
                 if platform is None:
                     for bundle in archives.bundles(archive):
                         self._together(bundle, lease, progress)
+                self.referrers.keep(archives.referrers(archive))
         finally:
             # what the archive held beyond its images, or of one that was refused
             self.collect()
@@ -195,6 +204,8 @@ class Images:
                 saved = chosen[key]
                 if name and name not in saved.names:
                     saved.names.append(name)
+        for saved in chosen.values():
+            saved.referrers = self.referrers.below([digest_of(saved.image.manifest.raw), *saved.beside])
         saving.check(self.blobs, list(chosen.values()))
         return self._saved(list(chosen.values()))
 

@@ -19,6 +19,7 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_INDEX})
+CONFIG_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 MAX_DOCUMENT = 4 << 20  # bytes; the distribution specification's limit for a manifest
 MAX_LAYERS = 1000

@@ -51,8 +51,11 @@ class Repository:
         actions = "pull,push" if writing else "pull"
         self.scopes: tuple[str, ...] = (f"repository:{self.path}:{actions}",)
 
-    def url(self, what: str) -> str:
-        return f"{self.session.endpoint.url}/v2/{self.path}/{what}{self._query}"
+    def url(self, what: str, **query: str) -> str:
+        """query: what is empty is left out."""
+        more = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items() if value)
+        joint = ("&" if self._query else "?") if more else ""
+        return f"{self.session.endpoint.url}/v2/{self.path}/{what}{self._query}{joint}{more}"
 
     def digest(self, reference: str) -> Digest | None:
         """The digest behind a tag without its document (rate limits don't count HEAD); None where unknown."""
@@ -83,16 +86,14 @@ class Repository:
         for _ in range(_MAX_PAGES):
             with self.session.call(Call("GET", url, self.scopes)) as answer:
                 raw = answer.body(_MAX_TAGS)
-                following = _next(answer)
+                behind = following(answer, url, self.session.endpoint.url)
             try:
                 yield from [str(tag) for tag in json.loads(raw).get("tags") or []]
             except (ValueError, AttributeError, RecursionError) as error:
                 raise Internal(f'Get "{url}": the list of tags is no JSON object') from error
-            if not following:
+            if not behind:
                 return
-            url = urljoin(url, following)
-            if not same_origin(url, self.session.endpoint.url):
-                raise Internal(f"the list of tags of {self.path} goes on at another host: refused")
+            url = behind
 
     def has_blob(self, digest: Digest) -> int | None:
         """A blob's size in the registry, None where it has none (or does not say)."""
@@ -121,13 +122,14 @@ class Repository:
             begins = offset
         return answer, begins
 
-    def put_manifest(self, reference: str, raw: bytes, media_type: str) -> None:
-        """Publish a manifest whose blobs are there."""
+    def put_manifest(self, reference: str, raw: bytes, media_type: str) -> str:
+        """Publish a manifest whose blobs are there; its subject, where the registry lists what refers to that."""
         import io
 
         headers = {"Content-Type": media_type, "Content-Length": str(len(raw))}
         call = Call("PUT", self.url(f"manifests/{reference}"), self.scopes, headers, lambda: io.BytesIO(raw))
-        self.session.call(call).close()
+        with self.session.call(call) as answer:
+            return answer.headers.get("OCI-Subject") or ""
 
 
 def _media_type(raw: bytes, stated: str) -> str:
@@ -160,10 +162,15 @@ def _media_type(raw: bytes, stated: str) -> str:
     return found
 
 
-def _next(answer: Answer) -> str:
-    """The target of `Link: <…>; rel="next"`."""
+def following(answer: Answer, url: str, origin: str) -> str:
+    """Where a list goes on (`Link: <…>; rel="next"`, RFC 8288); empty at its end. Internal for another host."""
     link = answer.headers.get("Link") or ""
     if 'rel="next"' not in link.replace(" ", "") and "rel=next" not in link:
         return ""
     target = link.partition("<")[2].partition(">")[0]
-    return target if urlsplit(target).scheme in ("", "http", "https") else ""
+    if not target or urlsplit(target).scheme not in ("", "http", "https"):
+        return ""
+    target = urljoin(url, target)
+    if not same_origin(target, origin):
+        raise Internal(f'Get "{url}": the list goes on at another host: refused')
+    return target

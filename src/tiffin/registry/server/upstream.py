@@ -8,15 +8,14 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from typing import TypeVar
-from urllib.parse import quote, urlsplit
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from tiffin.content.blobs import BlobStore
 from tiffin.errors import TiffinError, Unavailable
-from tiffin.model.descriptor import MAX_DOCUMENT
 from tiffin.model.digest import Digest
 from tiffin.model.reference import DEFAULT_DOMAIN
+from tiffin.registry import referrers
 from tiffin.registry.cancellation import Cancellation
 from tiffin.registry.credentials import Credentials
 from tiffin.registry.failures import Busy, Refused, Unreachable
@@ -27,7 +26,7 @@ from tiffin.registry.server.counters import Counters
 from tiffin.registry.server.downloads import Download
 from tiffin.registry.server.refusals import Refusal, blob_unknown, manifest_unknown
 from tiffin.registry.server.repositories import Found, Repositories
-from tiffin.registry.session import Call, Retries, Session
+from tiffin.registry.session import Retries, Session
 from tiffin.registry.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -204,15 +203,18 @@ class Upstream:
             log.info("upstream: %s", error)
             return None
 
-    def referrers(self, name: str, subject: Digest, artifact_type: str) -> bytes | None:
-        """Upstream's list of what refers to a manifest; None where it has none or can't be asked."""
-        repository = self._repository(name)
-        url = repository.url(f"referrers/{subject}")
-        url += f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
-        call = Call("GET", url, repository.scopes, retry=False)
-        with suppress(TiffinError), self._session.call(call) as answer:
-            return answer.body(MAX_DOCUMENT)
-        return None
+    def referrers(self, name: str, subject: Digest, artifact_type: str) -> list[dict[str, Any]] | None:
+        """What refers to a manifest as upstream lists it, all pages, by digest; None where it can't be asked."""
+        found: dict[str, dict[str, Any]] = {}
+        try:
+            for page in referrers.pages(self._repository(name), subject, artifact_type):
+                found |= {str(item["digest"]): item for item in page if isinstance(item, dict) and item.get("digest")}
+        except TiffinError as error:
+            log.info("upstream: %s", error)
+            return None
+        # a registry may take no notice of the type
+        fit = [item for item in found.values() if artifact_type in ("", item.get("artifactType"))]
+        return sorted(fit, key=lambda item: str(item["digest"]))
 
 
 def _refusal(error: Refused, unknown: Refusal) -> Refusal:
