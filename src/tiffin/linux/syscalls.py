@@ -4,6 +4,7 @@ Every wrapper in `tiffin.linux` is made by `function` or `syscall`. Imports next
 """
 
 import ctypes
+import errno
 import os
 from collections.abc import Callable
 
@@ -53,14 +54,7 @@ def function(name: str, *types: object) -> Callable[..., int]:
     raw = getattr(libc, name)
     raw.argtypes = types
     raw.restype = INT
-
-    def call(*arguments: object, path: bytes | str | None = None) -> int:
-        result: int = raw(*arguments)
-        if result < 0:
-            raise failure(path)
-        return result
-
-    return call
+    return _checked(raw)
 
 
 def syscall(name: str, *types: object) -> Callable[..., int]:
@@ -68,12 +62,16 @@ def syscall(name: str, *types: object) -> Callable[..., int]:
     # A prototype of its own for each: through the variadic default, ints would be cut to 32 bits.
     prototype = ctypes.CFUNCTYPE(LONG, LONG, *types, use_errno=True)  # type: ignore[arg-type]
     raw = prototype(("syscall", libc))
-    number = NUMBERS[name]
+    return _checked(raw, NUMBERS[name])
+
+
+def _checked(raw: Callable[..., int], *number: int) -> Callable[..., int]:
+    """raw with its errors raised; a signal does not end a call, as with Python's own (PEP 475)."""
 
     def call(*arguments: object, path: bytes | str | None = None) -> int:
-        result: int = raw(number, *arguments)
-        if result < 0:
-            raise failure(path)
+        while (result := raw(*number, *arguments)) < 0:
+            if ctypes.get_errno() != errno.EINTR:
+                raise failure(path)
         return result
 
     return call
