@@ -32,11 +32,14 @@ from tiffin.http.distribution import Served
 from tiffin.http.server import Server
 from tiffin.linux import heap
 from tiffin.registry.credentials import NOBODY, Credentials
+from tiffin.registry.server import tokens
 from tiffin.registry.server.collection import Collected, Collection
 from tiffin.registry.server.counters import Counters
 from tiffin.registry.server.directory import Directory
 from tiffin.registry.server.repositories import Repositories
+from tiffin.registry.server.rights import ANYONE, Rights
 from tiffin.registry.server.storage import Storage
+from tiffin.registry.server.tokens import Tokens
 from tiffin.registry.server.uploads import Uploads
 from tiffin.registry.server.upstream import Upstream
 from tiffin.registry.server.users import Users
@@ -198,6 +201,7 @@ def _serve(options: Options) -> int:
         users = Users(Path(options.htpasswd)) if options.htpasswd else None
         if users is not None:
             undo.callback(users.threads.shutdown, wait=False, cancel_futures=True)
+        rights = _rights(options)
         served = Served(
             registry.repositories,
             registry.uploads,
@@ -207,9 +211,23 @@ def _serve(options: Options) -> int:
             options.read_only,
             metrics=not options.metrics_listen,
             access=access,
+            rights=rights,
+            tokens=Tokens(tokens.key(options.directory / "token.key"), rights) if options.tokens else None,
+            realm=options.token_realm,
+            secure=bool(options.tls_cert),
         )
         asyncio.run(_run(registry, served))
     return 0
+
+
+def _rights(options: Options) -> Rights | None:
+    if not options.access:
+        return None
+    rights = Rights(Path(options.access))
+    if rights.for_anyone and not options.tokens:
+        # clients that see a challenge for a password don't go on without one
+        raise Invalid(f"{options.access}: rights of {ANYONE} need --tokens")
+    return rights
 
 
 @contextlib.contextmanager

@@ -33,6 +33,9 @@ class Options:
     tls_cert: str = ""
     tls_key: str = ""
     htpasswd: str = ""
+    access: str = ""
+    tokens: bool = False
+    token_realm: str = ""
     read_only: bool = False
     upstream: str = ""
     upstream_user: str = ""
@@ -62,7 +65,7 @@ class Options:
 _SECONDS = frozenset(("upload_expiry", "gc_interval", "gc_grace"))
 _BYTES = frozenset(("max_blob_size",))
 _NUMBERS = frozenset(("max_uploads",))
-_SWITCHES = frozenset(("read_only", "upstream_insecure", "gc_untagged"))
+_SWITCHES = frozenset(("read_only", "upstream_insecure", "gc_untagged", "tokens"))
 _SECRET = frozenset(("upstream_password",))  # on no command line
 
 
@@ -145,6 +148,10 @@ def _check(options: Options) -> None:
         raise Invalid("--storage is missing: a directory, or s3://BUCKET/PREFIX")
     if bool(options.tls_cert) != bool(options.tls_key):
         raise Invalid("--tls-cert and --tls-key belong together")
+    if (options.access or options.tokens) and not options.htpasswd:
+        raise Invalid("--access and --tokens are for users: give --htpasswd too")
+    if options.token_realm and not options.token_realm.startswith(("http://", "https://")):
+        raise Invalid(f"--token-realm={options.token_realm}: give the URL of /token as clients reach it")
     if options.log_level not in _LEVELS:
         raise Invalid(f"--log-level={options.log_level}: one of {', '.join(_LEVELS)}")
     if (options.upstream_user or options.upstream_password_file) and not options.upstream:

@@ -6,19 +6,19 @@ at a time, so that a slow client holds none.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TextIO
 
 from tiffin import __version__
 from tiffin.errors import TiffinError
-from tiffin.http import distribution_content, distribution_lists, distribution_uploads, response
+from tiffin.http import distribution_access, distribution_content, distribution_lists, distribution_uploads, response
+from tiffin.http.distribution_access import TOKEN
 from tiffin.http.distribution_uploads import Turns
 from tiffin.http.errors import ClientGone
 from tiffin.http.request import Request, Version
@@ -30,7 +30,9 @@ from tiffin.registry.server import refusals
 from tiffin.registry.server.counters import CONTENT_TYPE, Counters
 from tiffin.registry.server.refusals import Refusal
 from tiffin.registry.server.repositories import Repositories
+from tiffin.registry.server.rights import Grant, Rights
 from tiffin.registry.server.targets import Kind, Target, target
+from tiffin.registry.server.tokens import Tokens
 from tiffin.registry.server.uploads import Uploads
 from tiffin.registry.server.upstream import Upstream
 from tiffin.registry.server.users import Users
@@ -54,6 +56,14 @@ class Served:
     metrics: bool = True
     access: TextIO | None = sys.stdout
     turns: Turns = field(default_factory=dict)
+    rights: Rights | None = None
+    """None: whoever has a password may do everything."""
+    tokens: Tokens | None = None
+    realm: str = ""
+    """Where tokens are to be had; empty: here, as the client calls it."""
+    secure: bool = False
+    grant: Grant | None = None
+    """Whose request it is that is answered."""
 
 
 def server(served: Served) -> Server:
@@ -83,13 +93,19 @@ async def _serve(request: Request) -> Response:
         if request.path == "/healthz":
             answer, kind = response.raw(b"ok\n"), "health"
         else:
-            user = await _admit(served, request)
-            if request.path == "/metrics" and served.metrics:
-                answer, kind = metrics(served), "metrics"
+            if request.path == TOKEN and served.tokens is not None:
+                kind = "token"
+                answer = await distribution_access.token(served, request)
             else:
-                wanted = target(request.path)
-                kind = wanted.kind.value
-                answer = await _answer(served, request, wanted)
+                grant = await distribution_access.admitted(served, request)
+                user = grant.user if grant else ""
+                if request.path == "/metrics" and served.metrics and (user or grant is None):
+                    answer, kind = metrics(served), "metrics"
+                else:
+                    wanted = target(request.path)
+                    kind = wanted.kind.value
+                    distribution_access.check(served, request, wanted, grant)
+                    answer = await _answer(replace(served, grant=grant), request, wanted)
     except ClientGone:
         raise
     except TiffinError as error:
@@ -112,20 +128,6 @@ def refused(refusal: Refusal) -> Response:
 def metrics(served: Served) -> Response:
     """What Prometheus reads."""
     return response.raw(served.counters.text().encode(), CONTENT_TYPE)
-
-
-async def _admit(served: Served, request: Request) -> str:
-    if served.users is None:
-        return ""
-    given = request.headers.get("authorization", "")
-    if user := served.users.remembered(given):
-        return user
-    if given:
-        checked = asyncio.get_running_loop().run_in_executor(served.users.threads, served.users.admitted, given)
-        if user := await checked:
-            return user
-    challenge = {"WWW-Authenticate": 'Basic realm="tiffin registry", charset="UTF-8"'}
-    raise Refusal("UNAUTHORIZED", 401, "authentication required", headers=challenge)
 
 
 async def _answer(served: Served, request: Request, wanted: Target) -> Response:

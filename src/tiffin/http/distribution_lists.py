@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tiffin.http import response
@@ -12,6 +13,7 @@ from tiffin.http.response import Response
 from tiffin.model.descriptor import MAX_DOCUMENT, OCI_INDEX
 from tiffin.registry.server import names, targets
 from tiffin.registry.server.refusals import Refusal
+from tiffin.registry.server.rights import PULL, Grant
 from tiffin.registry.server.targets import Target
 
 if TYPE_CHECKING:
@@ -23,9 +25,11 @@ _ENVELOPE = 1024
 
 
 async def catalog(served: Served, request: Request, wanted: Target) -> Response:
-    """GET /v2/_catalog."""
+    """GET /v2/_catalog: the repositories that one may read."""
     count = targets.count(request.query.text("n"), _MOST)
-    found, more = await asyncio.to_thread(served.repositories.catalog, request.query.text("last"), count)
+    grant = served.grant
+    readable = None if grant is None or grant.rights is None else partial(_readable, grant)
+    found, more = await asyncio.to_thread(served.repositories.catalog, request.query.text("last"), count, readable)
     headers = {"Link": targets.next_page("/v2/_catalog", count, found[-1])} if more else {}
     return response.json({"repositories": found}, headers=headers)
 
@@ -66,6 +70,11 @@ async def referrers(served: Served, request: Request, wanted: Target) -> Respons
         headers["Link"] = targets.next_page(f"/v2/{wanted.name}/referrers/{subject}", count, following, **more)
     body = b'{"schemaVersion":2,"mediaType":"%s","manifests":[%s]}' % (OCI_INDEX.encode(), b",".join(found))
     return Response(200, body, OCI_INDEX, headers)
+
+
+def _readable(grant: Grant, name: str) -> bool:
+    # a token for the catalog names no repositories
+    return PULL in Grant(grant.user, grant.rights).allowed(name)
 
 
 def _page(listed: list[dict[str, Any]], count: int) -> tuple[list[bytes], str]:

@@ -11,6 +11,7 @@ credentials    user names, passwords, tokens as clients hand them over
 authorization  challenges answered: basic, bearer
 session        requests with authorization, redirects, retries
 repository     manifests, tags and blobs of one repository
+referrers      what refers to a manifest, listed and published
 uploads        blobs sent: monolithic, in chunks, mounted
 access         the way in: a repository for a reference, login
 

@@ -16,6 +16,8 @@ uploads        blobs on their way in
 upstream       the registry behind a pull-through cache
 downloads      blobs on their way from there, shared by those who wait
 collection     what nothing refers to is removed, while the registry serves
+rights         who may do what: a file of rules
+tokens         bearer tokens, given and read
 users          a file of passwords (htpasswd, bcrypt)
 counters       figures for Prometheus
 """

@@ -12,7 +12,7 @@ Content is written before what refers to it, so that a process that dies between
 import itertools
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,10 +196,10 @@ class Repositories:
             raise name_unknown(name)
         return _page(self.storage.children(link(name, "tags"), last), count)
 
-    def catalog(self, last: str, count: int) -> tuple[list[str], bool]:
-        """At most `count` names of repositories behind `last`, and whether more follow."""
-        found, more = _page(self.storage.children("catalog", last.replace("/", "!")), count)
-        return [one.replace("!", "/") for one in found], more
+    def catalog(self, last: str, count: int, readable: Callable[[str], bool] | None = None) -> tuple[list[str], bool]:
+        """At most `count` names of repositories behind `last`, and whether more follow. readable: which to list."""
+        behind = self.storage.children("catalog", last.replace("/", "!"))
+        return _page(filter(readable, (one.replace("!", "/") for one in behind)), count)
 
     def every(self) -> Iterator[str]:
         """The names of all repositories."""

@@ -48,6 +48,11 @@ class Users:
         name, _, mark, _ = self._read(authorization)
         return name if name and self._remembered.get(mark, 0.0) > time.monotonic() else ""
 
+    def known(self, name: str) -> bool:
+        """Whether the file has this user now."""
+        self._reload()
+        return name in self._hashes
+
     def admitted(self, authorization: str) -> str:
         """The user of an Authorization header; empty for anyone else. Blocks while a password is checked."""
         name, password, mark, known = self._read(authorization)
