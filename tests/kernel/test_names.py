@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +14,7 @@ import pytest
 
 from kernel.network_host import NEIGHBOUR, Containers, Host
 from rig.netns import Namespace
+from rig.waiting import eventually
 from tiffin.model.container import EndpointRequest
 from tiffin.networks import dns_message as dns
 from tiffin.networks import files, upstreams
@@ -255,6 +259,43 @@ def test_question_during_a_restart_is_answered_afterwards(host: Host, container:
         host.start(running=(one.id,))
         assert address(client.recv(512)) == "172.18.0.2"
         assert stream.recv(2)
+
+
+def test_question_that_was_read_is_answered_before_the_daemon_ends(
+    host: Host, client: Callable[..., Namespace], outside: Callable[..., Outside]
+) -> None:
+    ends = threading.Event()
+
+    def late(asked: bytes) -> bytes:
+        ends.wait()
+        return elsewhere(asked)
+
+    resolver, inside = outside(host.neighbour, NEIGHBOUR, late), client()
+    with inside.open(SERVER[0], socket.SOCK_DGRAM) as asking:
+        asking.connect(SERVER)
+        asking.send(question("example.com"))
+        eventually(lambda: resolver.asked)
+        # the daemon has begun to end by the time the answer comes
+        closing = asyncio.run_coroutine_threadsafe(host.networks.resolvers.close(), host.loop.loop)
+        ends.set()
+        assert address(asking.recv(512)) == ELSEWHERE
+        closing.result(60)
+
+
+def test_each_question_is_logged_with_who_answered(
+    host: Host,
+    client: Callable[..., Namespace],
+    outside: Callable[..., Outside],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outside(host.neighbour, NEIGHBOUR)
+    inside = client()
+    with caplog.at_level(logging.DEBUG, "tiffin.networks.resolver"):
+        ask(inside, "c1")
+        ask(inside, "Example.com")
+    ours, other = (one.getMessage() for one in caplog.records if one.name == "tiffin.networks.resolver")
+    assert ours == "query c1 c1 A: NOERROR, 1 records (answered)"
+    assert re.fullmatch(r"query c1 example\.com A: NOERROR, 1 records \(198\.51\.100\.9 after \d+\.\d ms\)", other)
 
 
 def test_sockets_that_were_lost_are_replaced(host: Host, container: Containers) -> None:

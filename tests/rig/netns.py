@@ -141,17 +141,17 @@ class Loop:
     """An event loop that runs in a namespace of a host until it is closed."""
 
     def __init__(self, host: Namespace) -> None:
-        self._loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, args=(host,))
         self._thread.start()
 
     def _run(self, host: Namespace) -> None:
         setns(host.namespace, CLONE_NEWNET)
-        self._loop.run_forever()
+        self.loop.run_forever()
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine there, wait here."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
 
     def call(self, work: Callable[[], T]) -> T:
         """Call a function there, wait here."""
@@ -163,6 +163,6 @@ class Loop:
 
     def close(self) -> None:
         """End it."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
-        self._loop.close()
+        self.loop.close()

@@ -45,6 +45,7 @@ class Resolver:
         self._forwards = forwards
         self._forwarder = forwarder
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Task[None]] = set()
         self._forwarded = self._connections = 0
         loop = asyncio.get_running_loop()
         for sock in sockets:
@@ -52,20 +53,27 @@ class Resolver:
         loop.add_reader(self._datagrams, self._read)
         loop.add_reader(self._listener, self._accept)
 
-    def close(self) -> None:
-        """Answer no more."""
+    def pause(self) -> set[asyncio.Task[None]]:
+        """Read no more questions; the work that answers those which were read. Others wait in the sockets."""
         loop = asyncio.get_running_loop()
         for sock in (self._datagrams, self._listener):
             loop.remove_reader(sock)
+        return self._asking
+
+    def close(self) -> None:
+        """Answer no more."""
+        self.pause()
+        for sock in (self._datagrams, self._listener):
             sock.close()
         for task in self._tasks:
             task.cancel()
         self._forwarder.close()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _read(self) -> None:
         for _ in range(_BURST):
@@ -77,7 +85,9 @@ class Resolver:
             if reply is not None:
                 self._send(reply, client)
             elif question is not None:
-                self._start(self._forward(data, question, client))
+                asking = self._start(self._forward(data, question, client))
+                self._asking.add(asking)
+                asking.add_done_callback(self._asking.discard)
 
     def _send(self, reply: bytes, client: Any) -> None:
         with contextlib.suppress(OSError):  # nobody waits for it any more, or reads nothing

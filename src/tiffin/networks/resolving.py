@@ -1,5 +1,6 @@
 """The name servers of all running containers that have one."""
 
+import asyncio
 import logging
 import os
 import socket
@@ -19,6 +20,9 @@ InsideOf = Callable[..., Awaitable[list[int]]]
 """Makes sockets in a running container's network namespace: its id, then (family, type, protocol) of each."""
 
 Sockets = tuple[socket.socket, socket.socket]
+
+_LAST = 1.0
+"""Seconds that a daemon which ends waits for resolvers elsewhere."""
 
 
 async def nowhere(container_id: str, *wanted: tuple[int, int, int]) -> list[int]:
@@ -64,8 +68,14 @@ class Resolvers:
         if (resolver := self._serving.pop(container_id, None)) is not None:
             resolver.close()
 
-    def close(self) -> None:
-        """Let go of all; their sockets live on in the monitors."""
+    async def close(self) -> None:
+        """Let go of all; their sockets live on in the monitors.
+
+        What was read would be lost, and a client waits for seconds before it asks again: so that is answered first.
+        """
+        asking = [task for one in self._serving.values() for task in one.pause()]
+        if asking:
+            await asyncio.wait(asking, timeout=_LAST)
         for container_id in list(self._serving):
             self.end(container_id)
 

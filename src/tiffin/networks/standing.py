@@ -84,7 +84,7 @@ class Standing:
         for relay in self.relays.values():
             await relay.close()
         self.relays.clear()
-        self.resolvers.close()
+        await self.resolvers.close()
         self.ports.close()
 
     def relay(self, endpoints: Endpoints) -> None:
