@@ -264,6 +264,20 @@ def test_an_exec_joins_a_user_namespace(tmp_path: Path) -> None:
     with_forkserver(tmp_path, body)
 
 
+def test_execs_in_a_user_namespace_are_known_by_their_pids_each_time(tmp_path: Path) -> None:
+    user = (b"0 100000 65536\n", b"0 100000 65536\n", False)
+
+    async def body(rig: Rig) -> None:
+        running = await rig.start("sleep", "1000", unshare=plans.NAMESPACES | ns.CLONE_NEWUSER, user=user)
+        for number in range(60):  # the process that stays must not speak before the intermediate one said who it is
+            process = await running.exec(plans.process("sh", "-c", f"exit {number}"), {}, [], f"exec-{number}")
+            assert await process.wait() == number
+        running.signal(9)
+        assert (await running.wait()).code == 137
+
+    with_forkserver(tmp_path, body)
+
+
 def test_pid_one_with_init_reaps_and_passes_signals_on(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         client, attachment = rig.client()

@@ -62,9 +62,13 @@ class Execs:
         if not terminal:
             theirs, ours = streams.pipes(stdin=bool(stdio["stdin"]))
             session.open_pipes(*ours)
-        pid, stage = spawn.further(plan, monitor.pidfd, theirs)
-        if theirs:
-            streams.close_all(*theirs)
+        try:
+            pid, stage = spawn.further(plan, monitor.pidfd, theirs)
+        except OSError:
+            session.close()
+            raise
+        finally:
+            streams.close_all(*set(theirs or ()))
         birth = Birth(monitor.loop, plan, pid, stage)
         self._births[name], self._sessions[name], self._pids[pid] = birth, session, name
         wants: tuple[Payload, ...] = payload["wants"]  # type: ignore[assignment]

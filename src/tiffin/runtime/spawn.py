@@ -5,6 +5,7 @@ intermediate process has to enter it before the pid namespace can be made, and l
 """
 
 import _socket as socket  # socket itself loads enum
+import errno
 import marshal
 import os
 
@@ -153,10 +154,27 @@ def _cross(plan: Plan, stage: Stage) -> None:
     os.setresuid(0, 0, 0)
     plan["join"] = opened
     _enter_for_children(plan)
+    _stay_behind(stage)
+
+
+def _stay_behind(stage: Stage) -> None:
+    """Fork the process that stays. The intermediate one says which and ends, before the other says or does anything."""
+    ended, ending = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid:
         stage.say("pid", pid)
         os._exit(0)
+    os.close(ending)
+    os.read(ended, 1)
+    os.close(ended)
+
+
+def _stayed(channel: socket.socket) -> int:
+    """The pid of the process that `_stay_behind` forked."""
+    message, _ = receive(channel)
+    if not message:
+        raise OSError(errno.ECHILD, "the stage ended before it had begun")
+    return int(message[1])  # type: ignore[call-overload, no-any-return]
 
 
 def _crossed(plan: Plan, channel: socket.socket, intermediate: int) -> int:
@@ -174,10 +192,7 @@ def _crossed(plan: Plan, channel: socket.socket, intermediate: int) -> int:
                 finally:
                     os.close(fd)
         fds.send(channel, b"go")
-        message, _ = receive(channel)
-        if not message:
-            raise OSError(10, "the stage ended before it had begun")
-        return int(message[1])  # type: ignore[call-overload, no-any-return]
+        return _stayed(channel)
     finally:
         try:
             os.waitpid(intermediate, 0)
@@ -211,10 +226,7 @@ def further(plan: Plan, pidfd: int, stdio: Stdio) -> tuple[int, socket.socket]:
             if user:
                 os.setresgid(0, 0, 0)
                 os.setresuid(0, 0, 0)
-                child = os.fork()
-                if child:
-                    stage.say("pid", child)
-                    os._exit(0)
+                _stay_behind(stage)
             stage.join()
         except OSError as error:
             stage.fail(error)
@@ -222,7 +234,9 @@ def further(plan: Plan, pidfd: int, stdio: Stdio) -> tuple[int, socket.socket]:
             os._exit(127)
     theirs.close()
     if user:
-        message, _ = receive(ours)
-        os.waitpid(pid, 0)
-        pid = int(message[1])  # type: ignore[call-overload]
+        intermediate = pid
+        try:
+            pid = _stayed(ours)
+        finally:
+            os.waitpid(intermediate, 0)
     return pid, ours
