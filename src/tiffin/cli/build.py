@@ -71,9 +71,26 @@ def _run(call: Call, plan: Plan, display: Display) -> dict[str, str]:
         response = asyncio.run(builder.build(wanted, display.update))
     except StatusError as error:
         display.close()
-        raise Failed(f"{_excerpt(error)}ERROR: failed to build: failed to solve: {error.message}") from error
+        text = f"{_excerpt(error)}ERROR: failed to build: failed to solve: {error.message}"
+        if call.values.on("debug"):
+            text = _debugged(call, error, text)
+        raise Failed(text) from error
     display.close()
     return response
+
+
+def _debugged(call: Call, error: StatusError, text: str) -> str:
+    """Open a shell in the step that failed. What is still to be said: the text, or nothing."""
+    from tiffin.cli import build_debug
+
+    kept = next((one.value.decode() for one in error.details if one.type_url == build_debug.DETAIL), "")
+    if not kept:
+        return f"{text}\nNo shell: what has failed is not a command (RUN) with files of its own"
+    if not build_debug.on_terminal():
+        return f"{text}\n{build_debug.hint(kept)}"
+    call.say(f"{text}\nA shell in the step that failed; its files go when it ends.")
+    build_debug.open_shell(call, kept, [])
+    return ""
 
 
 def _granted(call: Call) -> list[str]:
@@ -166,6 +183,7 @@ FLAGS = (
     flags.text("call", 'Set method for evaluating build ("check", "outline", "targets")', default="build"),
     flags.text("cgroup-parent", 'Set the parent cgroup for the "RUN" instructions during build'),
     flags.switch("check", 'Shorthand for "--call=check"'),
+    flags.switch("debug", "When a RUN fails, open a shell in what it has left (on a terminal)"),
     flags.switch("explain", "Say of each step why it was, or was not, taken from the cache"),
     flags.text("file", 'Name of the Dockerfile (default: "PATH/Dockerfile")', "f"),
     flags.text("iidfile", "Write the image ID to a file"),

@@ -20,6 +20,7 @@ COMMON = ("run", "exec", "ps", "build", "pull", "push", "images", "login", "logo
 # path of the command: module below tiffin.cli, what it does
 COMMANDS = {
     "builder build": ("build", "Build an image from a Dockerfile"),
+    "builder debug": ("build_debug", "Open a shell in a step that failed"),
     "builder du": ("builder", "Show what builds keep"),
     "builder prune": ("builder", "Remove build cache"),
     "container attach": ("attach", "Attach this terminal's input, output and error streams to a running container"),

@@ -28,4 +28,6 @@ def assembled(
 ) -> Builds:
     """The use case."""
     runner = Runner(context, ledger)
-    return Builds(images, transfers, runner, cache, roots.data / "build", roots.state / "build")
+    builds = Builds(images, transfers, runner, cache, roots.data / "build", roots.state / "build")
+    context.others.append(builds.shells.ids)
+    return builds

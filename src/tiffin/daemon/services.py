@@ -54,6 +54,7 @@ RESOURCES = (
     "archive",
     "images",
     "image_bootstrap",
+    "build_failed",
     "registry",
     "networks",
     "volumes",

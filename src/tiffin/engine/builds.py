@@ -27,6 +27,7 @@ from tiffin.containers import users
 from tiffin.engine import builds_prune, container_root
 from tiffin.engine.builds_bases import Bases, Pulling, stack_of
 from tiffin.engine.builds_dates import dated
+from tiffin.engine.builds_debug import Shells
 from tiffin.engine.builds_export import Exported, export
 from tiffin.engine.builds_prune import CacheRecord, PruneRequest
 from tiffin.engine.builds_run import Runner
@@ -88,6 +89,7 @@ class Builds:
         self._directories = Directories(root)
         self._store = Store(images.snapshots, images.blobs, container_root.mount_detached, images.arrivals.arriving)
         self._solver = Solver(Tools(self._store, self._directories, runner, _owner_of, place), self._cache)
+        self.shells = Shells(self._solver.tools, runner)
         images.kept_chains.append(self._store.holds.chains)
         images.kept_blobs.append(self._store.holds.blobs)
 

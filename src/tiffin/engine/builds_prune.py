@@ -10,6 +10,7 @@ from functools import partial
 
 from tiffin.build.solve.cache import Cache
 from tiffin.build.solve.directories import Directories, Kept
+from tiffin.build.solve.failed import Failed
 from tiffin.build.solve.store import Store
 from tiffin.engine.moments import moment
 from tiffin.errors import Invalid
@@ -26,7 +27,7 @@ _ID = 25  # characters, as BuildKit's
 class CacheRecord:
     """A cached step as `docker builder du` shows it. Times in nanoseconds since the epoch, last_used 0 for never.
 
-    type     regular, source.local, source.http, exec.cachemount
+    type     regular, source.local, source.http, exec.cachemount, internal (what a failed step has left)
     shared   an image has the layer too: pruning it frees nothing
     """
 
@@ -98,6 +99,7 @@ def _items(cache: Cache, directories: Directories, store: Store, images: Images)
         )
         items.append(_Item(record, partial(cache.remove, [step.key])))
     items += [_directory(kept, directories) for kept in directories.kept()]
+    items += [_failed(one, store) for one in store.failed.listed()]
     blobs = set(store.holds.blobs())
     for one in cache.downloads():
         record = CacheRecord(
@@ -127,6 +129,18 @@ def _directory(kept: Kept, directories: Directories) -> _Item:
         last_used=kept.used,
     )
     return _Item(record, lambda: directories.remove(kept), kept.size)
+
+
+def _failed(one: Failed, store: Store) -> _Item:
+    record = CacheRecord(
+        id=one.id[:_ID],
+        type="internal",
+        description=f"left by the failed {one.step.label}",
+        mutable=True,
+        size=one.size,
+        created=one.at,
+    )
+    return _Item(record, lambda: store.failed.remove(one.id), one.size)
 
 
 def _id(digest: Digest) -> str:

@@ -10,8 +10,9 @@ import asyncio
 import os
 import shutil
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import replace
+from typing import Any
 
 from tiffin.build.solve import running
 from tiffin.build.solve.execution import finished
@@ -50,31 +51,56 @@ class Runner:
 
     async def run(self, process: Process, request: BuildRequest, output: Callable[[int, bytes], None]) -> int:
         """Raises Invalid for a process that can't be started; cancelled, kills it and all it began."""
-        context = self._context
-        container = self._container(process, request)
-        await in_thread(self._note, container)
         ours, theirs = socket.socketpair()
-        live = context.live(container.id)
+        with ours:
+            ours.setblocking(False)
+            client = Attachment(theirs.detach(), stdout=True, stderr=True, framed=True)
+            return await self._running(self._container(process, request), client, lambda: _read(ours, output))
+
+    async def shell(self, process: Process, request: BuildRequest, client: Attachment, size: tuple[int, int]) -> int:
+        """The same with a terminal of (rows, columns), which ends with its client's connection."""
+        container = self._container(process, request)
+        config = replace(container.config, tty=True, open_stdin=True, stdin_once=True, attach_stdin=True)
+        host = replace(container.host, console_size=size)
+        container = replace(container, config=config, host=host, pristine=False)
+
+        async def left() -> None:
+            if client.ended is not None:
+                await client.ended
+            await in_thread(cgroups_live.kill, self._context.cgroup(container))
+
+        return await self._running(container, client, left)
+
+    async def resize(self, key: str, height: int, width: int) -> None:
+        """The terminal of a shell; nothing happens where there is none."""
+        process = self._context.live(key).process
+        if process is not None:
+            await process.resize(height, width)
+
+    async def _running(
+        self, container: Container, client: Attachment, follow: Callable[[], Coroutine[Any, Any, None]]
+    ) -> int:
+        """follow: is waited for before the process is."""
+        context = self._context
+        await in_thread(self._note, container)
         try:
-            with ours:
-                ours.setblocking(False)
-                live.pending.append(Attachment(theirs.detach(), stdout=True, stderr=True, framed=True))
-                try:
-                    started = await self._starter.launch(container)
-                except StartError as failure:
-                    raise Invalid(str(failure)) from failure
-                return await self._follow(container, started, ours, output)
+            context.live(container.id).pending.append(client)
+            try:
+                started = await self._starter.launch(container)
+            except StartError as failure:
+                raise Invalid(str(failure)) from failure
+            return await self._follow(container, started, follow)
         finally:
             await finished(self._forget(container))
 
     async def _follow(
-        self, container: Container, started: Running, sock: socket.socket, output: Callable[[int, bytes], None]
+        self, container: Container, started: Running, follow: Callable[[], Coroutine[Any, Any, None]]
     ) -> int:
         cgroup = self._context.cgroup(container)
         started.end = lambda: cgroups_live.kill(cgroup)
         self._context.live(container.id).process = started
         try:
-            await _read(sock, output)
+            await follow()
             return (await started.wait()).code
         except BaseException:
             await in_thread(cgroups_live.kill, cgroup)

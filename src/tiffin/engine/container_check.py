@@ -53,6 +53,7 @@ class ContainersCheck:
         """Everything is quick to find out here."""
         records = tuple(self._context.records)
         known = {one.id for one in records} | self._context.records.arriving()
+        known.update(*(others() for others in self._context.others))
         yield from self._without_container(known)
         keys, lost = set(self._snapshots.snapshots()), set(self._snapshots.lost())
         for container in records:

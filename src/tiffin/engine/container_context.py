@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,8 @@ class Context:
         self.events = events
         self.hierarchies = hierarchies
         self.waits = Waits()
+        self.others: list[Callable[[], Collection[str]]] = []
+        """IDs that look like containers' and are builds'."""
         self.execs: dict[str, Exec] = {}
         self._live: dict[str, Live] = {}
         self._hangups: Hangups | None = None

@@ -78,14 +78,22 @@ class Execution:
         key = new_key()
         place = self.tools.place / key
         running = Running(store, self.tools.directories, runner, self.request, place)
+        ours = True
+        store.copies.add(key)
         try:
             await finished(in_thread(store.snapshots.prepare, key, below.chain))
             code, process = await running.run(step, inputs, key, below, _Output(self.digest, self.report))
             if code:
-                raise StepFailed(_failed(step, code), step, code)
+                ours = False
+                keeping = in_thread(
+                    store.failed.keep, key, step, code, below, inputs, self.request, self.tools.directories
+                )
+                raise StepFailed(_failed(step, code), step, code, key if await finished(keeping) else "")
             return await finished(in_thread(self._committed, below, process))
         finally:
-            await finished(in_thread(store.snapshots.remove, key))
+            if ours:
+                await finished(in_thread(store.snapshots.remove, key))
+            store.copies.discard(key)
 
     def _committed(self, below: Stack, process: Process) -> Stack:
         ignore = {*self.tools.runner.own, *process.targets}

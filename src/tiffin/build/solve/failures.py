@@ -5,8 +5,11 @@ from tiffin.errors import Invalid
 
 
 class StepFailed(Invalid):
-    """A step did not work. `code` is a RUN's exit status, 0 for other steps; str() is BuildKit's message."""
+    """A step did not work. `code` is a RUN's exit status, 0 for other steps; str() is BuildKit's message.
 
-    def __init__(self, message: str, step: Step, code: int = 0) -> None:
+    kept    the ID of what the step has left (`failed.FailedSteps`), "" where nothing is kept
+    """
+
+    def __init__(self, message: str, step: Step, code: int = 0, kept: str = "") -> None:
         super().__init__(message)
-        self.step, self.code = step, code
+        self.step, self.code, self.kept = step, code, kept

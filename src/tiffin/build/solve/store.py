@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from tiffin.build.solve.failed import FailedSteps
 from tiffin.build.solve.ports import Mounting
 from tiffin.build.solve.solved import LayerBlob
 from tiffin.build.solve.values import Files, Stack, Value
@@ -65,6 +66,9 @@ class Store:
         self.snapshots = snapshots
         self.blobs = blobs
         self.holds = Holds()
+        self.failed = FailedSteps(self)
+        self.copies: set[str] = set()
+        """Working copies and views that are in use."""
         self._mounting = mounting
         self._arriving = arriving
 
@@ -79,8 +83,9 @@ class Store:
                 os.close(fd)
             return
         key = new_key()
-        mounts = self.snapshots.view(key, value.chain)
+        self.copies.add(key)
         try:
+            mounts = self.snapshots.view(key, value.chain)
             fd = self._mounting(mounts)
             try:
                 yield fd
@@ -88,6 +93,7 @@ class Store:
                 os.close(fd)
         finally:
             self.snapshots.remove(key)
+            self.copies.discard(key)
 
     @contextmanager
     def working(self, below: Stack) -> Iterator[tuple[str, int]]:
@@ -107,11 +113,13 @@ class Store:
     def copy(self, below: Stack) -> Iterator[str]:
         """A writable copy, mounted nowhere."""
         key = new_key()
-        self.snapshots.prepare(key, below.chain)
+        self.copies.add(key)
         try:
+            self.snapshots.prepare(key, below.chain)
             yield key
         finally:
             self.snapshots.remove(key)
+            self.copies.discard(key)
 
     def committed(
         self,

@@ -14,6 +14,8 @@ from tiffin.http.errors import message
 from tiffin.wire.grpc.status import Code, Detail, StatusError
 
 _TYPE = "github.com/moby/buildkit/errdefs."
+_KEPT = "tiffin.build.failed"
+"""Of tiffin's own: the ID of the failed step's files. Other clients pass over types they don't know."""
 _EXCERPT_LIMIT = 512 << 10
 
 _CODES: dict[type[errors.TiffinError], Code] = {
@@ -32,6 +34,8 @@ def status_of(error: Exception, source: tuple[str, bytes] = ("", b"")) -> Status
         return error
     spans = _spans(error)
     details = [_source(source, spans)] if spans and source[1] else []
+    if isinstance(error, StepFailed) and error.kept:
+        details.append(Detail(_KEPT, error.kept.encode()))
     return StatusError(Code.UNKNOWN, message(error), details)
 
 
