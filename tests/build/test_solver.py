@@ -167,7 +167,11 @@ def test_a_failed_step_names_itself_and_what_was_done_before_stays_cached(worksh
             run(workshop.build("FROM scratch\nRUN good\nRUN bad\nRUN after"))
         assert failed.value.code == 3
     assert workshop.runner.ran == ["good", "bad", "bad"]
-    assert workshop.snapshots.snapshots() == []
+    # what both have left, for a look into it, and nothing else
+    left = workshop.store.failed.listed()
+    assert set(workshop.snapshots.snapshots()) == {one.id for one in left}
+    assert [workshop.store.failed.remove(one.id) for one in left] == [True, True]
+    assert workshop.snapshots.snapshots() == workshop.store.holds.chains() == []
 
 
 def test_what_the_machine_refuses_is_the_step_s_failure(workshop: Workshop) -> None:
