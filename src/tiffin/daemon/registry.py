@@ -26,12 +26,12 @@ from tiffin.daemon import registry_options
 from tiffin.daemon import registry_sockets as sockets
 from tiffin.daemon.notify import notify
 from tiffin.daemon.registry_options import Options
+from tiffin.daemon.registry_upstreams import upstreams
 from tiffin.errors import Invalid, TiffinError, Unavailable
 from tiffin.http import distribution, distribution_control
 from tiffin.http.distribution import Served
 from tiffin.http.server import Server
 from tiffin.linux import heap
-from tiffin.registry.credentials import NOBODY, Credentials
 from tiffin.registry.server import tokens
 from tiffin.registry.server.collection import Collected, Collection
 from tiffin.registry.server.counters import Counters
@@ -41,7 +41,6 @@ from tiffin.registry.server.rights import ANYONE, Rights
 from tiffin.registry.server.storage import Storage
 from tiffin.registry.server.tokens import Tokens
 from tiffin.registry.server.uploads import Uploads
-from tiffin.registry.server.upstream import Upstream
 from tiffin.registry.server.users import Users
 
 log = logging.getLogger("tiffin.registry")
@@ -94,9 +93,9 @@ class Registry:
             workspace = directory.store
         self.repositories = Repositories(self.storage, options.directory / "ingest")
         self.uploads = Uploads(options.directory / "uploads", limit=options.max_blob_size, most=options.max_uploads)
-        self.upstream = _upstream(options, self.repositories, workspace, self.counters)
-        if self.upstream is not None:
-            undo.callback(self.upstream.close)
+        self.upstreams = upstreams(options, self.repositories, workspace, self.counters)
+        for upstream in self.upstreams.every() if self.upstreams else ():
+            undo.callback(upstream.close)
         self._collecting = asyncio.Lock()
         self._held = (0, 0)
         self.counters.gauge(
@@ -178,22 +177,6 @@ def _locked(directory: Path) -> int:
     return fd
 
 
-def _upstream(
-    options: Options, repositories: Repositories, workspace: BlobStore, counters: Counters
-) -> Upstream | None:
-    if not options.upstream:
-        return None
-    password = options.upstream_password
-    if options.upstream_password_file:
-        try:
-            password = Path(options.upstream_password_file).read_text().strip("\r\n")
-        except (OSError, ValueError) as error:
-            raise Invalid(f"cannot read --upstream-password-file: {error}") from error
-    credentials = Credentials(options.upstream_user, password) if options.upstream_user else NOBODY
-    verify = not options.upstream_insecure
-    return Upstream(options.upstream, credentials, repositories, workspace, counters, verify=verify)
-
-
 def _serve(options: Options) -> int:
     with contextlib.ExitStack() as undo:
         registry = Registry(options, undo)
@@ -206,9 +189,9 @@ def _serve(options: Options) -> int:
             registry.repositories,
             registry.uploads,
             registry.counters,
-            registry.upstream,
-            users,
-            options.read_only,
+            upstreams=registry.upstreams,
+            users=users,
+            read_only=options.read_only,
             metrics=not options.metrics_listen,
             access=access,
             rights=rights,

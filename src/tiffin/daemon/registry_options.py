@@ -37,7 +37,8 @@ class Options:
     tokens: bool = False
     token_realm: str = ""
     read_only: bool = False
-    upstream: str = ""
+    upstream: list[str] = field(default_factory=list)
+    upstream_auth: str = ""
     upstream_user: str = ""
     upstream_password_file: str = ""
     upstream_password: str = ""
@@ -65,6 +66,7 @@ class Options:
 _SECONDS = frozenset(("upload_expiry", "gc_interval", "gc_grace"))
 _BYTES = frozenset(("max_blob_size",))
 _NUMBERS = frozenset(("max_uploads",))
+_LISTS = frozenset(("listen", "upstream"))
 _SWITCHES = frozenset(("read_only", "upstream_insecure", "gc_untagged", "tokens"))
 _SECRET = frozenset(("upstream_password",))  # on no command line
 
@@ -82,7 +84,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
     for item in fields(Options):
         if item.name in _SECRET:
             continue
-        kind: dict[str, Any] = {"action": "append"} if item.name == "listen" else {}
+        kind: dict[str, Any] = {"action": "append"} if item.name in _LISTS else {}
         if item.name in _SWITCHES:
             kind = {"nargs": "?", "const": "true"}
         parser.add_argument(f"--{item.name.replace('_', '-')}", dest=item.name, default=argparse.SUPPRESS, **kind)
@@ -99,9 +101,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     names = {item.name: environment.get(_PREFIX + item.name.upper()) for item in fields(Options)}
     found: dict[str, Any] = {name: text for name, text in names.items() if text}
-    if "listen" in found:
-        found["listen"] = found["listen"].split(",")
-    return found
+    return {name: text.split(",") if name in _LISTS else text for name, text in found.items()}
 
 
 def _from_file(path: str | None) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _from_file(path: str | None) -> dict[str, Any]:
 
 def _value(name: str, value: Any) -> Any:
     flag = f"--{name.replace('_', '-')}"
-    if name == "listen":
+    if name in _LISTS:
         listed = value if isinstance(value, list) else [value]
         return [str(item) for item in listed]
     if name in _SWITCHES:
@@ -154,8 +154,8 @@ def _check(options: Options) -> None:
         raise Invalid(f"--token-realm={options.token_realm}: give the URL of /token as clients reach it")
     if options.log_level not in _LEVELS:
         raise Invalid(f"--log-level={options.log_level}: one of {', '.join(_LEVELS)}")
-    if (options.upstream_user or options.upstream_password_file) and not options.upstream:
-        raise Invalid("--upstream-user is of no use without --upstream")
+    if (options.upstream_user or options.upstream_password_file) and len(options.upstream) != 1:
+        raise Invalid("--upstream-user is for one --upstream; --upstream-auth has the users of several")
     for address in [*options.listen, *filter(None, [options.metrics_listen])]:
         place(address)
 

@@ -35,6 +35,7 @@ from tiffin.registry.server.targets import Kind, Target, target
 from tiffin.registry.server.tokens import Tokens
 from tiffin.registry.server.uploads import Uploads
 from tiffin.registry.server.upstream import Upstream
+from tiffin.registry.server.upstreams import Upstreams
 from tiffin.registry.server.users import Users
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Served:
     uploads: Uploads
     counters: Counters
     upstream: Upstream | None = None
+    """Where what is asked for comes from, of `upstreams`."""
     users: Users | None = None
     read_only: bool = False
     metrics: bool = True
@@ -62,6 +64,7 @@ class Served:
     realm: str = ""
     """Where tokens are to be had; empty: here, as the client calls it."""
     secure: bool = False
+    upstreams: Upstreams | None = None
     grant: Grant | None = None
     """Whose request it is that is answered."""
 
@@ -104,8 +107,7 @@ async def _serve(request: Request) -> Response:
                 else:
                     wanted = target(request.path)
                     kind = wanted.kind.value
-                    distribution_access.check(served, request, wanted, grant)
-                    answer = await _answer(replace(served, grant=grant), request, wanted)
+                    answer = await _permitted(served, request, wanted, grant)
     except ClientGone:
         raise
     except TiffinError as error:
@@ -128,6 +130,15 @@ def refused(refusal: Refusal) -> Response:
 def metrics(served: Served) -> Response:
     """What Prometheus reads."""
     return response.raw(served.counters.text().encode(), CONTENT_TYPE)
+
+
+async def _permitted(served: Served, request: Request, wanted: Target, grant: Grant | None) -> Response:
+    upstream = None
+    if served.upstreams is not None and wanted.name:
+        name, upstream = served.upstreams.of(wanted.name, request.query.text("ns"))
+        wanted = replace(wanted, name=name)
+    distribution_access.check(served, request, wanted, grant)
+    return await _answer(replace(served, grant=grant, upstream=upstream), request, wanted)
 
 
 async def _answer(served: Served, request: Request, wanted: Target) -> Response:

@@ -14,6 +14,7 @@ recent         what was touched lately, which no sweep removes
 repositories   manifests, tags, blobs, referrers of repositories
 uploads        blobs on their way in
 upstream       the registry behind a pull-through cache
+upstreams      which one a request is about, where there are several
 downloads      blobs on their way from there, shared by those who wait
 collection     what nothing refers to is removed, while the registry serves
 rights         who may do what: a file of rules

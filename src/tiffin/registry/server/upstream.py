@@ -35,8 +35,20 @@ T = TypeVar("T")
 _AT_ONCE = 16
 
 
+class Fetching:
+    """Blobs under way, for all upstreams together: what has come of one lies in one file."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.downloads: dict[Digest, Download] = {}
+        self.threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="upstream")
+
+
 class Upstream:
-    """url: scheme, host and a path that is put before every repository's name."""
+    """url: scheme, host and a path that is put before every repository's name.
+
+    folder: what repositories are kept under here, and is not asked for there.
+    """
 
     def __init__(
         self,
@@ -45,6 +57,8 @@ class Upstream:
         repositories: Repositories,
         workspace: BlobStore,
         counters: Counters,
+        fetching: Fetching,
+        folder: str = "",
         *,
         verify: bool = True,
     ) -> None:
@@ -56,18 +70,19 @@ class Upstream:
         self._repositories = repositories
         self._workspace = workspace
         self._counters = counters
-        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="upstream")
+        self._fetching = fetching
+        self._folder = f"{folder}/" if folder else ""
         self._lock = threading.Lock()
         self._asked: dict[tuple[str, ...], Future[Found]] = {}
-        self._downloads: dict[Digest, Download] = {}
+        self.host = host
 
     def close(self) -> None:
         """Break off what is under way; what has come stays for the next time."""
         self._cancellation.cancel()
-        self._threads.shutdown(cancel_futures=True)
+        self._fetching.threads.shutdown(cancel_futures=True)
 
     def _repository(self, name: str) -> Repository:
-        return Repository(self._session, name)
+        return Repository(self._session, name.removeprefix(self._folder))
 
     # Manifests
 
@@ -137,7 +152,7 @@ class Upstream:
             return size
         except Refusal:
             pass
-        with self._lock:
+        with self._fetching.lock:
             if shared := self._joined(digest):
                 return shared
         expected = self._size(name, digest)
@@ -167,18 +182,18 @@ class Upstream:
         return size
 
     def _download(self, name: str, digest: Digest, size: int) -> Download:
-        with self._lock:
+        with self._fetching.lock:
             if shared := self._joined(digest):
                 return shared
             made = Download(self._repository(name), digest, size, self._workspace, self._cancellation)
             made.join()
-            self._downloads[digest] = made
+            self._fetching.downloads[digest] = made
         self._counters.add("cache_requests_total", kind="blob", result="miss")
-        self._threads.submit(self._run, name, made)
+        self._fetching.threads.submit(self._run, name, made)
         return made
 
     def _joined(self, digest: Digest) -> Download | None:
-        shared = self._downloads.get(digest)
+        shared = self._fetching.downloads.get(digest)
         if shared is not None:
             shared.join()
             self._counters.add("cache_requests_total", kind="blob", result="shared")
@@ -189,8 +204,8 @@ class Upstream:
             self._repositories.add_blob(name, self._workspace.path(download.digest), download.digest)
 
         download.run(done, lambda count: self._counters.add("upstream_bytes_total", count))
-        with self._lock:
-            del self._downloads[download.digest]
+        with self._fetching.lock:
+            del self._fetching.downloads[download.digest]
         download.leave()
 
     # Lists
