@@ -10,7 +10,8 @@ import pytest
 from rig import Engine
 from rig.netns import Namespace
 from rig.registries import made_image
-from rig.served import OCI_MANIFEST, Inside, Served, basic, digest_of, passwordsfrom rig.waiting import eventually
+from rig.served import OCI_MANIFEST, Inside, Served, basic, digest_of, passwords
+from rig.waiting import eventually
 
 Serve = Callable[..., Served]
 
