@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tiffin.wire.grpc.status import StatusError
 
 _SOURCE = "github.com/moby/buildkit/errdefs.Source+json"
-_ENCODED = ("containerimage.descriptor",)
+_ENCODED = ("containerimage.descriptor", "buildx.build.provenance")
 
 
 def build(call: Call) -> int:
@@ -145,11 +145,9 @@ def _write_results(call: Call, response: dict[str, str]) -> None:
     file = call.values.text("metadata-file")
     if file:
         document: dict[str, Any] = dict(response)
-        for name in _ENCODED:
-            if name in document:
+        for name in document:
+            if name.startswith(_ENCODED):
                 document[name] = json.loads(base64.b64decode(document[name]))
-        if "buildx.build.provenance" in document:
-            document["buildx.build.provenance"] = json.loads(document["buildx.build.provenance"])
         with open(file, "w", encoding="utf-8") as target:
             json.dump(document, target, indent=2, sort_keys=True)
 

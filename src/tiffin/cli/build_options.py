@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from tiffin.client.build_session import Services, agent_socket
 
 _ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 _TAR_MAGIC = slice(257, 262)
+_ANNOTATED = re.compile(r"(?:index|manifest)(?:-descriptor)?(?:\[[A-Za-z0-9_/-]+\])?", re.ASCII)
 _CALLS = {"check": "lint", "lint": "lint", "outline": "outline", "targets": "targets", "build": ""}
 
 
@@ -189,6 +191,9 @@ def _read_contexts(call: Call, plan: Plan) -> None:
 
 
 def _read_attestations(call: Call, attributes: dict[str, str]) -> None:
+    if os.environ.get("BUILDX_NO_DEFAULT_ATTESTATIONS", "") not in ("1", "true"):
+        # as buildx: of images, not of files and archives
+        attributes["attest:provenance"] = "mode=min,inline-only=true"
     given = [f"type={kind},{value}" for kind in ("provenance", "sbom") if (value := call.values.text(kind))]
     for text in [*call.values.list("attest"), *given]:
         fields, lone = _fields(text), [part for part in text.split(",") if "=" not in part]
@@ -270,7 +275,7 @@ def read_outputs(call: Call, plan: Plan, stdout: IO[bytes]) -> None:
     if values.on("load") or (not texts and not plan.attributes.get("requestid")):
         texts.append("type=image")
     common = {"name": ",".join(values.list("tag"))} if values.list("tag") else {}
-    common |= {f"annotation.{text.partition('=')[0]}": text.partition("=")[2] for text in values.list("annotation")}
+    common |= dict(pair for text in values.list("annotation") for pair in _annotations(text))
     for text in texts:
         fields = _output(text)
         kind = fields.pop("type", "")
@@ -288,6 +293,21 @@ def read_outputs(call: Call, plan: Plan, stdout: IO[bytes]) -> None:
             plan.outputs[number] = _taker(kind, destination, stdout)
         else:
             raise Failed(f"exporter {kind!r} is not known: give image, registry, local, tar, oci or docker")
+
+
+def _annotations(text: str) -> Iterator[tuple[str, str]]:
+    """`KEY=VALUE`, `index,manifest[linux/arm64]:KEY=VALUE`, as exporters have them."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Failed(f'invalid annotation "{text}": expected key=value')
+    kinds, colon, key = name.partition(":")
+    listed = kinds.split(",") if colon else []
+    if not listed or any(_ANNOTATED.fullmatch(kind) is None for kind in listed):
+        # a colon may be part of the key
+        yield f"annotation.{name}", value
+        return
+    for kind in listed:
+        yield f"annotation-{kind}.{key}", value
 
 
 def _output(text: str) -> dict[str, str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from pathlib import Path
 from time import time_ns
+from typing import Any, cast
 
 from tiffin.build.drafts import ImageDraft
 from tiffin.build.options import ImageRequest, ResolvedImage
@@ -16,7 +17,7 @@ from tiffin.build.solve.cache import Cache, Step
 from tiffin.build.solve.directories import Directories
 from tiffin.build.solve.events import Report, VertexCompleted, VertexProgress, VertexStarted, VertexWarning, silent
 from tiffin.build.solve.execution import Tools
-from tiffin.build.solve.request import BuildRequest
+from tiffin.build.solve.request import BuildRequest, Client
 from tiffin.build.solve.solved import LayerBlob, Solved
 from tiffin.build.solve.solver import Solver
 from tiffin.build.solve.store import Store
@@ -25,19 +26,22 @@ from tiffin.build.solve.values import Stack
 from tiffin.build.steps import ImageSource
 from tiffin.containers import users
 from tiffin.engine import builds_prune, container_root
-from tiffin.engine.builds_bases import Bases, Pulling, stack_of
+from tiffin.engine.builds_bases import Bases, Transferring, progress_of, stack_of
 from tiffin.engine.builds_dates import dated
 from tiffin.engine.builds_debug import Shells
-from tiffin.engine.builds_export import Exported, export
+from tiffin.engine.builds_documents import Annotations, Statement, Wanted
+from tiffin.engine.builds_export import Exported, archived, export
 from tiffin.engine.builds_prune import CacheRecord, PruneRequest
 from tiffin.engine.builds_run import Runner
 from tiffin.errors import TiffinError
-from tiffin.images import Images
+from tiffin.images import Images, Progress
+from tiffin.images.pushing import Push
+from tiffin.model.descriptor import INDEX_TYPES
 from tiffin.model.digest import Digest, chain_ids, digest_of
 from tiffin.model.platform import host_platform
 from tiffin.model.reference import Reference, parse_reference
 
-__all__ = ["Builds", "CacheRecord", "Exported", "PruneRequest", "Result"]
+__all__ = ["Annotations", "Builds", "CacheRecord", "Exported", "PruneRequest", "Result", "Statement", "Wanted"]
 
 Planned = Callable[[BuildPlan, Mapping[Digest, Digest]], None]
 DOCKERFILE = digest_of(b"[internal] load build definition")
@@ -81,7 +85,7 @@ class Builds:
     """root: where builds keep directories; place: where what RUNs see is mounted."""
 
     def __init__(
-        self, images: Images, transfers: Pulling, runner: Runner, cache: Cache, root: Path, place: Path
+        self, images: Images, transfers: Transferring, runner: Runner, cache: Cache, root: Path, place: Path
     ) -> None:
         self._images = images
         self._transfers = transfers
@@ -179,31 +183,48 @@ class Builds:
             found.update(chain_ids(image.config.diff_ids))
         return found
 
-    async def export(
-        self,
-        solved: Solved,
-        names: Sequence[Reference] = (),
-        report: Report = silent,
-        *,
-        annotations: Mapping[str, str] | None = None,
-    ) -> Exported:
-        """Store the result as an image and give it its names (without any it is dangling, as in docker).
+    async def export(self, solved: Solved, names: Sequence[Reference] = (), report: Report = silent) -> Exported:
+        """Store the result as an image and give it its names (without any it is dangling, as in docker)."""
+        return await self.export_all({"": solved}, Wanted(tuple(name.with_default_tag() for name in names)), report)
 
-        Files for `-o type=local|tar|docker|oci` come from `solved.opened()` and `snapshots.pack`, or from
-        `images.save` of the exported image.
+    async def export_all(self, results: Mapping[str, Solved], wanted: Wanted, report: Report = silent) -> Exported:
+        """The same of several platforms' results, by platform, or with more to be said of one.
+
+        Files for `-o type=local|tar` come from `solved.opened()` and `snapshots.pack`, archives from `archived`.
         """
-        vertex = digest_of(b"exporting to image" + solved.document())
+        vertex = digest_of(b"exporting to image" + b"".join(solved.document() for solved in results.values()))
         report(VertexStarted(digest=vertex, name="exporting to image"))
         try:
-            made = await in_thread(export, self._images, solved, names, annotations or {})
+            made = await in_thread(export, self._images, results, wanted)
         except BaseException as error:
             report(VertexCompleted(digest=vertex, error=str(error) or "context canceled"))
             raise
-        named = [f"naming to {name}" for name in made.names]
-        for text in ("exporting layers", f"writing image {made.config}", *named):
+        done = ["exporting layers", *(f"writing image {image}" for image in made.images)]
+        if made.top.media_type in INDEX_TYPES:
+            done.append(f"exporting manifest list {made.top.digest}")
+        for text in (*done, *(f"naming to {name}" for name in made.names)):
             report(VertexProgress(digest=vertex, id=text, done=True, started=time_ns()))
         report(VertexCompleted(digest=vertex))
         return made
+
+    async def archived(self, results: Mapping[str, Solved], wanted: Wanted) -> tuple[Exported, Iterator[bytes]]:
+        """As a tar, stored nowhere. The results must be held while it is read, in threads."""
+        return await in_thread(archived, self._images, results, wanted)
+
+    async def push(self, name: Reference, client: Client, report: Report) -> None:
+        """What a name means to its registry, for the client. Raises as pushes do."""
+        vertex = digest_of(f"pushing {name}".encode())
+        report(VertexStarted(digest=vertex, name=f"pushing {name}"))
+        try:
+            messages = self._transfers.push(Push(name, await client.credentials(name.domain)))
+            async with aclosing(cast(Any, messages)) as following:
+                async for message in following:
+                    if isinstance(message, Progress) and message.total:
+                        report(progress_of(message, vertex))
+        except BaseException as error:
+            report(VertexCompleted(digest=vertex, error=str(error) or "context canceled"))
+            raise
+        report(VertexCompleted(digest=vertex))
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

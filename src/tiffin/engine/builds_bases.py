@@ -18,22 +18,25 @@ from tiffin.build.steps import ImageSource
 from tiffin.errors import NotFound, Unsupported
 from tiffin.images import Images, Message, Progress
 from tiffin.images.pulling import Pull
+from tiffin.images.pushing import Push
 from tiffin.model.digest import Digest, digest_of
 from tiffin.model.image import Image
 from tiffin.model.platform import Platform
 from tiffin.model.reference import Reference, parse_reference
 
 
-class Pulling(Protocol):
+class Transferring(Protocol):
     """`engine.transfers.Transfers`."""
 
     def pull(self, pull: Pull) -> AsyncIterator[Message | Progress]: ...
+
+    def push(self, push: Push) -> AsyncIterator[Message | Progress]: ...
 
 
 class Bases:
     """Implements `build.solve.ports.Bases` for one build."""
 
-    def __init__(self, images: Images, transfers: Pulling, store: Store, undo: AsyncExitStack) -> None:
+    def __init__(self, images: Images, transfers: Transferring, store: Store, undo: AsyncExitStack) -> None:
         self._images = images
         self._transfers = transfers
         self._store = store
@@ -81,16 +84,7 @@ class Bases:
         async with aclosing(cast(Any, messages)) as following:
             async for message in following:
                 if isinstance(message, Progress) and message.total:
-                    report(
-                        VertexProgress(
-                            digest=vertex,
-                            id=f"{message.status.lower()} {message.id}",
-                            current=message.current,
-                            total=message.total,
-                            done=message.current >= message.total,
-                            started=started,
-                        )
-                    )
+                    report(progress_of(message, vertex, started))
 
     def layers(self, step: ImageSource) -> Stack:
         """Of an image that was resolved."""
@@ -105,3 +99,15 @@ def stack_of(image: Image) -> Stack:
     """The layers of a stored image."""
     pairs = zip(image.config.diff_ids, image.manifest.layers, strict=True)
     return Stack(tuple(LayerBlob(diff, layer.digest) for diff, layer in pairs))
+
+
+def progress_of(message: Progress, vertex: Digest, started: int = 0) -> VertexProgress:
+    """A transfer's as a build tells it. started: ns."""
+    return VertexProgress(
+        digest=vertex,
+        id=f"{message.status.lower()} {message.id}",
+        current=message.current,
+        total=message.total,
+        done=message.current >= message.total,
+        started=started,
+    )

@@ -1,56 +1,117 @@
-"""What a build made, as an image of the store."""
+"""What a build made, as an image of the store, or as an archive of one that is stored nowhere."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tiffin.build.solve.solved import Solved
-from tiffin.content.compression import decompressed
-from tiffin.errors import Forbidden
+from tiffin.engine.builds_documents import PREDICATE, STATEMENT, Composed, Statement, Wanted, compose
+from tiffin.errors import Forbidden, TiffinError
 from tiffin.images import Images, host
 from tiffin.images.arrival import Parts
 from tiffin.images.events import silent
-from tiffin.model.descriptor import OCI_CONFIG, OCI_LAYER, Descriptor, manifest_bytes
-from tiffin.model.digest import Digest, digest_of
-from tiffin.model.image import parse_config
+from tiffin.images.saving import Saved, archive
+from tiffin.model.descriptor import Descriptor
+from tiffin.model.digest import Digest
+from tiffin.model.image import Image
 from tiffin.model.reference import Reference
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """digest is the manifest's, config the image's ID."""
+    """top: what the names mean, the index or the only manifest. images: their IDs; config: that of the best of them for
+    this machine."""
 
-    digest: Digest
+    top: Descriptor
     config: Digest
     names: tuple[Reference, ...]
+    images: tuple[Digest, ...]
+
+    @property
+    def digest(self) -> Digest:
+        return self.top.digest
 
 
-def export(images: Images, solved: Solved, names: Sequence[Reference], annotations: Mapping[str, str]) -> Exported:
-    """Blocks. Forbidden for a reserved name."""
-    names = tuple(name.with_default_tag() for name in names)
-    if host.NAME in names:
+def export(images: Images, results: Mapping[str, Solved], wanted: Wanted) -> Exported:
+    """An image, or one for each platform, stored under the names. Blocks. Forbidden for a reserved name.
+
+    Names of an index get the best of its images for this machine. Without a name nothing keeps an index: its images
+    are dangling ones each, and statements about them are not kept.
+    """
+    if host.NAME in wanted.names:
         raise Forbidden(f"{host.NAME.familiar}: this name is reserved for the root file system of this machine")
-    config = parse_config(solved.document())
-    blobs = tuple(layer.blob for layer in solved.layers)
-    manifest = _annotated(images, config.raw, blobs, annotations) if annotations else None
+    made = compose(images.blobs, results, wanted, _said_before(images, wanted.names))
+    as_index = made.is_index and bool(wanted.names)
     with images.blobs.lease() as lease:
-        images.arrivals.add(Parts(config, blobs, manifest, names=names), lease, silent)
+        for raw in made.documents.values() if as_index else ():
+            images.blobs.put(raw, lease)
+        for one in made.images:
+            names = () if as_index else wanted.names
+            images.arrivals.add(Parts(one.config, one.layers, one.manifest.raw, names=names), lease, silent)
+        if as_index:
+            _name(images, made, wanted.names)
+        elif not made.is_index:
+            _renew(images, made)
     images.written()
-    for name in names:
-        images.publish("tag", config.id, {"name": name.familiar})
-    image = images.catalog.image(config.id)
-    return Exported(digest_of(image.manifest.raw), config.id, names)
+    for name in wanted.names:
+        images.publish("tag", made.first.config.id, {"name": name.familiar})
+    top = made.top if as_index or not made.is_index else made.first.descriptor
+    return _told(made, top, wanted.names)
 
 
-def _annotated(images: Images, config: bytes, blobs: Sequence[Digest], annotations: Mapping[str, str]) -> bytes:
-    """A manifest that carries annotations."""
-    layers = []
-    for blob in blobs:
-        with images.blobs.open(blob) as file:
-            compression, _ = decompressed(file)
-        suffix = f"+{compression}" if compression else ""
-        layers.append(Descriptor(OCI_LAYER + suffix, blob, images.blobs.size(blob)))
-    plain = json.loads(manifest_bytes(Descriptor(OCI_CONFIG, digest_of(config), len(config)), tuple(layers)))
-    return json.dumps({**plain, "annotations": dict(sorted(annotations.items()))}, separators=(",", ":")).encode()
+def _told(made: Composed, top: Descriptor, names: tuple[Reference, ...]) -> Exported:
+    return Exported(top, made.first.config.id, names, tuple(one.config.id for one in made.images))
+
+
+def _name(images: Images, made: Composed, names: Sequence[Reference]) -> None:
+    index, first = made.top.digest, made.first.config.id
+    changed = [name for name in names if images.indexes.of(name) != index or images.catalog.named(name) != first]
+    for one in made.images:
+        images.indexes.attach(changed, index, one.config.id, made.blobs, first=first)
+
+
+def _renew(images: Images, made: Composed) -> None:
+    """An image that was here may have been described otherwise, by a build with other annotations."""
+    one = made.images[0]
+    image = images.catalog.image(one.config.id)
+    if image.manifest.raw != one.manifest.raw and not image.repo_digests:
+        images.catalog.describe(image.id, made.top.digest, made.blobs)
+
+
+def _said_before(images: Images, names: Sequence[Reference]) -> dict[Digest, list[Statement]]:
+    """The statements about the images that a name has now. Nothing where they are damaged: they are made anew."""
+    found: dict[Digest, list[Statement]] = {}
+    index = images.indexes.of(names[0]) if names else None
+    try:
+        for member in images.indexes.members(index) if index else ():
+            if member.manifest is None or not member.subject or not member.available:
+                continue
+            found[Digest(member.subject)] = [
+                Statement(layer.annotations.get(PREDICATE, ""), images.blobs.read(layer.digest))
+                for layer in member.manifest.layers
+                if layer.media_type == STATEMENT
+            ]
+    except (TiffinError, OSError):
+        return {}
+    return found
+
+
+def archived(images: Images, results: Mapping[str, Solved], wanted: Wanted) -> tuple[Exported, Iterator[bytes]]:
+    """The same as an OCI layout in a tar, with docker's manifest.json beside it; the store keeps nothing of it. Blocks.
+
+    The results must be held while the iterator runs.
+    """
+    made = compose(images.blobs, results, wanted, {})
+    return _told(made, made.top, wanted.names), _pieces(images, made, wanted.names)
+
+
+def _pieces(images: Images, made: Composed, names: Sequence[Reference]) -> Iterator[bytes]:
+    first = made.first
+    saved = Saved(Image(first.config, first.manifest), list(names))
+    if made.is_index:
+        saved.index, saved.beside = made.top, made.blobs
+    with images.blobs.lease() as lease:
+        for raw in made.documents.values():
+            images.blobs.put(raw, lease)
+        yield from archive(images.blobs, [saved])

@@ -21,6 +21,7 @@ from tiffin.build.solve.request import BuildRequest
 from tiffin.build.solve.threads import in_thread
 from tiffin.containers import creation, modes
 from tiffin.content.ledger import Ledger
+from tiffin.engine.builds_foreign import explained
 from tiffin.engine.container_context import Context, Settings, log, now
 from tiffin.engine.container_export import OWN
 from tiffin.engine.container_failures import StartError
@@ -55,7 +56,10 @@ class Runner:
         with ours:
             ours.setblocking(False)
             client = Attachment(theirs.detach(), stdout=True, stderr=True, framed=True)
-            return await self._running(self._container(process, request), client, lambda: _read(ours, output))
+            try:
+                return await self._running(self._container(process, request), client, lambda: _read(ours, output))
+            except Invalid as error:
+                raise explained(error, process.step.platform) from error
 
     async def shell(self, process: Process, request: BuildRequest, client: Attachment, size: tuple[int, int]) -> int:
         """The same with a terminal of (rows, columns), which ends with its client's connection."""

@@ -11,9 +11,17 @@ from tiffin.model.platform import Platform
 from tiffin.wire import images as wire
 
 
-def summaries(images: Images, image: Image) -> list[wire.ManifestSummary]:
-    """Of an index all, whether here or not. Blocks."""
-    index = images.indexes.of_image(image)
+def _index(images: Images, image: Image, name: str) -> Digest | None:
+    """The index that a name means; without one, or by an ID, that of any of the image's names."""
+    index = images.indexes.of(name) if name else None
+    if index is not None or (name and images.is_name(name)):
+        return index
+    return images.indexes.of_image(image)
+
+
+def summaries(images: Images, image: Image, name: str = "") -> list[wire.ManifestSummary]:
+    """Of an index all, whether here or not. name: what the image was asked for by. Blocks."""
+    index = _index(images, image, name)
     if index is not None:
         return [_summary(images, member) for member in images.indexes.members(index)]
     if image.reserved:
@@ -28,9 +36,9 @@ def summaries(images: Images, image: Image) -> list[wire.ManifestSummary]:
     return [_summary(images, Member(described, manifest, image, len(here) == len(parts), size))]
 
 
-def target(images: Images, image: Image) -> wire.OciDescriptor:
-    """The document that an image's names mean: an index, or the image's manifest. Blocks."""
-    index = images.indexes.of_image(image)
+def target(images: Images, image: Image, name: str = "") -> wire.OciDescriptor:
+    """The document that a name means: an index, or the image's manifest. Blocks."""
+    index = _index(images, image, name)
     if index is None:
         raw = image.manifest.raw
         return wire.OciDescriptor(media_type=image.manifest.media_type, digest=digest_of(raw), size=len(raw))

@@ -90,8 +90,8 @@ async def inspected(request: Request) -> Response:
     image = images.chosen(request["name"], wanted)
     answer = shapes.inspected(request, image, images.snapshots.name)
     if with_manifests:
-        answer.manifests = await asyncio.to_thread(image_manifests.summaries, images, image)
-        answer.descriptor = await asyncio.to_thread(image_manifests.target, images, image)
+        answer.manifests = await asyncio.to_thread(image_manifests.summaries, images, image, request["name"])
+        answer.descriptor = await asyncio.to_thread(image_manifests.target, images, image, request["name"])
     return response.json(answer)
 
 

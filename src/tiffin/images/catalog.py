@@ -86,14 +86,24 @@ class Catalog:
             if new:
                 db.executemany("INSERT INTO image_blob VALUES (?, ?)", [(image, blob) for blob in record.blobs])
             for name in record.names:
-                _put_name(db, name, image)
+                put_name(db, name, image)
         return new
+
+    def describe(self, image: Digest, manifest: Digest, blobs: Iterable[Digest]) -> None:
+        """Have an image another manifest, which is in the store with the blobs that it names."""
+        with self._ledger.transaction() as db:
+            db.execute("UPDATE image SET manifest = ? WHERE id = ?", (manifest, image))
+            db.execute("DELETE FROM image_blob WHERE image = ?", (image,))
+            rows = [(image, blob) for blob in {image, manifest, *blobs}]
+            db.executemany("INSERT INTO image_blob VALUES (?, ?)", rows)
+        with self._guard:
+            self._documents.pop(image, None)
 
     def tag(self, name: Reference, image: Digest) -> Digest | None:
         """Give an image a name; the image that had it before."""
         with self._ledger.transaction() as db:
             before = db.execute("SELECT image FROM image_name WHERE name = ?", (str(name),)).fetchone()
-            _put_name(db, name, image)
+            put_name(db, name, image)
         return before["image"] if before else None
 
     def untag(self, names: Iterable[Reference]) -> None:
@@ -243,6 +253,7 @@ class Catalog:
             return {Digest(row["blob"]) for row in db.execute("SELECT DISTINCT blob FROM image_blob")}
 
 
-def _put_name(db: sqlite3.Connection, name: Reference, image: Digest) -> None:
+def put_name(db: sqlite3.Connection, name: Reference, image: Digest) -> None:
+    """In a transaction of the caller's. The name means no index any more."""
     db.execute("INSERT OR REPLACE INTO image_name VALUES (?, ?)", (str(name), image))
     db.execute("UPDATE image SET tagged = ? WHERE id = ?", (time.time(), image))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tiffin.content.blobs import BlobStore
 from tiffin.content.ledger import Ledger
 from tiffin.errors import Internal, Invalid, NotFound
-from tiffin.images.catalog import Catalog
+from tiffin.images.catalog import Catalog, put_name
 from tiffin.model.descriptor import (
     INDEX_TYPES,
     OCI_INDEX,
@@ -78,11 +78,24 @@ class Indexes:
 
     # -- what names mean ---------------------------------------------------------------------------------------------
 
-    def attach(self, names: Iterable[Reference], index: Digest, image: Digest | None, blobs: Iterable[Digest]) -> bool:
-        """Have names, which are there, mean an index, with an image and blobs that belong to it. Whether it is new."""
+    def attach(
+        self,
+        names: Iterable[Reference],
+        index: Digest,
+        image: Digest | None,
+        blobs: Iterable[Digest],
+        *,
+        first: Digest | None = None,
+    ) -> bool:
+        """Have names mean an index, with an image and blobs that belong to it. Whether it is new.
+
+        first: the image that the names get; without it they are there already.
+        """
         with self._ledger.transaction() as db:
             new = False
             for name in names:
+                if first is not None:
+                    put_name(db, name, first)
                 row = db.execute("SELECT digest FROM image_index WHERE name = ?", (str(name),)).fetchone()
                 if row is None or row["digest"] != index:
                     db.execute("INSERT OR REPLACE INTO image_index VALUES (?, ?)", (str(name), index))

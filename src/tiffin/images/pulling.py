@@ -349,11 +349,16 @@ class Pulls:
         changed = [
             name for name in names if catalog.named(name) != named or (indexes.of(name) is not None and not of_index)
         ]
-        for name in changed:
+        for name in () if of_index else changed:
             catalog.tag(name, named)
         new = names[0] in changed
         if of_index:
+            # in one step: whoever asks for another platform of the name must not find it without its index
+            new |= indexes.attach(changed, digest, image, kept, first=named)
             new |= indexes.attach(names, digest, image, kept)
+            best = indexes.first(digest, image)  # another pull may have brought a better one meanwhile
+            if best != named:
+                indexes.attach(names, digest, image, kept, first=best)
         if changed:
             self._images.written()
         return new

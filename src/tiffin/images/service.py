@@ -99,6 +99,13 @@ class Images:
         images = [self.catalog.image(digest) for digest in sorted(self.meant(str(name)))]
         return list(dict.fromkeys([*([index] if index else []), *(digest_of(one.manifest.raw) for one in images)]))
 
+    def is_name(self, text: str) -> bool:
+        """Whether a text is the name of an image, not an ID or the beginning of one."""
+        try:
+            return self.catalog.named(parse_reference(text)) is not None
+        except Invalid:
+            return False
+
     def history(self, reference: str, platform: Platform | None = None) -> list[Step]:
         return self._listing.history(self.chosen(reference, platform))
 

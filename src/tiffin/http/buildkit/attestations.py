@@ -18,17 +18,15 @@ from tiffin.build.plan import BuildPlan
 from tiffin.build.steps import GitSource, HttpSource, ImageSource
 from tiffin.http.buildkit.sbom import Package
 from tiffin.model.digest import Digest, digest_of
-from tiffin.model.platform import Platform
+from tiffin.model.platform import Platform, host_platform
 from tiffin.model.reference import Reference, parse_reference
 
 PROVENANCE = "https://slsa.dev/provenance/v0.2"
 SBOM = "https://spdx.dev/Document"
-STATEMENT = "application/vnd.in-toto+json"
 
 _STATEMENT_TYPE = "https://in-toto.io/Statement/v0.1"
 _BUILD_TYPE = "https://mobyproject.org/buildkit@v1"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_CONFIG = "application/vnd.oci.image.config.v1+json"
+_WHEN = ("buildInvocationID", "buildStartedOn", "buildFinishedOn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,6 @@ class Made:
 
     ref: str
     plan: BuildPlan
-    platform: Platform
     filename: str
     dockerfile: bytes
     given: Mapping[str, str]
@@ -45,8 +42,12 @@ class Made:
     ended: int
 
 
-def provenance(made: Made, mode: str) -> dict[str, Any]:
-    """The predicate. Only mode `max` tells of build arguments, labels and the Dockerfile: they may hold secrets."""
+def provenance(made: Made, asked: Mapping[str, str]) -> dict[str, Any]:
+    """The predicate. Only mode `max` tells of build arguments, labels and the Dockerfile: they may hold secrets.
+
+    asked: `mode`, `builder-id`, `reproducible`.
+    """
+    mode = asked.get("mode", "min")
     parameters: dict[str, Any] = {
         "frontend": "dockerfile.v0",
         "locals": [{"name": "context"}, {"name": "dockerfile"}],
@@ -56,7 +57,7 @@ def provenance(made: Made, mode: str) -> dict[str, Any]:
         "buildStartedOn": _time(made.began),
         "buildFinishedOn": _time(made.ended),
         "completeness": {"parameters": mode == "max", "environment": True, "materials": False},
-        "reproducible": False,
+        "reproducible": asked.get("reproducible", "") in ("true", "1"),
     }
     if mode == "max":
         parameters["args"] = {name: value for name, value in made.given.items() if not name.startswith("attest:")}
@@ -64,13 +65,13 @@ def provenance(made: Made, mode: str) -> dict[str, Any]:
         source = {"filename": made.filename, "language": "Dockerfile", "data": data}
         metadata[f"{_BUILD_TYPE}#metadata"] = {"source": {"infos": [source]}}
     return {
-        "builder": {"id": ""},
+        "builder": {"id": asked.get("builder-id", "")},
         "buildType": _BUILD_TYPE,
         "materials": materials(made),
         "invocation": {
             "configSource": {"entryPoint": made.filename},
             "parameters": parameters,
-            "environment": {"platform": str(made.platform)},
+            "environment": {"platform": str(host_platform())},
         },
         "metadata": metadata,
     }
@@ -93,8 +94,8 @@ def materials(made: Made) -> list[dict[str, Any]]:
     return found
 
 
-def document(packages: Sequence[Package], name: str, created: int) -> dict[str, Any]:
-    """The SPDX document: each package, described by the image's root."""
+def document(packages: Sequence[Package], name: str, created: str) -> dict[str, Any]:
+    """The SPDX document: each package, described by the image's root. created: RFC 3339, to the second."""
     listed, relations = [], []
     for number, package in enumerate(packages):
         id = f"SPDXRef-Package-{number}"
@@ -126,50 +127,35 @@ def document(packages: Sequence[Package], name: str, created: int) -> dict[str, 
         "SPDXID": "SPDXRef-DOCUMENT",
         "name": name or "image",
         "documentNamespace": f"https://spdx.org/spdxdocs/{digest_of(repr(packages).encode())[7:]}",
-        "creationInfo": {"creators": ["Tool: tiffin"], "created": _time(created)},
+        "creationInfo": {"creators": ["Tool: tiffin"], "created": created},
         "packages": listed,
         "relationships": relations,
     }
 
 
-def statement(kind: str, predicate: Any, names: Sequence[Reference], manifest: Digest, platform: Platform) -> bytes:
-    """What is said about an image, by the digest of its manifest."""
-    digest = {"sha256": manifest.partition(":")[2]}
-    urls = [image_url(name, platform) for name in names] or ["_"]
-    subject = [{"name": url, "digest": digest} for url in urls]
-    body = {"_type": _STATEMENT_TYPE, "predicateType": kind, "subject": subject, "predicate": predicate}
+def statement(kind: str, predicate: Any, subjects: Mapping[str, str]) -> bytes:
+    """What is said about things. subjects: SHA-256 in hex, by name."""
+    listed = [{"name": name, "digest": {"sha256": value}} for name, value in subjects.items()]
+    body = {"_type": _STATEMENT_TYPE, "predicateType": kind, "subject": listed, "predicate": predicate}
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def attached(statements: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes]:
-    """Manifest and configuration that hold statements, given with their predicates' types."""
-    layers = [
-        {
-            "mediaType": STATEMENT,
-            "digest": digest_of(data),
-            "size": len(data),
-            "annotations": {"in-toto.io/predicate-type": kind},
-        }
-        for kind, data in statements
-    ]
-    rootfs = {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]}
-    config = _json({"architecture": "unknown", "os": "unknown", "config": {}, "rootfs": rootfs})
-    described = {"mediaType": _CONFIG, "digest": digest_of(config), "size": len(config)}
-    return _json({"schemaVersion": 2, "mediaType": _MANIFEST, "config": described, "layers": layers}), config
+def subjects_of(names: Sequence[Reference], manifest: Digest, platform: Platform) -> dict[str, str]:
+    """An image by its names, or "_" without any."""
+    urls = [image_url(name, platform) for name in names] or ["_"]
+    return {url: manifest.partition(":")[2] for url in urls}
 
 
-def descriptor(manifest: bytes, image: Digest) -> dict[str, Any]:
-    """How an index refers to them: no platform, and the image that they are about."""
-    return {
-        "mediaType": _MANIFEST,
-        "digest": digest_of(manifest),
-        "size": len(manifest),
-        "annotations": {
-            "vnd.docker.reference.digest": image,
-            "vnd.docker.reference.type": "attestation-manifest",
-        },
-        "platform": {"architecture": "unknown", "os": "unknown"},
-    }
+def same_but_for_when(before: bytes, after: bytes) -> bool:
+    """Whether two statements of a provenance differ in nothing but times and the build's name."""
+    try:
+        one, other = json.loads(before), json.loads(after)
+        for told in (one, other):
+            for name in _WHEN:
+                told["predicate"]["metadata"].pop(name, None)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return bool(one == other)
 
 
 def image_url(name: Reference, platform: Platform) -> str:
@@ -180,7 +166,3 @@ def image_url(name: Reference, platform: Platform) -> str:
 
 def _time(nanoseconds: int) -> str:
     return datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()

@@ -15,7 +15,7 @@ from typing import TypeVar
 from tiffin.build.dockerfile.gotext import parse_bool
 from tiffin.build.options import BuildOptions
 from tiffin.build.steps import RunSettings
-from tiffin.errors import Invalid, Unsupported
+from tiffin.errors import Invalid
 from tiffin.model.container_host import HostConfig
 from tiffin.model.platform import Platform, parse_platform
 
@@ -33,6 +33,7 @@ class Attributes:
     request        `frontend.lint`, `frontend.outline`, `frontend.targets`; "" for a build
     cache_from     caches to import from
     attestations   `provenance`, `sbom` and what was said about each
+    platforms      all that are asked for; `options` are the first one's
     """
 
     options: BuildOptions
@@ -51,18 +52,20 @@ class Attributes:
     cache_from: tuple[str, ...] = ()
     explain: bool = False
     attestations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    platforms: tuple[Platform, ...] = ()
 
 
 def read_attributes(given: Mapping[str, str]) -> Attributes:
     """Raises Invalid for what can't be understood, Unsupported for what this builder does not do."""
     arguments = _under(given, "build-arg:")
     host, settings = _limits(given)
+    platforms = _platforms(given)
     options = BuildOptions(
         target=given.get("target", ""),
         build_args=arguments,
         labels=_under(given, "label:"),
-        platform=_platform(given),
-        multi_platform=_flag(given, "multi-platform"),
+        platform=platforms[0] if platforms else None,
+        multi_platform=_flag(given, "multi-platform") or len(platforms) > 1,
         contexts=_under(given, "context:"),
         no_cache=_no_cache(given),
         network=_choice(given, "force-network-mode", _NETWORKS, "invalid netmode"),
@@ -86,6 +89,7 @@ def read_attributes(given: Mapping[str, str]) -> Attributes:
         cache_from=_cache_from(given),
         explain=_flag(given, "explain"),
         attestations={name: _pairs(text) for name, text in _under(given, "attest:").items()},
+        platforms=platforms,
     )
 
 
@@ -108,13 +112,9 @@ def _flag(given: Mapping[str, str], name: str) -> bool:
         raise Invalid(f"invalid boolean value for {name}: {text}") from None
 
 
-def _platform(given: Mapping[str, str]) -> Platform | None:
-    texts = [text for text in given.get("platform", "").split(",") if text]
-    if len(texts) > 1:
-        raise Unsupported(
-            f"one build makes one platform's image here, not {len(texts)}: build {', '.join(texts)} apart"
-        )
-    return parse_platform(texts[0]) if texts else None
+def _platforms(given: Mapping[str, str]) -> tuple[Platform, ...]:
+    texts = (text.strip() for text in given.get("platform", "").split(","))
+    return tuple(dict.fromkeys(parse_platform(text) for text in texts if text))
 
 
 def _no_cache(given: Mapping[str, str]) -> tuple[str, ...] | None:

@@ -47,6 +47,8 @@ CAPABILITIES = (
     "reference.output",
 )
 
+EXPORTING = ("exporter.image.attestations", "exporter.multiple")
+
 
 class Bridge:
     """The service. `frontend` makes a Frontend for a job, `worker` a WorkerRecord; `ended` knows jobs that are over."""
@@ -88,6 +90,8 @@ class Bridge:
         answer = gateway("PongResponse", Workers=[self._worker()])
         for name in CAPABILITIES:
             answer.FrontendAPICaps.add(ID=name, Enabled=True)
+        for name in EXPORTING:
+            answer.LLBCaps.add(ID=name, Enabled=True)
         return answer
 
     async def _solve(self, job: Job, data: bytes) -> Any:
@@ -182,9 +186,13 @@ class Bridge:
 
 def _answer(outcome: Outcome) -> Any:
     answer = gateway("SolveResponse")
-    answer.result.ref.id = outcome.id
-    if outcome.id:
-        answer.result.ref.MergeFrom(reference(outcome.id))
+    if outcome.several:
+        for platform, id in outcome.ids.items():
+            answer.result.refs.refs[platform].MergeFrom(reference(id))
+    else:
+        answer.result.ref.id = next(iter(outcome.ids.values()), "")
+        if answer.result.ref.id:
+            answer.result.ref.MergeFrom(reference(answer.result.ref.id))
     for name, value in outcome.metadata.items():
         answer.result.metadata[name] = value
     return answer

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from tiffin.build.solve.solved import Solved
 from tiffin.engine import system
 from tiffin.engine.builds import Builds, CacheRecord, PruneRequest
 from tiffin.errors import Invalid, TiffinError, Unsupported
@@ -18,6 +18,7 @@ from tiffin.http.buildkit.frontend import Frontend
 from tiffin.http.buildkit.history import History
 from tiffin.http.buildkit.jobs import Job, Jobs
 from tiffin.http.buildkit.relay import relay
+from tiffin.http.buildkit.results import Built
 from tiffin.http.buildkit.sessions import Sessions, described
 from tiffin.model.platform import host_platform
 from tiffin.wire.buildkit import control, message, parse, stamp
@@ -108,24 +109,24 @@ class Control:
         request = job.request
         _check_cache_exports(job)
         if request.Frontend:
-            solved, metadata = await self._by_frontend(job)
+            built, metadata = await self._by_frontend(job)
         else:
-            solved, metadata = await self._by_client(job)
+            built, metadata = await self._by_client(job)
         response = {name: value.decode("utf-8", "replace") for name, value in metadata.items() if _is_told(name)}
-        if solved is not None:
-            response |= await self._export(job, solved)
+        if built.results:
+            response |= await self._export(job, built)
         return response
 
-    async def _by_frontend(self, job: Job) -> tuple[Solved | None, Mapping[str, bytes]]:
+    async def _by_frontend(self, job: Job) -> tuple[Built, Mapping[str, bytes]]:
         """The client leaves the build to us."""
         request = job.request
         if request.Frontend not in FRONTENDS:
             raise Unsupported(f"frontend {request.Frontend!r} is not known here: there is {FRONTENDS[0]}")
         inputs = given_inputs(request.FrontendInputs, self._jobs)
         outcome = await self._frontend(job).solve(request.FrontendAttrs, inputs, frozenset(request.Entitlements))
-        return job.results.get(outcome.id), outcome.metadata
+        return _built(job, outcome.ids, outcome.metadata, several=outcome.several), outcome.metadata
 
-    async def _by_client(self, job: Job) -> tuple[Solved | None, Mapping[str, bytes]]:
+    async def _by_client(self, job: Job) -> tuple[Built, Mapping[str, bytes]]:
         """The client drives the build through the bridge and says what it returns."""
         if job.request.HasField("Definition") and getattr(job.request.Definition, "def"):
             raise Unsupported("graphs of the client's own (LLB) are not solved here: build a Dockerfile")
@@ -134,14 +135,16 @@ class Control:
             raise decode_status(returned.error.SerializeToString())
         result = returned.result
         kind = result.WhichOneof("alternative")
-        if kind in ("refs", "refsDeprecated") and len(getattr(result, kind).refs) > 1:
-            raise Unsupported("results for several platforms can't be exported as one image here")
-        ids = {"ref": result.ref.id, "refDeprecated": result.refDeprecated}
+        several = kind in ("refs", "refsDeprecated")
         if kind == "refs":
-            ids["refs"] = next((ref.id for ref in result.refs.refs.values()), "")
-        return job.results.get(ids.get(kind, "")), result.metadata
+            ids = {platform: ref.id for platform, ref in result.refs.refs.items()}
+        elif kind == "refsDeprecated":
+            ids = dict(result.refsDeprecated.refs)
+        else:
+            ids = {"": result.ref.id if kind == "ref" else result.refDeprecated}
+        return _built(job, ids, result.metadata, several=several), result.metadata
 
-    async def _export(self, job: Job, solved: Solved) -> dict[str, str]:
+    async def _export(self, job: Job, built: Built) -> dict[str, str]:
         request = job.request
         exporters = [(one.Type, dict(one.Attrs)) for one in request.Exporters]
         if not exporters and request.ExporterDeprecated:
@@ -150,8 +153,7 @@ class Control:
         response: dict[str, str] = {}
         for number, (kind, attributes) in enumerate(exporters):
             assert session is not None
-            exporter = Exporter(self._builds, self._images, session, job)
-            response |= await exporter.run(number, kind, attributes, solved)
+            response |= await Exporter(self._builds, session, job, built).run(number, kind, attributes)
         return response
 
     async def _status(self, stream: Stream) -> None:
@@ -182,6 +184,8 @@ class Control:
         platform = host_platform()
         record.platforms.add(OS=platform.os, Architecture=platform.architecture, Variant=platform.variant)
         record.Labels[f"{_LABEL}executor"] = "tiffin"
+        # by this buildx knows that the store holds indexes: several platforms, attestations, archives
+        record.Labels[f"{_LABEL}snapshotter"] = "tiffin"
         record.Labels[f"{_LABEL}moby.host-gateway-ip"] = self._gateway()
         record.BuildkitVersion.CopyFrom(self._version())
         return record
@@ -242,6 +246,14 @@ def _check_cache_exports(job: Job) -> None:
             raise Unsupported(f"--cache-to type={entry.Type} is not supported: the cache stays with this builder")
         vertex = job.begin("preparing layers for inline cache")
         job.complete(vertex)
+
+
+def _built(job: Job, ids: Mapping[str, str], metadata: Mapping[str, bytes], *, several: bool) -> Built:
+    """The job's results of these references, in the order that their platforms were asked for."""
+    found = {platform: job.results[id] for platform, id in ids.items() if id in job.results}
+    listed = json.loads(metadata.get("refs.platforms") or b"{}").get("Platforms") or []
+    order = [one["ID"] for one in listed if one["ID"] in found]
+    return Built({platform: found[platform] for platform in dict.fromkeys((*order, *found))}, several)
 
 
 def _is_told(name: str) -> bool:

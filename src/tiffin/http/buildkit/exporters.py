@@ -4,127 +4,145 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
-from time import time_ns
-from typing import Any
 
 from tiffin.build.solve.solved import Solved
-from tiffin.engine.builds import Builds
+from tiffin.engine.builds import Annotations, Builds, Exported, Wanted
 from tiffin.errors import Invalid, Unsupported
-from tiffin.http.buildkit.attestations import PROVENANCE, SBOM, Made, document, provenance, statement
+from tiffin.http.buildkit.callers import Caller
 from tiffin.http.buildkit.jobs import Job
-from tiffin.http.buildkit.layouts import archive
-from tiffin.http.buildkit.sbom import packages
+from tiffin.http.buildkit.results import Built
 from tiffin.http.buildkit.sending import send_file, send_tree
 from tiffin.http.buildkit.sessions import Session
+from tiffin.http.buildkit.statements import Statements, metadata
 from tiffin.http.buildkit.threads import in_thread
-from tiffin.model.digest import digest_of
-from tiffin.model.image import Image
+from tiffin.model.descriptor import INDEX_TYPES
+from tiffin.model.platform import parse_platform
 from tiffin.model.reference import Reference, parse_reference
-from tiffin.snapshots.pack import export as packed
+from tiffin.snapshots.pack import END, Packer
+from tiffin.snapshots.tar import Entry, Kind, entry_header, padding
 
 Attributes = Mapping[str, str]
 
-_ANNOTATIONS = ("annotation.", "annotation-manifest.")
+_ANNOTATION = re.compile(r"annotation(?:-([a-z-]+))?(?:\[([A-Za-z0-9_/-]+)\])?\.(\S+)", re.ASCII)
+_YES = ("", "true", "1")
 
 
 class Exporter:
     """Runs the exporters of one job."""
 
-    def __init__(self, builds: Builds, images: Any, session: Session, job: Job) -> None:
-        self._builds, self._images, self._session, self._job = builds, images, session, job
+    def __init__(self, builds: Builds, session: Session, job: Job, built: Built) -> None:
+        self._builds, self._session, self._job, self._built = builds, session, job, built
 
-    async def run(self, number: int, kind: str, attributes: Attributes, solved: Solved) -> dict[str, str]:
+    async def run(self, number: int, kind: str, attributes: Attributes) -> dict[str, str]:
         """One exporter's response. Raises Unsupported for a kind that is not known."""
         if kind in ("moby", "image"):
-            return await self._image(attributes, solved)
+            return await self._image(attributes)
         if kind == "local":
-            await self._local(number, solved)
+            await self._told("exporting to client directory", lambda: self._local(number, attributes))
             return {}
         if kind == "tar":
-            await self._tar(number, solved)
+            await self._told("exporting to client tarball", lambda: self._tar(number, attributes))
             return {}
         if kind in ("oci", "docker"):
-            return await self._archive(number, kind, attributes, solved)
+            return await self._archive(number, kind, attributes)
         raise Unsupported(f"exporter {kind!r} could not be found: there are image, local, tar, oci and docker")
 
-    async def _image(self, attributes: Attributes, solved: Solved) -> dict[str, str]:
-        """`push` is the client's part: docker's driver asks for it here, then pushes by the API's own route."""
+    async def _told(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        vertex = self._job.begin(name)
+        try:
+            await work()
+        except Exception as error:
+            self._job.complete(vertex, str(error))
+            raise
+        self._job.complete(vertex)
+
+    # Images
+
+    def _wanted(self, attributes: Attributes, *, inline: bool) -> Wanted:
         names = names_of(attributes)
-        exported = await self._builds.export(
-            solved, names, self._job.report, annotations=annotations_of(attributes) or None
-        )
+        statements = Statements(self._job, names, inline=inline)
+        attest = statements.about if statements else None
+        return Wanted(tuple(names), annotations_of(attributes), self._built.several, attest)
+
+    def _response(self, exported: Exported) -> dict[str, str]:
+        descriptor = json.dumps(exported.top.document()).encode()
         response = {
             "containerimage.digest": str(exported.digest),
-            "containerimage.config.digest": str(exported.config),
+            "containerimage.descriptor": base64.b64encode(descriptor).decode(),
         }
-        if names:
-            response["image.name"] = ",".join(str(name) for name in names)
-        response["containerimage.descriptor"] = _descriptor(self._images.get(str(exported.config)))
-        return response
+        if self._built.only is not None:
+            response["containerimage.config.digest"] = str(exported.config)
+        if exported.names:
+            response["image.name"] = ",".join(str(name) for name in exported.names)
+        return response | metadata(self._job, self._built.results, several=self._built.several)
 
-    async def _local(self, number: int, solved: Solved) -> None:
-        vertex = self._job.begin("exporting to client directory")
-        try:
-            with ExitStack() as opened:
-                root = await in_thread(opened.enter_context, solved.opened())
-                await send_tree(self._session, number, root)
-        except Exception as error:
-            self._job.complete(vertex, str(error))
-            raise
-        self._job.complete(vertex)
+    async def _image(self, attributes: Attributes) -> dict[str, str]:
+        wanted = self._wanted(attributes, inline=True)
+        if not wanted.names and self._built.only is not None and not wanted.several:
+            # nothing would keep an index that has no name
+            wanted = Wanted(annotations=wanted.annotations)
+        pushes = "push" in attributes and attributes["push"] in _YES
+        if pushes and not wanted.names:
+            raise Invalid("tag is needed when pushing to registry")
+        exported = await self._builds.export_all(self._built.results, wanted, self._job.report)
+        for name in wanted.names if pushes else ():
+            await self._builds.push(name, Caller(self._session), self._job.report)
+        return self._response(exported)
 
-    async def _tar(self, number: int, solved: Solved) -> None:
-        vertex = self._job.begin("exporting to client tarball")
-        try:
-            with ExitStack() as opened:
-                root = await in_thread(opened.enter_context, solved.opened())
-                await send_file(self._session, number, packed(root), [])
-        except Exception as error:
-            self._job.complete(vertex, str(error))
-            raise
-        self._job.complete(vertex)
-
-    async def _archive(self, number: int, kind: str, attributes: Attributes, solved: Solved) -> dict[str, str]:
+    async def _archive(self, number: int, kind: str, attributes: Attributes) -> dict[str, str]:
         """An image in a tar: OCI's layout, with docker's manifest.json beside it."""
         if attributes.get("tar", "true") not in ("true", "1"):
             raise Unsupported(f"-o type={kind},tar=false is not supported: leave tar to its default")
-        response = await self._image(attributes, solved)
-        names = [str(name) for name in names_of(attributes)] or [response["containerimage.config.digest"]]
-        vertex = self._job.begin(f"exporting to {kind} image format")
-        try:
-            if self._job.attestations:
-                pieces = await in_thread(self._attested, attributes, solved, response)
-            else:
-                pieces = await in_thread(self._images.save, names)
-            header = [(f"exporter-md-{name}", value) for name, value in response.items() if value.isascii()]
-            await send_file(self._session, number, iter(pieces), header)
-        except Exception as error:
-            self._job.complete(vertex, str(error))
-            raise
-        self._job.complete(vertex)
+        response: dict[str, str] = {}
+
+        async def send() -> None:
+            exported, pieces = await self._builds.archived(self._built.results, self._wanted(attributes, inline=False))
+            if kind == "docker" and exported.top.media_type in INDEX_TYPES:
+                raise Invalid("docker exporter does not support exporting manifest lists, use the oci exporter instead")
+            response.update(self._response(exported))
+            short = {name: value for name, value in response.items() if name.startswith("containerimage.")}
+            header = [(f"exporter-md-{name}", value) for name, value in short.items()]
+            await send_file(self._session, number, pieces, header)
+
+        await self._told(f"exporting to {kind} image format", send)
         return response
 
-    def _attested(self, attributes: Attributes, solved: Solved, response: dict[str, str]) -> Iterator[bytes]:
-        """The archive with its statements; `response` learns of them. Blocks."""
-        image, names = self._images.get(response["containerimage.config.digest"]), names_of(attributes)
-        manifest, platform = digest_of(image.manifest.raw), solved.image.platform
-        asked, now, statements = self._job.attestations, time_ns(), []
-        if "sbom" in asked:
+    # Files
+
+    def _folders(self, attributes: Attributes) -> Iterator[tuple[Solved, bytes, Callable[[int], dict[bytes, bytes]]]]:
+        """Each result, the folder that it goes to ("" for none), and what lies beside its files, given its root."""
+        statements, prefix = Statements(self._job, inline=False), attributes.get("attestation-prefix", "")
+        split = attributes.get("platform-split", str(self._built.several).lower()) in ("true", "1")
+        for platform, solved in self._built.results.items():
+            folder = platform.replace("/", "_").encode() if split else b""
+            own = prefix if split or not self._built.several else f"{prefix}{platform.replace('/', '_')}."
+            yield solved, folder, lambda root, solved=solved, own=own: statements.files(solved, root, own)  # type: ignore[misc]
+
+    async def _local(self, number: int, attributes: Attributes) -> None:
+        for solved, folder, beside in self._folders(attributes):
+            with ExitStack() as opened:
+                root = await in_thread(opened.enter_context, solved.opened())
+                await send_tree(self._session, number, root, folder, await in_thread(beside, root))
+
+    async def _tar(self, number: int, attributes: Attributes) -> None:
+        await send_file(self._session, number, self._packed(attributes), [])
+
+    def _packed(self, attributes: Attributes) -> Iterator[bytes]:
+        made = self._job.began // 10**9 * 10**9
+        for solved, folder, beside in self._folders(attributes):
+            moment = made if solved.plan.epoch is None else solved.plan.epoch * 10**9
+            if folder:
+                yield entry_header(Entry(folder + b"/", Kind.DIRECTORY, 0o755, mtime=moment))
+                folder += b"/"
             with solved.opened() as root:
-                found = document(packages(root), ",".join(map(str, names)), now)
-            statements.append((SBOM, statement(SBOM, found, names, manifest, platform)))
-        if "provenance" in asked:
-            filename, dockerfile = self._job.narrator.source
-            given, began = self._job.attributes, self._job.began
-            made = Made(self._job.ref, solved.plan, platform, filename, dockerfile, given, began, now)
-            told = provenance(made, asked["provenance"].get("mode", "min"))
-            statements.append((PROVENANCE, statement(PROVENANCE, told, names, manifest, platform)))
-            response["buildx.build.provenance"] = json.dumps(told)
-        index, pieces = archive(self._images.blobs, image, names, statements)
-        response["containerimage.digest"] = str(index)
-        return pieces
+                yield from Packer(precise=False).tree(root, folder)
+                for name, data in beside(root).items():
+                    yield entry_header(Entry(folder + name, Kind.FILE, 0o600, size=len(data), mtime=moment))
+                    yield data + padding(len(data))
+        yield END
 
 
 def names_of(attributes: Attributes) -> list[Reference]:
@@ -138,26 +156,25 @@ def names_of(attributes: Attributes) -> list[Reference]:
     return found
 
 
-def annotations_of(attributes: Attributes) -> dict[str, str]:
-    """`annotation.KEY`, `annotation-manifest.KEY`, and with a platform in brackets."""
-    found = {}
+def annotations_of(attributes: Attributes) -> Annotations:
+    """`annotation.KEY`, `annotation-manifest[linux/arm64].KEY` and so on. Raises Invalid for a kind that is unknown."""
+    manifests: dict[str, dict[str, str]] = {}
+    descriptors: dict[str, dict[str, str]] = {}
+    index: dict[str, str] = {}
+    index_descriptor: dict[str, str] = {}
     for name, value in attributes.items():
-        for prefix in _ANNOTATIONS:
-            key = name.removeprefix(prefix)
-            if key != name:
-                found[key] = value
-            elif name.startswith(prefix[:-1] + "["):
-                found[name.partition("].")[2]] = value
-    return found
-
-
-def _descriptor(image: Image) -> str:
-    """The manifest's descriptor as clients put it into --metadata-file."""
-    manifest, platform = image.manifest, image.config.platform
-    document: dict[str, Any] = {
-        "mediaType": manifest.media_type,
-        "digest": digest_of(manifest.raw),
-        "size": len(manifest.raw),
-        "platform": {"architecture": platform.architecture, "os": platform.os},
-    }
-    return base64.b64encode(json.dumps(document).encode()).decode()
+        match = _ANNOTATION.fullmatch(name)
+        if match is None:
+            continue
+        kind, platform, key = match[1] or "manifest", match[2] or "", match[3]
+        platform = str(parse_platform(platform)) if platform else ""
+        places = {
+            "manifest": manifests.setdefault(platform, {}),
+            "manifest-descriptor": descriptors.setdefault(platform, {}),
+            "index": index,
+            "index-descriptor": index_descriptor,
+        }
+        if kind not in places:
+            raise Invalid(f"unrecognized annotation type {kind}")
+        places[kind][key] = value
+    return Annotations(manifests, descriptors, index, index_descriptor)

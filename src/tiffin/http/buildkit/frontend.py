@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,10 +39,12 @@ _DOCKERFILE_LIMIT = 16 * QUEUED
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a frontend gives: metadata, and the result that `id` names in its job, "" for a question's answer."""
+    """What a frontend gives: metadata, and the names in its job of the results, by platform; none for a question's
+    answer. several: a result for each platform, though it be one."""
 
-    id: str
+    ids: Mapping[str, str]
     metadata: Mapping[str, bytes]
+    several: bool = False
 
 
 @dataclass(slots=True)
@@ -66,7 +69,7 @@ class Frontend:
     ) -> Outcome:
         """Run a build, or answer a question about its Dockerfile. Raises as `Builds.solve` does."""
         attributes = read_attributes(given)
-        _check_attestations(attributes, self._job)
+        _check_attestations(attributes)
         self._job.attributes = self._job.attributes or dict(given)
         self._job.attestations = attributes.attestations
         session = await self._sessions.get(self._job.session)
@@ -78,7 +81,7 @@ class Frontend:
             input_images=_input_images(attributes),
         )
         if attributes.request:
-            return Outcome("", await answer(attributes, options, sources.dockerfile, self._images))
+            return Outcome({}, await answer(attributes, options, sources.dockerfile, self._images))
         request = BuildRequest(
             dockerfile=sources.dockerfile,
             options=options,
@@ -95,16 +98,33 @@ class Frontend:
             host=attributes.host,
         )
         report = _naming_files(self._job.report, list(request.contexts.values()))
-        return self._outcome(await self._builds.solve(request, report), options)
+        return await self._solved(request, attributes.platforms or (options.platform,), report)
 
-    def _outcome(self, solved: Solved, options: BuildOptions) -> Outcome:
-        id = os.urandom(13).hex()
+    async def _solved(self, request: BuildRequest, platforms: Sequence[Platform | None], report: Report) -> Outcome:
+        """Each platform's build, side by side: what they have in common is done once."""
+        options = (replace(request.options, platform=one) for one in platforms)
+        works = [self._builds.solve(replace(request, options=one), report) for one in options]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._kept(work)) for work in works]
+        except ExceptionGroup as several:
+            # the first is the cause, and the only one that can be told
+            raise several.exceptions[0] from several
+        return self._outcome(dict(task.result() for task in tasks), several=request.options.multi_platform)
+
+    async def _kept(self, work: Awaitable[Solved]) -> tuple[str, Solved]:
+        """A result, and the name it has got in the job, which releases it."""
+        solved, id = await work, os.urandom(13).hex()
         self._job.results[id] = solved
-        platform = solved.image.platform
-        metadata = {"containerimage.config": solved.document(), "refs.platforms": _platforms(platform)}
-        if solved.plan.epoch is not None:
-            metadata["source.date.epoch"] = str(solved.plan.epoch).encode()
-        return Outcome(id, metadata)
+        return id, solved
+
+    def _outcome(self, results: Mapping[str, Solved], *, several: bool) -> Outcome:
+        metadata = {"refs.platforms": _platforms([solved.image.platform for solved in results.values()])}
+        for solved in results.values():
+            metadata["containerimage.config" + (f"/{solved.image.platform}" if several else "")] = solved.document()
+            if solved.plan.epoch is not None:
+                metadata["source.date.epoch"] = str(solved.plan.epoch).encode()
+        return Outcome({str(solved.image.platform): id for id, solved in results.items()}, metadata, several)
 
     # Where things come from
 
@@ -223,7 +243,7 @@ class Frontend:
         return solved, "context" if await in_thread(_has, solved, "context") else attributes.filename
 
 
-def _check_attestations(attributes: Attributes, job: Job) -> None:
+def _check_attestations(attributes: Attributes) -> None:
     """Raises Unsupported, before anything is built."""
     for kind, options in attributes.attestations.items():
         if kind not in ("provenance", "sbom"):
@@ -232,9 +252,6 @@ def _check_attestations(attributes: Attributes, job: Job) -> None:
             raise Unsupported("sbom generators are not run: leave the generator out, package databases are read")
         if options.get("mode", "min") not in ("min", "max"):
             raise Invalid(f"invalid provenance mode {options['mode']!r}: give min or max")
-    kinds = {exporter.Type for exporter in job.request.Exporters}
-    if attributes.attestations and kinds != {"oci"}:
-        raise Unsupported("attestations go along with -o type=oci,dest=FILE only: an image in the store has no index")
 
 
 def _naming_files(report: Report, contexts: Sequence[Context]) -> Report:
@@ -276,12 +293,15 @@ def _read(solved: Solved, name: str) -> bytes:
             return file.read(_DOCKERFILE_LIMIT)
 
 
-def _platforms(platform: Platform) -> bytes:
+def _platforms(platforms: Sequence[Platform]) -> bytes:
     """exptypes.Platforms."""
-    document = {"architecture": platform.architecture, "os": platform.os}
-    if platform.variant:
-        document["variant"] = platform.variant
-    return json.dumps({"Platforms": [{"ID": str(platform), "Platform": document}]}).encode()
+    listed = []
+    for one in platforms:
+        document = {"architecture": one.architecture, "os": one.os}
+        if one.variant:
+            document["variant"] = one.variant
+        listed.append({"ID": str(one), "Platform": document})
+    return json.dumps({"Platforms": listed}).encode()
 
 
 def _input_images(attributes: Attributes) -> dict[str, ImageConfig]:

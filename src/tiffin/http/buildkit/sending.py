@@ -6,10 +6,12 @@ Source: tonistiigi/fsutil send.go; moby/buildkit session/filesync (the metadata'
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping
+from time import time_ns
+from typing import IO, Any
 
 from tiffin.errors import Invalid, Unsupported
 from tiffin.http.buildkit.filesync import DATA, FAILED, FINISHED, REQUEST, STAT
@@ -68,11 +70,16 @@ async def _gathered(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
             yield data[start : start + _PIECE]
 
 
-async def send_tree(session: Session, exporter: int, root: int) -> None:
-    """All that is in a directory. Raises Invalid as the client says."""
+async def send_tree(
+    session: Session, exporter: int, root: int, folder: bytes = b"", beside: Mapping[bytes, bytes] | None = None
+) -> None:
+    """All that is in a directory, and files of our own beside it, by name. Raises Invalid as the client says.
+
+    folder: where on the client it goes; a name of one part.
+    """
     stream = _begin(session, exporter, [])
     directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
-    sender = Sender(directory)
+    sender = Sender(directory, folder, beside or {})
     tasks = [asyncio.ensure_future(work) for work in (_list(stream, sender), _serve(stream, sender))]
     try:
         # neither can go on when the other has failed
@@ -125,8 +132,10 @@ async def _serve(stream: Stream, sender: Sender) -> None:
 class Sender:
     """One directory's packets. Blocks."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, folder: bytes, beside: Mapping[bytes, bytes]) -> None:
         self._root = root
+        self._folder = folder
+        self._beside = beside
         self._packet = message("fsutil.types.Packet")
         self._files: dict[int, bytes] = {}
         self._names: dict[tuple[int, int], bytes] = {}
@@ -134,10 +143,15 @@ class Sender:
 
     def entries(self) -> Iterator[bytes]:
         """A STAT for each entry: directories before what they hold, names in the order of their bytes."""
-        yield from self._directory(self._root, b"")
+        if self._folder:
+            yield self._own(b"", stat.S_IFDIR | 0o755)
+        yield from self._directory(self._root, b"", self._beside)
 
-    def _directory(self, directory: int, path: bytes) -> Iterator[bytes]:
-        for name in sorted(os.fsencode(entry) for entry in os.listdir(directory)):
+    def _directory(self, directory: int, path: bytes, beside: Mapping[bytes, bytes]) -> Iterator[bytes]:
+        for name in sorted({*map(os.fsencode, os.listdir(directory)), *beside}):
+            if name in beside:
+                yield self._own(name, stat.S_IFREG | 0o600, len(beside[name]))
+                continue
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
             if stat.S_ISSOCK(status.st_mode):
                 continue
@@ -146,20 +160,34 @@ class Sender:
             if stat.S_ISDIR(status.st_mode):
                 descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
                 try:
-                    yield from self._directory(descriptor, inner)
+                    yield from self._directory(descriptor, inner, {})
                 finally:
                     os.close(descriptor)
+
+    def _sent(self, path: bytes) -> str:
+        """A path as the client gets it."""
+        return b"/".join(filter(None, (self._folder, path))).decode("utf-8", "replace")
+
+    def _own(self, name: bytes, mode: int, size: int = 0) -> bytes:
+        """Something that is not in the root."""
+        packet = self._packet(type=STAT)
+        packet.stat.path, packet.stat.mode, packet.stat.size = self._sent(name), go_mode(mode), size
+        packet.stat.modTime = time_ns()
+        if stat.S_ISREG(mode):
+            self._files[self._index] = name
+        self._index += 1
+        return bytes(packet.SerializeToString())
 
     def _entry(self, directory: int, name: bytes, path: bytes, status: os.stat_result) -> bytes:
         packet = self._packet(type=STAT)
         entry = packet.stat
-        entry.path = path.decode("utf-8", "replace")
+        entry.path = self._sent(path)
         entry.mode = go_mode(status.st_mode)
         entry.uid, entry.gid, entry.modTime = status.st_uid, status.st_gid, status.st_mtime_ns
         if stat.S_ISREG(status.st_mode):
             first = self._names.setdefault((status.st_dev, status.st_ino), path)
             if first != path:
-                entry.linkname = first.decode("utf-8", "replace")
+                entry.linkname = self._sent(first)
             else:
                 entry.size = status.st_size
                 self._files[self._index] = path
@@ -175,11 +203,16 @@ class Sender:
         path = self._files.get(index)
         if path is None:
             raise Invalid(f"invalid file id {index}")
-        descriptor = paths.open_beneath(self._root, path, os.O_RDONLY | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
+        with self._opened(path) as file:
             while data := file.read(_CHUNK):
                 yield self._packet(type=DATA, ID=index, data=data).SerializeToString()
         yield self._packet(type=DATA, ID=index).SerializeToString()
+
+    def _opened(self, path: bytes) -> IO[bytes]:
+        if path in self._beside:
+            return io.BytesIO(self._beside[path])
+        descriptor = paths.open_beneath(self._root, path, os.O_RDONLY | os.O_NONBLOCK)
+        return os.fdopen(descriptor, "rb", buffering=0)
 
 
 def go_mode(mode: int) -> int:
