@@ -97,7 +97,7 @@ class Workshop:
         assert isinstance(plan, BuildPlan)
         contexts: Mapping[str, Directory] = {"context": Directory(context, key)} if context else {}
         request = BuildRequest(dockerfile=dockerfile.encode(), options=BuildOptions(), contexts=contexts)
-        stack = await self.solver.solve(plan, request, NoImages(), report)
+        stack, _ = await self.solver.solve(plan, request, NoImages(), report)
         self.store.holds.release(stack)
         return stack
 

@@ -49,7 +49,7 @@ def build(workshop: Workshop, dockerfile: str, client: Nobody) -> None:
     request = replace(BuildRequest(dockerfile=b"", options=BuildOptions()), client=client)
 
     async def main() -> None:
-        stack = await workshop.solver.solve(plan, request, NoImages(), lambda _: None)
+        stack, _ = await workshop.solver.solve(plan, request, NoImages(), lambda _: None)
         workshop.store.holds.release(stack)
 
     asyncio.run(main())

@@ -154,7 +154,7 @@ def test_a_cancelled_build_leaves_no_snapshot_and_runs_nothing_more(workshop: Wo
     asyncio.run(main())
     assert workshop.snapshots.snapshots() == []
     assert workshop.runner.ran == ["before", "forever"]
-    assert (workshop.store.holds.chains(), workshop.solver.flights) == ([], {})
+    assert (workshop.store.holds.chains(), workshop.solver.flights.active) == ([], {})
 
 
 def test_a_failed_step_names_itself_and_what_was_done_before_stays_cached(workshop: Workshop) -> None:

@@ -63,8 +63,8 @@ def _run(call: Call, plan: Plan, display: Display) -> dict[str, str]:
         services=plan.services(call),
         exporters=plan.exporters,
         entitlements=_granted(call),
-        cache_from=plan.cache_from,
-        cache_to=plan.cache_to,
+        cache_from=plan.caches.sources,
+        cache_to=plan.caches.targets,
     )
     builder = Builder(call.engine)
     try:
@@ -76,6 +76,7 @@ def _run(call: Call, plan: Plan, display: Display) -> dict[str, str]:
             text = _debugged(call, error, text)
         raise Failed(text) from error
     display.close()
+    plan.caches.tag(response)
     return response
 
 

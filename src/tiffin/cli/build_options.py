@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from tiffin.cli.build_caches import Caches, read_caches
 from tiffin.cli.command import Call, Failed
 from tiffin.client.build_session import Services, agent_socket
+from tiffin.client.build_stores import Stores
 
 _ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 _TAR_MAGIC = slice(257, 262)
@@ -34,8 +36,7 @@ class Plan:
     agents: dict[str, str] = field(default_factory=dict)
     exporters: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     outputs: dict[int, Callable[[Iterator[bytes]], None]] = field(default_factory=dict)
-    cache_from: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
-    cache_to: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    caches: Caches = field(default_factory=Caches)
     shared_key: str = ""
     push: bool = False
     folder: tempfile.TemporaryDirectory[str] | None = None
@@ -49,6 +50,7 @@ class Plan:
             uploads=self.uploads,
             credentials=call.session.settings.credentials,
             outputs=self.outputs,
+            stores=Stores(self.caches.stores),
         )
 
     def kept(self, name: str, data: bytes) -> str:
@@ -250,22 +252,6 @@ def _is_socket(path: str) -> bool:
         return False
 
 
-def read_caches(call: Call, plan: Plan) -> None:
-    """--cache-from and --cache-to."""
-    for name, entries in (("cache-from", plan.cache_from), ("cache-to", plan.cache_to)):
-        for text in call.values.list(name):
-            if "=" not in text.split(",")[0]:
-                entries.append(("registry", {"ref": text}))
-            else:
-                fields = _fields(text)
-                entries.append((fields.pop("type", "registry"), fields))
-    references = [found["ref"] for kind, found in plan.cache_from if kind == "registry" and "ref" in found]
-    if references:
-        plan.attributes["cache-from"] = ",".join(references)
-    if "BUILDKIT_INLINE_CACHE=1" in call.values.list("build-arg"):
-        plan.cache_to.append(("inline", {}))
-
-
 def read_outputs(call: Call, plan: Plan, stdout: IO[bytes]) -> None:
     """--output, --load, --push, --tag, --annotation."""
     values = call.values
@@ -358,6 +344,7 @@ def make_plan(call: Call) -> Plan:
     read_context(call, plan, sys.stdin.buffer)
     read_attributes(call, plan)
     read_secrets(call, plan)
-    read_caches(call, plan)
+    plan.caches = read_caches(call)
+    plan.attributes |= plan.caches.attributes()
     read_outputs(call, plan, sys.stdout.buffer)
     return plan

@@ -14,6 +14,7 @@ from typing import IO, Any
 from urllib.parse import unquote_plus
 
 from tiffin.client.build_files import FAILED, FINISHED, REQUEST, Listing
+from tiffin.client.build_stores import SERVICE, Stores
 from tiffin.client.settings import HUB
 from tiffin.wire.buildkit import message, parse
 from tiffin.wire.grpc.status import Code, StatusError
@@ -33,6 +34,7 @@ class Services:
     upload       pieces of what `docker build -` reads, by id
     credentials  for a registry, in the API's form
     outputs      by the exporter's number: takes the file's pieces, in a thread
+    stores       directories for caches
     """
 
     shared_key: str = ""
@@ -42,6 +44,7 @@ class Services:
     uploads: Mapping[str, IO[bytes]] = field(default_factory=dict)
     credentials: Callable[[str], Mapping[str, str]] = lambda _: {}
     outputs: Mapping[int, Callable[[Iterator[bytes]], None]] = field(default_factory=dict)
+    stores: Stores = field(default_factory=Stores)
 
     def _served(self) -> dict[str, Callable[[Stream], Awaitable[None]]]:
         return {
@@ -53,6 +56,9 @@ class Services:
             "/moby.sshforward.v1.SSH/ForwardAgent": self._agent,
             "/moby.upload.v1.Upload/Pull": self._upload,
             "/grpc.health.v1.Health/Check": self._health,
+            SERVICE + "Info": self.stores.info,
+            SERVICE + "Read": self.stores.read,
+            SERVICE + "Write": self.stores.write,
         }
 
     def methods(self) -> list[str]:

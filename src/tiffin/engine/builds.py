@@ -13,32 +13,34 @@ from tiffin.build.drafts import ImageDraft
 from tiffin.build.options import ImageRequest, ResolvedImage
 from tiffin.build.plan import BuildPlan, ImagesNeeded, plan_build
 from tiffin.build.solve import inline
-from tiffin.build.solve.cache import Cache, Step
+from tiffin.build.solve.cache import Cache
 from tiffin.build.solve.directories import Directories
 from tiffin.build.solve.events import Report, VertexCompleted, VertexProgress, VertexStarted, VertexWarning, silent
 from tiffin.build.solve.execution import Tools
-from tiffin.build.solve.request import BuildRequest, Client
+from tiffin.build.solve.request import BuildRequest, CachePlace, Client
 from tiffin.build.solve.solved import LayerBlob, Solved
 from tiffin.build.solve.solver import Solver
 from tiffin.build.solve.store import Store
 from tiffin.build.solve.threads import in_thread
+from tiffin.build.solve.trail import Trail
 from tiffin.build.solve.values import Stack
 from tiffin.build.steps import ImageSource
 from tiffin.containers import users
-from tiffin.engine import builds_prune, container_root
-from tiffin.engine.builds_bases import Bases, Transferring, progress_of, stack_of
+from tiffin.engine import builds_caches_out, builds_prune, container_root
+from tiffin.engine.builds_bases import Bases, progress_of
+from tiffin.engine.builds_caches_in import Caches
 from tiffin.engine.builds_dates import dated
 from tiffin.engine.builds_debug import Shells
 from tiffin.engine.builds_documents import Annotations, Statement, Wanted
 from tiffin.engine.builds_export import Exported, archived, export
 from tiffin.engine.builds_prune import CacheRecord, PruneRequest
 from tiffin.engine.builds_run import Runner
+from tiffin.engine.transfers import Transfers
 from tiffin.errors import TiffinError
 from tiffin.images import Images, Progress
 from tiffin.images.pushing import Push
 from tiffin.model.descriptor import INDEX_TYPES
 from tiffin.model.digest import Digest, chain_ids, digest_of
-from tiffin.model.platform import host_platform
 from tiffin.model.reference import Reference, parse_reference
 
 __all__ = ["Annotations", "Builds", "CacheRecord", "Exported", "PruneRequest", "Result", "Statement", "Wanted"]
@@ -52,14 +54,15 @@ class Result:
     """Implements `build.solve.solved.Solved`."""
 
     def __init__(
-        self, plan: BuildPlan, stack: Stack, image: ImageDraft, created: str, store: Store, carried: Cache | None
+        self, plan: BuildPlan, stack: Stack, image: ImageDraft, created: str, store: Store, trail: Trail, inline: bool
     ) -> None:
         self.plan = plan
         self.image = image
         self.created = created
         self._stack = stack
+        self.trail = trail
         self._store = store
-        self._carried = carried  # the cache that the image shall carry
+        self._inline = inline  # whether the image shall carry a cache
 
     @property
     def layers(self) -> tuple[LayerBlob, ...]:
@@ -68,7 +71,7 @@ class Result:
     def document(self) -> bytes:
         """The image's configuration."""
         document = self.image.document(self._stack.diffs, self.created)
-        return document if self._carried is None else inline.written(document, self._stack, self._carried)
+        return inline.written(document, self._stack, self.trail) if self._inline else document
 
     @contextmanager
     def opened(self) -> Iterator[int]:
@@ -78,20 +81,26 @@ class Result:
 
     def release(self) -> None:
         """Its layers may go."""
-        self._store.holds.release(self._stack)
+        for stack in (self._stack, *self.trail.kept):
+            self._store.holds.release(stack)
+
+    @property
+    def stack(self) -> Stack:
+        return self._stack
 
 
 class Builds:
     """root: where builds keep directories; place: where what RUNs see is mounted."""
 
     def __init__(
-        self, images: Images, transfers: Transferring, runner: Runner, cache: Cache, root: Path, place: Path
+        self, images: Images, transfers: Transfers, runner: Runner, cache: Cache, root: Path, place: Path
     ) -> None:
         self._images = images
         self._transfers = transfers
         self._cache = cache
         self._directories = Directories(root)
         self._store = Store(images.snapshots, images.blobs, container_root.mount_detached, images.arrivals.arriving)
+        self._caches = Caches(images, transfers)
         self._solver = Solver(Tools(self._store, self._directories, runner, _owner_of, place), self._cache)
         self.shells = Shells(self._solver.tools, runner)
         images.kept_chains.append(self._store.holds.chains)
@@ -113,33 +122,11 @@ class Builds:
             if planned is not None:
                 steps = ((digest, step) for digest, step in plan.steps.items() if isinstance(step, ImageSource))
                 planned(plan, {digest: bases.image(step).id for digest, step in steps})
-            imported: dict[Digest, Step] = {}
-            for name in request.imports:
-                imported |= await self._imported(name, bases, request, report)
-            stack = await self._solver.solve(plan, request, bases, report, allowed=allowed, imported=imported)
-        made = {step.stack.chain: step.created for step in imported.values()}
-        image, created = dated(plan, stack, lambda chain: self._cache.created(chain) or made.get(chain))
-        carried = self._cache if request.inline or _wants_inline(request) else None
-        return Result(plan, stack, image, created, self._store, carried)
-
-    async def _imported(self, name: str, bases: Bases, request: BuildRequest, report: Report) -> dict[Digest, Step]:
-        """The steps that an image tells of. None where that does not work: the build goes on without them.
-
-        They are not kept: an image may say what it likes, and only this build was told to believe it.
-        """
-        vertex = digest_of(f"importing cache manifest from {name}".encode())
-        report(VertexStarted(digest=vertex, name=f"importing cache manifest from {name}"))
-        found: dict[Digest, Step] = {}
-        problem = ""
-        try:
-            wanted = ImageRequest(str(parse_reference(name).with_default_tag()), host_platform(), written=name)
-            await bases.resolve(wanted, request, vertex, report)
-            image = self._images.find(parse_reference(name).with_default_tag())
-            found = {step.key: step for step in inline.read(image.config.raw, stack_of(image))}
-        except (TiffinError, OSError) as error:
-            problem = str(error)
-        report(VertexCompleted(digest=vertex, error=problem))
-        return found
+            imports = await self._caches.imported(request, report) if request.imports else None
+            stack, trail = await self._solver.solve(plan, request, bases, report, allowed=allowed, imports=imports)
+        told = {step.stack.chain: step.created for step in trail.steps}
+        image, created = dated(plan, stack, lambda chain: self._cache.created(chain) or told.get(chain))
+        return Result(plan, stack, image, created, self._store, trail, request.inline or _wants_inline(request))
 
     async def _plan(self, request: BuildRequest, bases: Bases, report: Report) -> BuildPlan:
         found: dict[ImageRequest, ResolvedImage] = {}
@@ -225,6 +212,18 @@ class Builds:
             report(VertexCompleted(digest=vertex, error=str(error) or "context canceled"))
             raise
         report(VertexCompleted(digest=vertex))
+
+    async def export_cache(
+        self, place: CachePlace, solved: Sequence[Solved], client: Client, report: Report = silent
+    ) -> dict[str, str]:
+        """Write a cache of what made these results; what exporters answer, `cache.manifest`.
+
+        Raises tiffin.errors, unless the place says that errors are to be passed over.
+        """
+        results = [one for one in solved if isinstance(one, Result)]
+        trails = [(one.stack, one.trail) for one in results]
+        places = builds_caches_out.Places(self._caches.repositories, client, self._directories)
+        return await builds_caches_out.export(place, trails, places, self._store, report)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from tiffin.build.solve.cache import Cache
+from tiffin.build.solve.cache import Brought, Cache
 from tiffin.build.solve.directories import Directories, Kept
 from tiffin.build.solve.failed import Failed
 from tiffin.build.solve.store import Store
@@ -98,6 +98,7 @@ def _items(cache: Cache, directories: Directories, store: Store, images: Images)
             usage_count=step.uses,
         )
         items.append(_Item(record, partial(cache.remove, [step.key])))
+    items += [_brought(one, cache, held, imaged) for one in cache.brought()]
     items += [_directory(kept, directories) for kept in directories.kept()]
     items += [_failed(one, store) for one in store.failed.listed()]
     blobs = set(store.holds.blobs())
@@ -114,6 +115,21 @@ def _items(cache: Cache, directories: Directories, store: Store, images: Images)
         )
         items.append(_Item(record, partial(cache.remove_downloads, [one.source])))
     return sorted(items, key=lambda item: item.record.created)
+
+
+def _brought(one: Brought, cache: Cache, held: Collection[Digest | None], imaged: Collection[Digest | None]) -> _Item:
+    chain = one.stack.chain
+    assert chain is not None
+    record = CacheRecord(
+        id=_id(digest_of(f"brought\0{chain}".encode())),
+        type="regular",
+        description=f"imported: {one.label}",
+        in_use=chain in held,
+        shared=chain in imaged,
+        size=one.size,
+        created=one.created,
+    )
+    return _Item(record, partial(cache.remove_brought, chain))
 
 
 def _directory(kept: Kept, directories: Directories) -> _Item:

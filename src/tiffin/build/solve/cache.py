@@ -27,6 +27,10 @@ CREATE TABLE build_source(
   source TEXT PRIMARY KEY, facts TEXT NOT NULL, blob TEXT NOT NULL, size INTEGER NOT NULL, created INTEGER NOT NULL,
   used INTEGER NOT NULL DEFAULT 0, uses INTEGER NOT NULL DEFAULT 0)
 """
+_BROUGHT = """
+CREATE TABLE build_brought(
+  chain TEXT PRIMARY KEY, label TEXT NOT NULL, layers TEXT NOT NULL, size INTEGER NOT NULL, created INTEGER NOT NULL)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,16 @@ class Step:
     created: int
     used: int = 0
     uses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """Layers that an imported cache has brought. No key leads to them: who made them is believed by one build only."""
+
+    label: str
+    stack: Stack
+    size: int
+    created: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +77,7 @@ class Cache:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        ledger.declare("build", _SCHEMA)
+        ledger.declare("build", _SCHEMA, _BROUGHT)
 
     def add(self, step: Step) -> None:
         """A key that is there already gets the newer result."""
@@ -73,7 +87,7 @@ class Cache:
             step.kind,
             json.dumps([[part.name, part.value] for part in step.parts]),
             json.dumps(step.parents),
-            json.dumps([[layer.diff, layer.blob] for layer in step.stack.layers]),
+            _layers(step.stack),
             step.stack.chain,
             step.size,
             step.created,
@@ -157,18 +171,34 @@ class Cache:
             db.executemany("DELETE FROM build_source WHERE source = ?", [(source,) for source in sources])
         return True
 
+    def add_brought(self, stack: Stack, label: str, size: int) -> None:
+        row = (stack.chain, label, _layers(stack), size, time.time_ns())
+        with self._ledger.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO build_brought VALUES (?, ?, ?, ?, ?)", row)
+
+    def brought(self) -> list[Brought]:
+        """Oldest first."""
+        with self._ledger.reading() as db:
+            rows = db.execute("SELECT * FROM build_brought ORDER BY created, rowid").fetchall()
+        return [Brought(row["label"], _stack(row["layers"]), row["size"], row["created"]) for row in rows]
+
+    def remove_brought(self, chain: Digest) -> bool:
+        """True."""
+        with self._ledger.transaction() as db:
+            db.execute("DELETE FROM build_brought WHERE chain = ?", (chain,))
+        return True
+
     def chains(self) -> list[Digest]:
         """Layers that records refer to."""
+        query = "SELECT chain FROM build_step WHERE chain IS NOT NULL UNION SELECT chain FROM build_brought"
         with self._ledger.reading() as db:
-            return [
-                Digest(row[0]) for row in db.execute("SELECT DISTINCT chain FROM build_step WHERE chain IS NOT NULL")
-            ]
+            return [Digest(row[0]) for row in db.execute(query)]
 
     def blobs(self) -> set[Digest]:
         """Blobs that records refer to."""
         with self._ledger.reading() as db:
             found = {Digest(row[0]) for row in db.execute("SELECT blob FROM build_source")}
-            for row in db.execute("SELECT layers FROM build_step"):
+            for row in db.execute("SELECT layers FROM build_step UNION SELECT layers FROM build_brought"):
                 found.update(Digest(blob) for _, blob in json.loads(row["layers"]))
         return found
 
@@ -180,12 +210,20 @@ def _step(row: sqlite3.Row) -> Step:
         kind=row["kind"],
         parts=tuple(Part(name, value) for name, value in json.loads(row["parts"])),
         parents=tuple(json.loads(row["parents"])),
-        stack=Stack(tuple(LayerBlob(Digest(diff), Digest(blob)) for diff, blob in json.loads(row["layers"]))),
+        stack=_stack(row["layers"]),
         size=row["size"],
         created=row["created"],
         used=row["used"],
         uses=row["uses"],
     )
+
+
+def _layers(stack: Stack) -> str:
+    return json.dumps([[layer.diff, layer.blob] for layer in stack.layers])
+
+
+def _stack(layers: str) -> Stack:
+    return Stack(tuple(LayerBlob(Digest(diff), Digest(blob)) for diff, blob in json.loads(layers)))
 
 
 def _download(row: sqlite3.Row) -> Download:

@@ -1,14 +1,20 @@
 """What a build is asked for, and what it may ask back of whoever asked for it."""
 
+import hashlib
+import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from tiffin.build.options import BuildOptions
 from tiffin.build.steps import Step
+from tiffin.content.blobs import BlobWriter
+from tiffin.errors import Invalid
 from tiffin.model.container_host import HostConfig
+from tiffin.model.descriptor import Descriptor
+from tiffin.model.digest import Digest
 from tiffin.registry.credentials import NOBODY, Credentials
 
 if TYPE_CHECKING:
@@ -74,6 +80,28 @@ class Client(Protocol):
         """For a registry; NOBODY where there are none."""
         ...
 
+    async def store(self, id: str) -> "CacheStore":
+        """A directory of the client's that holds caches. Raises Invalid where it offers none of this name."""
+        ...
+
+
+class CacheStore(Protocol):
+    """Where a cache is kept: a repository, or a directory of the client's. Methods raise tiffin.errors."""
+
+    async def read(self, blob: Digest, most: int) -> bytes:
+        """A small blob, or a manifest, as it lies there: the reader verifies it. Invalid above `most` bytes."""
+        ...
+
+    async def fetch(self, blob: Descriptor, writer: BlobWriter, told: Callable[[int], None]) -> None:
+        """Write a blob's bytes, for the caller to verify. told: bytes so far. Invalid for more than were promised."""
+        ...
+
+    async def has(self, blob: Digest) -> bool: ...
+
+    async def put(self, blob: Descriptor, opened: Callable[[], BinaryIO]) -> None:
+        """Send a blob that is not there yet."""
+        ...
+
 
 class Nobody:
     """A client that gives nothing."""
@@ -90,6 +118,24 @@ class Nobody:
     async def credentials(self, domain: str) -> Credentials:
         return NOBODY
 
+    async def store(self, id: str) -> CacheStore:
+        raise Invalid("local caches need a client with a session: docker buildx, or tiffin build")
+
+
+@dataclass(frozen=True, slots=True)
+class CachePlace:
+    """A cache to import or to export: type (registry, local, inline) and what was said about it."""
+
+    type: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """As progress names it; BuildKit has a number of its own for those that are not in a registry."""
+        if self.type == "registry" and self.attributes.get("ref"):
+            return self.attributes["ref"]
+        text = json.dumps([self.type, sorted(self.attributes.items())]).encode()
+        return f"{self.type}:{int.from_bytes(hashlib.sha256(text).digest()[:8], 'big')}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
@@ -102,8 +148,9 @@ class BuildRequest:
     results       builds of the same client by id, for `input:ID` in options.contexts
     pull          ask the registry for base images though they are here
     cache_from    images whose steps may be used. None: every step in the cache
-    imports       images that may carry a cache, which this build then trusts and no other
+    imports       caches of other builders, which this build then trusts and no other
     inline        the image shall carry one
+    whole_trail   keep the layers of every step as long as the result: a cache of all of them is to be exported
     entitlements  "network.host", "security.insecure": what RUN may ask for
     explain       tell of each step why it was, or was not, taken from the cache
     host          limits and settings of the containers that RUN gets: memory, cpu, shm_size, ulimits, cgroup_parent,
@@ -120,7 +167,8 @@ class BuildRequest:
     pull: bool = False
     explain: bool = False
     cache_from: tuple[str, ...] | None = None
-    imports: tuple[str, ...] = ()
+    imports: tuple[CachePlace, ...] = ()
     inline: bool = False
+    whole_trail: bool = False
     entitlements: frozenset[str] = frozenset()
     host: HostConfig = field(default_factory=HostConfig)

@@ -1,56 +1,47 @@
 """Runs the steps of a plan: each when its inputs are there, none twice, equal ones of concurrent builds once.
 
 A step's key is known when its inputs are; a record under it that stands on the very layers that this build has below is
-the result. Otherwise the step is executed in a *flight* that every build with the same key waits for; the last to leave
-one cancels it.
+the result. Otherwise the step is executed in a *flight* that every build with the same key waits for.
+
+What an imported cache tells of may have its layers elsewhere: they are fetched when something needs them, and where
+that does not work the step is run after all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from tiffin.build.keys import ContentInput, Part, content_inputs, key_of, key_parts
 from tiffin.build.plan import BuildPlan
 from tiffin.build.solve import contents
 from tiffin.build.solve.cache import Cache
 from tiffin.build.solve.cache import Step as Record
-from tiffin.build.solve.events import Event, Report, VertexCompleted, VertexExplained, VertexStarted
+from tiffin.build.solve.events import Report, VertexCompleted, VertexExplained, VertexLog, VertexStarted
 from tiffin.build.solve.execution import Execution, Tools, finished, held
 from tiffin.build.solve.explaining import explain
 from tiffin.build.solve.failures import StepFailed
+from tiffin.build.solve.flights import Flight, Flights
+from tiffin.build.solve.imports import Imports
 from tiffin.build.solve.ports import Bases
 from tiffin.build.solve.request import BuildRequest
 from tiffin.build.solve.sources import Sources
 from tiffin.build.solve.threads import in_thread
+from tiffin.build.solve.trail import Traced, Trail
 from tiffin.build.solve.values import EMPTY, Files, Outcome, Stack, Value
 from tiffin.build.steps import RunCommand, Step
 from tiffin.errors import NotFound, TiffinError
 from tiffin.model.digest import Digest
 
+log = logging.getLogger(__name__)
+
 CANCELED = "context canceled"
 _EVERYTHING = ContentInput(0, ("/",))
-
-
-@dataclass(slots=True)
-class Flight:
-    """A step that is being executed. told: what it reported so far, for those who come later; held: what it made."""
-
-    task: asyncio.Task[Stack] | None = None
-    waiting: int = 0
-    told: list[Event] = field(default_factory=list)
-    reports: list[Report] = field(default_factory=list)
-    held: list[Stack] = field(default_factory=list)
-
-    def report(self, event: Event) -> None:
-        self.told.append(event)
-        for report in self.reports:
-            report(event)
 
 
 class Solver:
@@ -60,7 +51,7 @@ class Solver:
         self.tools = tools
         self.cache = cache
         self.slots = asyncio.Semaphore(at_once)
-        self.flights: dict[Any, Flight] = {}
+        self.flights = Flights(tools.store.holds)
 
     async def solve(
         self,
@@ -70,18 +61,19 @@ class Solver:
         report: Report,
         *,
         allowed: Collection[Digest] | None = None,
-        imported: Mapping[Digest, Record] | None = None,
-    ) -> Stack:
-        """The layers of the plan's output, held: to release them is the caller's.
+        imports: Imports | None = None,
+    ) -> tuple[Stack, Trail]:
+        """The layers of the plan's output, and how it came to them; both held: to release them is the caller's.
 
-        allowed: the chain IDs that cached steps may have; None for any. imported: further cached steps, by key.
+        allowed: the chain IDs that cached steps may have; None for any. imports: what other builders tell.
         Raises StepFailed.
         """
         async with contextlib.AsyncExitStack() as undo:
             sources = Sources(self.tools.store, self.cache, self.tools.directories, bases, request, undo)
-            stack = await _Build(self, plan, request, sources, report, undo, allowed, imported or {}).run()
-            self.tools.store.holds.take(stack)
-            return stack
+            stack, trail = await _Build(self, plan, request, sources, report, undo, allowed, imports).run()
+            for held in (stack, *trail.kept):
+                self.tools.store.holds.take(held)
+            return stack, trail
 
 
 class _Build:
@@ -96,7 +88,7 @@ class _Build:
         report: Report,
         undo: contextlib.AsyncExitStack,
         allowed: Collection[Digest] | None,
-        imported: Mapping[Digest, Record],
+        imports: Imports | None,
     ) -> None:
         self._solver = solver
         self._store = solver.tools.store
@@ -106,14 +98,18 @@ class _Build:
         self._report = report
         self._undo = undo
         self._allowed = allowed
-        self._imported = imported
+        self._imports = imports
         self._tasks: dict[Digest, asyncio.Task[Outcome]] = {}
+        self._elsewhere: set[Digest] = set()  # steps whose layers are not here
+        self._coming: dict[Digest, asyncio.Task[Outcome]] = {}
+        self._traced: dict[Digest, Traced] = {}
+        self._contents: dict[tuple[Digest, str], Digest] = {}
         self._hashing = asyncio.Lock()
         self._used: list[Digest] = []
 
-    async def run(self) -> Stack:
+    async def run(self) -> tuple[Stack, Trail]:
         if self._plan.output is None:
-            return EMPTY
+            return EMPTY, Trail()
         for digest, step in self._plan.steps.items():
             self._tasks[digest] = asyncio.create_task(self._outcome(digest, step), name=f"step {digest[7:19]}")
         try:
@@ -121,11 +117,15 @@ class _Build:
             for task in self._tasks.values():  # inputs first: the cause before what it kept from being done
                 if task.done():
                     task.result()
-            return await self._layered(self._tasks[self._plan.output].result())
+            output = await self._layered(await self._here(self._plan.output))
+            kept = await self._kept() if self._request.whole_trail else ()
+            steps = tuple(self._traced[digest] for digest in self._plan.steps if digest in self._traced)
+            return output, Trail(steps, self._contents, kept)
         finally:
-            for task in self._tasks.values():
+            tasks = [*self._tasks.values(), *self._coming.values()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             if self._used:
                 await finished(in_thread(self._solver.cache.touched, self._used))
 
@@ -169,58 +169,117 @@ class _Build:
         self._undo.callback(self._store.holds.release, stack)
         return stack
 
-    async def _made(self, digest: Digest, step: Step, inputs: list[Outcome | None]) -> Outcome:
+    async def _made(
+        self, digest: Digest, step: Step, inputs: list[Outcome | None], *, trusting: bool = True
+    ) -> Outcome:
+        """trusting: what was imported counts."""
+        imports = self._imports if trusting else None
         started = VertexStarted(digest=digest, name=step.label, inputs=tuple(one for one in step.inputs if one))
-        first = inputs[0]
-        below = EMPTY if first is None else await self._layered(first)
         try:
-            parts = await self._parts(step, inputs)
+            parts = await self._parts(step, inputs, imports)
         except NotFound as error:
             self._report(started)
             self._ended(digest, step, error, "failed to compute cache key: ")
             raise
+        first = inputs[0]
+        below = EMPTY if first is None else await self._layered(first)
         key = key_of(parts)
-        record = None if step.fresh else await self._recorded(key, below)
+        parents = tuple(one.key for one in inputs if one is not None)
+        record, believed = (None, False) if step.fresh else await self._recorded(digest, key, below, imports)
+        believed = believed or any(one is not None and one.believed for one in inputs)
         if record is not None:
             self._report(replace(started, cached=True))
             self._explain(digest, "", "nothing that it depends on has changed")
             self._report(VertexCompleted(digest=digest))
             self._used.append(key)
-            return Outcome(key, record)
-        # what must be made afresh, or may ask this client for secrets, is nobody else's
-        own = step.fresh or (isinstance(step, RunCommand) and bool(step.mounts))
+            self._traced[digest] = Traced(key, _label(step), parents, record.stack, record.created)
+            return Outcome(key, record.stack, believed)
+        here = [None if given is None else await self._here(given) for given in step.inputs]
+        if imports is not None:  # once more with what is here: others' word for it is in no key that is kept
+            return await self._made(digest, step, here, trusting=False)
+        # what must be made afresh, may ask this client for secrets, or stands beside what only this build believes in,
+        # is nobody else's
+        beside = any(one is not None and one.believed for one in inputs[1:])
+        own = step.fresh or beside or (isinstance(step, RunCommand) and bool(step.mounts))
         name = (key, below.chain, self if own else None)
         self._report(started)
         if self._request.explain and not step.fresh:
             self._explain(digest, *await in_thread(self._why, step, parts))
         elif step.fresh:
             self._explain(digest, "", "the build was asked not to use the cache for it")
-        values = [EMPTY if one is None else one.value for one in inputs]
-        parents = tuple(one.key for one in inputs if one is not None)
+        values = [EMPTY if one is None else one.value for one in here]
 
         def begin(flight: Flight) -> asyncio.Task[Stack]:
-            keep = self._keeping(flight, step, key, parts, parents)
+            keep = self._keeping(flight, step, key, parts, parents, recorded=not beside)
             execution = Execution(self._solver.tools, self._request, flight.report, digest, keep, self._plan.epoch)
             return asyncio.create_task(self._execute(execution, step, values, below), name=f"run {digest[7:19]}")
 
         try:
-            stack = await self._flown(name, begin, _addressed(self._report, digest))
+            stack = await self._solver.flights.join(name, begin, _addressed(self._report, digest), self._hold)
         except BaseException as error:
             self._ended(digest, step, error)
             raise
         self._report(VertexCompleted(digest=digest))
-        return Outcome(key, stack)
+        self._traced[digest] = Traced(key, _label(step), parents, stack, self._made_at(stack))
+        return Outcome(key, stack, believed)
+
+    def _made_at(self, stack: Stack) -> int:
+        found = self._solver.cache.created(stack.chain) if stack.chain else None
+        return found or time.time_ns()
+
+    async def _here(self, digest: Digest) -> Outcome:
+        """A step's outcome with its layers, fetched if need be; run after all where they can't be had."""
+        outcome = await asyncio.shield(self._tasks[digest])
+        if digest not in self._elsewhere:
+            return outcome
+        if digest not in self._coming:
+            self._coming[digest] = asyncio.create_task(self._brought(digest, outcome), name=f"bring {digest[7:19]}")
+        return await asyncio.shield(self._coming[digest])
+
+    async def _brought(self, digest: Digest, outcome: Outcome) -> Outcome:
+        step, stack = self._plan.steps[digest], outcome.value
+        assert self._imports is not None and isinstance(stack, Stack)
+
+        def keep(brought: Stack) -> None:
+            self._solver.cache.add_brought(brought, _label(step), self._store.size(brought))
+
+        try:
+            await self._imports.bring(stack, self._store, keep, digest, self._report)
+        except (TiffinError, OSError) as error:
+            log.info("step %s of an imported cache: %s", _label(step), error)
+            text = f"not taken from the imported cache: {_words(error)}\n"
+            self._report(VertexLog(digest=digest, stream=2, data=text.encode()))
+            inputs = [None if given is None else await self._here(given) for given in step.inputs]
+            return await self._made(digest, step, inputs, trusting=False)
+        self._undo.callback(self._store.holds.release, stack)
+        return outcome
+
+    async def _kept(self) -> tuple[Stack, ...]:
+        """The layers of every step, as far as they can be had."""
+        kept = []
+        for digest, traced in list(self._traced.items()):
+            if digest in self._elsewhere and not self._imports_has(traced.stack):
+                continue
+            await self._here(digest)
+            kept.append(self._traced[digest].stack)
+        return tuple(kept)
+
+    def _imports_has(self, stack: Stack) -> bool:
+        """Whether what is missing of it came with a cache."""
+        assert self._imports is not None
+        return all(layer.blob in self._imports.blobs for layer in self._store.missing(stack))
 
     def _why(self, step: Step, parts: tuple[Part, ...]) -> tuple[str, str]:
-        return explain(self._solver.cache.steps(), step.label or type(step).__name__, parts)
+        return explain(self._solver.cache.steps(), _label(step), parts)
 
     def _explain(self, digest: Digest, part: str, reason: str) -> None:
         if self._request.explain:
             self._report(VertexExplained(digest=digest, part=part, reason=reason))
 
-    async def _parts(self, step: Step, inputs: list[Outcome | None]) -> tuple[Part, ...]:
-        """What the key is made of. NotFound for a file that is not there."""
+    async def _parts(self, step: Step, inputs: list[Outcome | None], imports: Imports | None) -> tuple[Part, ...]:
+        """What the key is made of. `inputs` get their layers where those must be read. NotFound for a missing file."""
         wanted = content_inputs(step)
+        found = [await self._content_of(want, step, inputs, imports) for want in wanted]
         by_content = {one.index for one in wanted}
         keys: list[Digest | None] = []
         for index, one in enumerate(inputs):
@@ -228,12 +287,22 @@ class _Build:
                 keys.append(None)
             else:
                 keys.append(await self._content(_EVERYTHING, one.value) if isinstance(one.value, Files) else one.key)
-        found = []
-        for want in wanted:
-            given = inputs[want.index]
-            found.append(await self._content(want, EMPTY if given is None else given.value))
         epoch = () if self._plan.epoch is None else (Part("epoch", str(self._plan.epoch)),)
         return (*key_parts(step, keys, found), *epoch)
+
+    async def _content_of(
+        self, want: ContentInput, step: Step, inputs: list[Outcome | None], imports: Imports | None
+    ) -> Digest:
+        one, given = inputs[want.index], step.inputs[want.index]
+        if one is None or given is None:
+            return await self._content(want, EMPTY)
+        if given in self._elsewhere and isinstance(one.value, Stack) and one.value.chain:
+            told = imports.contents.get((one.value.chain, _named(want))) if imports else None
+            if told is not None:
+                self._contents[one.value.chain, _named(want)] = told
+                return told
+            one = inputs[want.index] = await self._here(given)
+        return await self._content(want, one.value)
 
     async def _content(self, wanted: ContentInput, value: Value) -> Digest:
         def work() -> Digest:
@@ -246,63 +315,61 @@ class _Build:
                 return await in_thread(work)
         if value.chain is None:
             return await in_thread(work)
-        what = repr((wanted.paths, wanted.wildcards, wanted.include, wanted.exclude))
-        return await in_thread(self._solver.cache.content, value.chain, what, work)
+        found = await in_thread(self._solver.cache.content, value.chain, _named(wanted), work)
+        self._contents[value.chain, _named(wanted)] = found
+        return found
 
-    async def _recorded(self, key: Digest, below: Stack) -> Stack | None:
-        """The cached result, held, on the base's layers as this build has them (blobs may be compressed otherwise)."""
-        record = self._solver.cache.find(key) or self._imported.get(key)
-        if record is None or not record.stack.stands_on(below):
-            return None
-        stack = Stack((*below.layers, *record.stack.layers[len(below.layers) :]))
-        if self._allowed is not None and stack.chain not in self._allowed:
-            return None
-        # None for what is damaged, was pruned meanwhile, or removed by hand
-        return stack if await held(self._store, stack, self._undo) else None
-
-    async def _flown(self, name: Any, begin: Callable[[Flight], asyncio.Task[Stack]], report: Report) -> Stack:
-        flights, holds = self._solver.flights, self._store.holds
-        flight = flights.get(name)
-        if flight is None or flight.task is None or flight.task.done():
-            flight = flights[name] = Flight()
-            flight.task = begin(flight)
-        for event in flight.told:
-            report(event)
-        flight.reports.append(report)
-        flight.waiting += 1
-        try:
-            stack = await asyncio.shield(flight.task)
-            self._hold(stack)
-            return stack
-        finally:
-            flight.waiting -= 1
-            flight.reports.remove(report)
-            if not flight.waiting:
-                if flights.get(name) is flight:
-                    del flights[name]
-                flight.task.cancel()
-                await asyncio.wait([flight.task])
-                if not flight.task.cancelled():
-                    flight.task.exception()  # retrieved: whoever waited has heard of it, or has gone
-                for made in flight.held:
-                    holds.release(made)
+    async def _recorded(
+        self, digest: Digest, key: Digest, below: Stack, imports: Imports | None
+    ) -> tuple[Record | None, bool]:
+        """The cached result on the base's layers as this build has them (blobs may be compressed otherwise), and
+        whether it was imported. Held, unless its layers are elsewhere."""
+        own = self._solver.cache.find(key)
+        told = imports.steps.get(key) if imports else None
+        for record in (own, told):
+            if record is None or not record.stack.stands_on(below):
+                continue
+            stack = Stack((*below.layers, *record.stack.layers[len(below.layers) :]))
+            if self._allowed is not None and stack.chain not in self._allowed:
+                continue
+            # not held is what is damaged, was pruned meanwhile, or removed by hand
+            if await held(self._store, stack, self._undo):
+                return replace(record, stack=stack), record is told
+            if record is told:
+                self._elsewhere.add(digest)
+                return replace(record, stack=stack), True
+        return None, False
 
     def _keeping(
-        self, flight: Flight, step: Step, key: Digest, parts: tuple[Part, ...], parents: tuple[Digest, ...]
+        self,
+        flight: Flight,
+        step: Step,
+        key: Digest,
+        parts: tuple[Part, ...],
+        parents: tuple[Digest, ...],
+        *,
+        recorded: bool,
     ) -> Callable[[Stack], None]:
         def keep(stack: Stack) -> None:
-            layer = self._store.snapshots.layer(stack.chain) if stack.chain else None
-            label = step.label or type(step).__name__
-            size = layer.size if layer else 0
             self._store.holds.take(stack)
             flight.held.append(stack)
-            self._solver.cache.add(Record(key, label, "regular", parts, parents, stack, size, time.time_ns()))
+            if recorded:
+                size, now = self._store.size(stack), time.time_ns()
+                self._solver.cache.add(Record(key, _label(step), "regular", parts, parents, stack, size, now))
 
         return keep
 
     async def _execute(self, execution: Execution, step: Step, values: list[Value], below: Stack) -> Stack:
         async with self._solver.slots:
             return await execution.run(step, values, below)
+
+
+def _label(step: Step) -> str:
+    return step.label or type(step).__name__
+
+
+def _named(wanted: ContentInput) -> str:
+    return repr((wanted.paths, wanted.wildcards, wanted.include, wanted.exclude))
 
 
 def _words(error: BaseException) -> str:

@@ -165,13 +165,41 @@ class Store:
             stack = below
             for layer in layers:
                 self.blobs.lease_blob(lease, layer.blob)
-                with self.blobs.open(layer.blob) as file:
-                    plain = self.blobs.path(layer.blob) if layer.blob == layer.diff else None
-                    tar = Verified(decompressed(file)[1], layer.diff, f"layer {layer.diff[7:19]}")
-                    self.snapshots.apply(stack.chain, layer.diff, tar, plain=plain)
-                stack = Stack((*stack.layers, layer))
+                stack = self._above(stack, layer)
             keep(stack)
         return stack
+
+    def missing(self, stack: Stack) -> list[LayerBlob]:
+        """Layers whose blobs are not here."""
+        return [layer for layer in stack.layers if not self.blobs.exists(layer.blob)]
+
+    def assembled(self, stack: Stack, keep: Callable[[Stack], None]) -> None:
+        """Apply what is not yet of a stack whose blobs are here, leased; held afterwards.
+
+        Raises Invalid for a blob that is not its layer.
+        """
+        with self._arriving():
+            below = Stack()
+            for layer in stack.layers:
+                above = Stack((*below.layers, layer))
+                assert above.chain is not None
+                if self.snapshots.layer(above.chain) is None:
+                    self._above(below, layer)
+                below = above
+            keep(stack)
+            self.holds.take(stack)
+
+    def _above(self, below: Stack, layer: LayerBlob) -> Stack:
+        with self.blobs.open(layer.blob) as file:
+            plain = self.blobs.path(layer.blob) if layer.blob == layer.diff else None
+            tar = Verified(decompressed(file)[1], layer.diff, f"layer {layer.diff[7:19]}")
+            self.snapshots.apply(below.chain, layer.diff, tar, plain=plain)
+        return Stack((*below.layers, layer))
+
+    def size(self, stack: Stack) -> int:
+        """Bytes of the topmost layer's files."""
+        layer = self.snapshots.layer(stack.chain) if stack.chain else None
+        return layer.size if layer else 0
 
     def layer_of(self, files: Files, keep: Callable[[Stack], None]) -> Stack:
         """A directory as a layer of its own."""

@@ -40,10 +40,14 @@ Value = Stack | Files
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A step's value and the key that stands for it in the keys of steps above."""
+    """A step's value and the key that stands for it in the keys of steps above.
+
+    believed: others' word was taken for it, or for something below it
+    """
 
     key: Digest
     value: Value
+    believed: bool = False
 
 
 EMPTY = Stack()

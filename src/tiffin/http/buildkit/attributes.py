@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from tiffin.build.dockerfile.gotext import parse_bool
 from tiffin.build.options import BuildOptions
+from tiffin.build.solve.request import CachePlace
 from tiffin.build.steps import RunSettings
 from tiffin.errors import Invalid
 from tiffin.model.container_host import HostConfig
@@ -49,7 +50,7 @@ class Attributes:
     metadata: Mapping[str, str] = field(default_factory=dict)
     pull: bool = False
     request: str = ""
-    cache_from: tuple[str, ...] = ()
+    cache_from: tuple[CachePlace, ...] = ()
     explain: bool = False
     attestations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     platforms: tuple[Platform, ...] = ()
@@ -179,17 +180,17 @@ def _pairs(text: str) -> dict[str, str]:
     return {name: value for name, _, value in parts}
 
 
-def _cache_from(given: Mapping[str, str]) -> tuple[str, ...]:
-    found = [name for name in given.get("cache-from", "").split(",") if name]
+def _cache_from(given: Mapping[str, str]) -> tuple[CachePlace, ...]:
+    found = [CachePlace("registry", {"ref": name}) for name in given.get("cache-from", "").split(",") if name]
     text = given.get("cache-imports", "")
     if not text:
-        return tuple(dict.fromkeys(found))
+        return tuple(found)
     try:
         for entry in json.loads(text):
             # Go's encoding/json writes the fields' names as they are, or in lower case by their tags
             kind = str(entry.get("Type") or entry.get("type") or "")
             attributes = entry.get("Attrs") or entry.get("attrs") or {}
-            found.append(str(attributes.get("ref") or attributes.get("src") or kind))
+            found.append(CachePlace(kind, {str(name): str(value) for name, value in attributes.items()}))
     except (ValueError, AttributeError, TypeError) as error:
         raise Invalid(f"failed to unmarshal cache-imports ({text!r}): {error}") from error
-    return tuple(dict.fromkeys(found))
+    return tuple(found)

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote_plus
 
 from tiffin.build.dockerfile.ignore import Patterns, read_patterns
-from tiffin.build.solve.request import Progress, Wanted
+from tiffin.build.solve.request import CacheStore, Progress, Wanted
 from tiffin.errors import Forbidden, Invalid, NotFound, Unavailable
 from tiffin.http.buildkit.filesync import DATA, FAILED, FINISHED, REQUEST, STAT, Receiver, is_file
 from tiffin.http.buildkit.relay import relay
@@ -250,6 +250,11 @@ class Caller:
         if found.Secret and not found.Username:
             return Credentials(identity_token=found.Secret)
         return Credentials(found.Username, found.Secret) if found.Username else NOBODY
+
+    async def store(self, id: str) -> CacheStore:
+        from tiffin.http.buildkit.stores import SessionStore
+
+        return SessionStore(self._session, id)
 
 
 def _translated(error: StatusError, what: str) -> Exception:

@@ -11,6 +11,7 @@ from typing import Any
 from tiffin.engine import system
 from tiffin.engine.builds import Builds, CacheRecord, PruneRequest
 from tiffin.errors import Invalid, TiffinError, Unsupported
+from tiffin.http.buildkit import caches
 from tiffin.http.buildkit.bridge import Bridge, given_inputs
 from tiffin.http.buildkit.exporters import Exporter
 from tiffin.http.buildkit.failures import code_of, status_of
@@ -107,7 +108,7 @@ class Control:
 
     async def _worked(self, job: Job) -> dict[str, str]:
         request = job.request
-        _check_cache_exports(job)
+        wanted = caches.places(job)
         if request.Frontend:
             built, metadata = await self._by_frontend(job)
         else:
@@ -115,6 +116,9 @@ class Control:
         response = {name: value.decode("utf-8", "replace") for name, value in metadata.items() if _is_told(name)}
         if built.results:
             response |= await self._export(job, built)
+            if wanted:
+                session = await self.sessions.get(job.session)
+                response |= await caches.export(self._builds, session, job, built.results.values())
         return response
 
     async def _by_frontend(self, job: Job) -> tuple[Built, Mapping[str, bytes]]:
@@ -237,15 +241,6 @@ class Control:
         request = parse("moby.buildkit.v1.UpdateBuildHistoryRequest", await stream.receive_one())
         self._history.update(request)
         await stream.send(control("UpdateBuildHistoryResponse").SerializeToString())
-
-
-def _check_cache_exports(job: Job) -> None:
-    """Raises Unsupported. An inline cache is not asked for by itself, but by build arguments that go everywhere."""
-    for entry in job.request.Cache.Exports:
-        if entry.Type != "inline":
-            raise Unsupported(f"--cache-to type={entry.Type} is not supported: the cache stays with this builder")
-        vertex = job.begin("preparing layers for inline cache")
-        job.complete(vertex)
 
 
 def _built(job: Job, ids: Mapping[str, str], metadata: Mapping[str, bytes], *, several: bool) -> Built:

@@ -20,6 +20,7 @@ from tiffin.build.steps import GitSource, HttpSource, ResultSource, Step
 from tiffin.engine.builds import Builds
 from tiffin.errors import Invalid, NotFound, Unsupported
 from tiffin.http.buildkit.attributes import Attributes, read_attributes
+from tiffin.http.buildkit.caches import whole
 from tiffin.http.buildkit.callers import Caller, Directory, Upload, read_files
 from tiffin.http.buildkit.jobs import Job
 from tiffin.http.buildkit.sessions import Session, Sessions
@@ -94,6 +95,7 @@ class Frontend:
             explain=attributes.explain,
             imports=attributes.cache_from,
             inline=any(one.Type == "inline" for one in self._job.request.Cache.Exports),
+            whole_trail=whole(self._job),
             entitlements=entitlements,
             host=attributes.host,
         )

@@ -151,6 +151,15 @@ CheckAgentResponse
 package moby.upload.v1
 BytesMessage data=1:bytes
 
+package containerd.services.content.v1
+Info digest=1 size=2:int64
+InfoRequest digest=1
+InfoResponse info=1:Info
+ReadContentRequest digest=1 offset=2:int64 size=3:int64
+ReadContentResponse offset=1:int64 data=2:bytes
+WriteContentRequest action=1:int32 ref=2 total=3:int64 expected=4 offset=5:int64 data=6:bytes
+WriteContentResponse action=1:int32 offset=4:int64 total=5:int64 digest=6
+
 package grpc.health.v1
 HealthCheckRequest service=1
 HealthCheckResponse status=1:int32
