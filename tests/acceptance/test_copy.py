@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,6 +144,41 @@ def test_the_root_of_a_container_has_no_kernels_files(plain: Cli, source: str) -
         names = {member.name.removeprefix("./").strip("/") for member in tar}
     assert {"src/dir/file", "bin/busybox"} <= names
     assert not {name for name in names if name.startswith(("proc/", "sys/"))}
+    assert {"vol/vfile", "bind/bfile", "ro/bfile"} <= names
+
+
+def test_a_copy_of_what_is_above_a_volume_has_its_files(cli: Cli, engine: Engine, tmp_path: Path) -> None:
+    docker, bind = engine.cli("docker"), tmp_path / "bind"
+    bind.mkdir()
+    (bind / "file").write_text("bound\n")
+    flags = ["-v", "/opt/deep/vol", "-v", f"{bind}:/opt/link/there", "-v", f"{bind}/file:/opt/single", "-h", "copied"]
+    script = "mkdir -p /opt/deep; ln -s deep /opt/link; echo hidden > /opt/deep/file"
+    base = docker("run", "-d", "busybox", "sh", "-c", script).line
+    docker("wait", base)
+    image = docker("commit", base).line
+    made = docker("run", "-d", *flags, image, "sh", "-c", "echo kept > /opt/deep/vol/file").line
+    docker("wait", made)
+    try:
+        for path in ("/opt", "/opt/.", "/opt/deep/."):
+            cli("cp", f"{made}:{path}", str(tmp_path / "out"))
+            found = tree(tmp_path / "out")
+            if path == "/opt/deep/.":
+                found = {f"deep/{name}": what for name, what in found.items()}
+            else:
+                assert (found["single"], found["link"]) == ("bound\n", "-> deep")
+            assert found["deep/file"] == "hidden\n"
+            assert found["deep/vol/file"] == "kept\n"
+            assert found["deep/there/file"] == "bound\n"
+            shutil.rmtree(tmp_path / "out")
+        cli("cp", f"{made}:/etc", str(tmp_path / "etc"))
+        assert (tmp_path / "etc" / "hostname").read_text() == "copied\n"
+        assert os.readlink(tmp_path / "etc" / "mtab") == "/proc/mounts"
+        created = docker("create", "--volumes-from", made, image).line
+        cli("cp", f"{created}:/", str(tmp_path / "fresh"))
+        assert (tmp_path / "fresh" / "opt" / "deep" / "vol" / "file").read_text() == "kept\n"
+    finally:
+        docker("rm", "-f", "-v", base, made, created, check=False)
+        docker("rmi", image, check=False)
 
 
 @pytest.fixture

@@ -120,9 +120,12 @@ class Archives:
                 parent, _, last = place.path.rpartition("/")
                 directory, name = paths.open_in(place.root, os.fsencode(parent or "/")), os.fsencode(last)
             undo.callback(os.close, directory)
+            archived = _archived(path)
+            mounted = {}
+            if is_directory and not process_of(container.status):
+                mounted = self._mounted(container, place, fd, os.fsencode(archived), undo)
+            packer = Packer(precise=False, devices=_devices(container, fd), mounted=mounted)
             kept = undo.pop_all()
-        archived = _archived(path)
-        packer = Packer(precise=False, devices=_devices(container, fd))
         pieces = _packed(packer, directory, name, archived + "/" if is_directory else archived, kept)
         next(pieces)  # begun: one that has not would leave its descriptors open when it is closed
         return found, pieces
@@ -166,6 +169,26 @@ class Archives:
             return None
         undo.callback(os.close, root)
         return _Place(root, f"/{name}", None) if os.access(name, os.F_OK, dir_fd=root) else None
+
+    def _mounted(
+        self, container: Container, place: _Place, fd: int, archived: bytes, undo: ExitStack
+    ) -> dict[bytes, tuple[int, bytes]]:
+        """What is mounted beneath a directory of a container that does not run, when it does: see `Packer`."""
+        in_mount = place.mount is not None and os.path.isdir(place.mount.source)
+        top = place.mount.destination.rstrip("/") if place.mount is not None and in_mount else ""
+        base = _within(place.root, fd)
+        sources = [(one.destination, one.source, one.subpath) for one in container.mounts]
+        if not in_mount:
+            own = self._context.directory(container.id)
+            sources += [(f"/etc/{name}", str(own / name), "") for name in container_files.MOUNTED]
+        found = {}
+        for destination, source, subpath in sorted(sources):
+            if destination.startswith(top + "/"):
+                inside = _resolved(place.root, destination[len(top) :])
+                if inside.startswith(base.rstrip("/") + "/") and (there := _source(source, subpath, undo)):
+                    relative = os.fsencode(inside[len(base.rstrip("/")) :])
+                    found[archived.rstrip(b"/") + relative] = there
+        return found
 
     def _root(self, container: Container, pidfd: int, undo: ExitStack, writing: bool) -> int:
         if pid := process_of(container.status):
@@ -218,6 +241,45 @@ def _mount_of(container: Container, path: str) -> MountPoint | None:
         if inside and (found is None or len(point.destination) > len(found.destination)):
             found = point
     return found
+
+
+def _within(root: int, fd: int) -> str:
+    """The path of what is open, from a root that it is in."""
+    top = os.readlink(f"/proc/self/fd/{root}").rstrip("/")
+    return os.readlink(f"/proc/self/fd/{fd}")[len(top) :] or "/"
+
+
+def _resolved(root: int, path: str) -> str:
+    """A path without links, as far as there is one."""
+    try:
+        fd = paths.open_in(root, os.fsencode(path))
+    except OSError:
+        parent, _, name = path.rpartition("/")
+        return posixpath.join(_resolved(root, parent), name) if parent else path
+    try:
+        return _within(root, fd)
+    finally:
+        os.close(fd)
+
+
+def _source(path: str, subpath: str, undo: ExitStack) -> tuple[int, bytes] | None:
+    """Where the files of a mount are: (directory, name). None where that is nowhere now, as with tmpfs."""
+    if not path:
+        return None
+    try:
+        if not subpath and not os.path.isdir(path):
+            path, _, name = path.rpartition("/")
+        else:
+            name = "."
+        directory = os.open(path or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        undo.callback(os.close, directory)
+        if subpath:
+            directory = paths.open_in(directory, os.fsencode(subpath))
+            undo.callback(os.close, directory)
+        os.stat(name, dir_fd=directory)
+    except OSError:
+        return None
+    return directory, os.fsencode(name)
 
 
 def _kept_slash(clean: str, path: str) -> str:

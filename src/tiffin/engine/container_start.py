@@ -40,7 +40,7 @@ from tiffin.model.network import Endpoints
 from tiffin.runtime import compile_machine, journald
 from tiffin.runtime.compile import compile_spec
 from tiffin.runtime.launcher import Running, Sandbox, StartFailed
-from tiffin.runtime.plan import Operation, file, propagation
+from tiffin.runtime.plan import Operation, file, propagation, symlink
 
 NetworkHook = Callable[[Sandbox], Awaitable[None]]
 _REMEMBERED = 256
@@ -272,9 +272,10 @@ def _log_facts(container: Container) -> logs.Facts:
 
 
 def _with_mark(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
-    """Docker's mark for programs that want to know where they are."""
+    """Docker's mark for programs that want to know where they are; its link for those that read the list of mounts."""
     entering = next(number for number, one in enumerate(operations) if one[0] in ("pivot", "move_root"))
-    return (*operations[:entering], file(b"/.dockerenv", b"", 0o755), *operations[entering:])
+    marks = file(b"/.dockerenv", b"", 0o755), symlink(b"/etc/mtab", b"/proc/mounts")
+    return (*operations[:entering], *marks, *operations[entering:])
 
 
 def _names_the_host(container: Container) -> bool:

@@ -9,7 +9,7 @@ yield END
 import errno
 import os
 import stat
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 
 from tiffin.snapshots import trees
 from tiffin.snapshots.tar import END, Entry, Kind, entry_header, padding
@@ -35,6 +35,7 @@ class Packer:
     owner      maps (uid, gid) on disk to what the archive says
     precise    False cuts times to whole seconds, as docker's export and cp do
     devices    st_dev of the file systems whose directories are gone into; others are empty. All of them without
+    mounted    by its name in the archive: (directory, name) of what is to be told there, whatever lies beneath
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class Packer:
         *,
         precise: bool = True,
         devices: Collection[int] = (),
+        mounted: Mapping[bytes, tuple[int, bytes]] = {},
     ) -> None:
         self._owner = owner
         self._precise = precise
         self._devices = frozenset(devices)
+        self._mounted = dict(mounted)
         self._names: dict[tuple[int, int], bytes] = {}
 
     def tree(self, directory: int, prefix: bytes = b"") -> Iterator[bytes]:
@@ -61,11 +64,12 @@ class Packer:
                     pending.pop()
                     os.close(open_fds.pop())
                     continue
+                place, found = self._mounted.pop(path + name, (open_fds[-1], name))
                 try:
-                    status = yield from self.entry(open_fds[-1], name, path + name)
+                    status = yield from self.entry(place, found, path + name)
                     if status is None or not stat.S_ISDIR(status.st_mode):
                         continue  # nothing comes beneath what was told as a link, whatever it is by now
-                    fd = os.open(name, _DIRECTORY, dir_fd=open_fds[-1])
+                    fd = os.open(found, _DIRECTORY, dir_fd=place)
                 except OSError as error:
                     if error.errno not in CHANGED:
                         raise
@@ -85,6 +89,9 @@ class Packer:
         if status is not None and stat.S_ISDIR(status.st_mode):
             with trees.opened(name, directory) as fd:
                 yield from self.tree(fd, archived.rstrip(b"/") + b"/")
+        while self._mounted:  # at places that the tree has not
+            left = min(self._mounted)
+            yield from self.item(*self._mounted.pop(left), left)
 
     def entry(self, directory: int, name: bytes, archived: bytes) -> Generator[bytes, None, os.stat_result | None]:
         """One entry alone, a file with its data; returns what it was told as.
