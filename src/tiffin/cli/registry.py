@@ -65,6 +65,7 @@ COMMANDS = {
     "image history": ("image_history", "Show the history of an image"),
     "image import": ("image_files", "Make an image of the contents of a tar archive"),
     "image inspect": ("inspect", "Show everything about one or more images"),
+    "image layers": ("image_layers", "Show what each layer of an image adds, changes, hides and wastes"),
     "image load": ("image_files", "Load an image from a tar archive or STDIN"),
     "image ls": ("image_list", "List images"),
     "image prune": ("prune", "Remove unused images"),

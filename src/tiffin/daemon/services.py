@@ -55,6 +55,7 @@ RESOURCES = (
     "images",
     "image_bootstrap",
     "build_failed",
+    "image_layers",
     "registry",
     "networks",
     "volumes",
