@@ -196,6 +196,31 @@ def test_a_layers_files_are_made_again_from_its_blob(
         docker("rm", container)
 
 
+@pytest.mark.parametrize("driver", ["overlay", pytest.param("copy", marks=SLOW)])
+def test_files_of_unpacked_layers_are_made_again(driver: str) -> None:
+    engine = Engine("tiffin", options=["--storage-driver", driver])
+    try:
+        engine.load("busybox")
+        docker = engine.cli()
+        docker("run", "--name", "changed", "busybox", "sh", "-c", "echo one > /etc/made; rm /bin/uname")
+        docker("commit", "changed", "second")
+        docker("rm", "changed")
+        sound(engine)
+        layers = engine.data_root / "snapshots" / driver / "layers"
+        for path in layers.glob("*/bin/busybox"):
+            overwrite(path, 4096)
+            break
+        code, found = check(engine, "--settle", "1")
+        assert (code, {one["Kind"] for one in found}) == (1, {"layer-damaged"}), found
+        assert ": /bin/" in found[0]["Problem"]
+        code, found = check(engine, "--repair", "--settle", "1")
+        assert code == 0 and all(one["Repaired"] for one in found), found
+        sound(engine)
+        assert docker("run", "--rm", "second", "cat", "/etc/made").out.strip() == "one"
+    finally:
+        engine.close()
+
+
 @SLOW
 def test_a_plain_blob_that_is_gone_is_the_tar_that_is_there(engine: Engine, docker: Cli) -> None:
     made_image(engine, docker, "one:1")

@@ -5,11 +5,13 @@ blob.
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tiffin.content.blobs import file_digest
-from tiffin.content.compression import decompressed
+from tiffin.content.compression import Readable, decompressed
 from tiffin.content.verified import Verified
 from tiffin.errors import NotFound, TiffinError
 from tiffin.images.arrival import Parts
@@ -127,21 +129,35 @@ class ImagesCheck:
             blob = self._blobs.path(layer.diff)
             return layer.diff not in problems and blob.exists() and blob.samefile(tar)
 
-        for layer in self._snapshots.layers():
+        damaged: set[Digest] = set()
+        layers = {layer.chain: layer for layer in self._snapshots.layers()}
+        for layer in sorted(layers.values(), key=lambda layer: _depth(layer, layers)):
+            if layer.parent in damaged and not self._snapshots.independent:
+                damaged.add(layer.chain)  # made from that one's files: looked at when these are right
+                continue
+            blob = sources.get(layer.diff)
+            content = partial(self._plain, blob) if blob is not None and blob not in problems else None
             try:
                 problem = self._snapshots.problem(
                     layer,
                     lambda tar, layer=layer: sound(tar, layer),  # type: ignore[misc]
+                    content,
                     thorough=thorough,
                 )
             except FileNotFoundError as error:
                 problem = f"is missing: {error.filename}"
             if problem and self._snapshots.layer(layer.chain) is not None:
+                damaged.add(layer.chain)
                 yield self._finding(
                     "layer-damaged", layer.chain, f"layer {layer.diff} {problem}",
                     "--repair makes it again from its blob",
                     lambda layer=layer: self._rebuild(layer, sources.get(layer.diff)),  # type: ignore[misc]
                 )  # fmt: skip
+
+    @contextmanager
+    def _plain(self, blob: Digest) -> Iterator[Readable]:
+        with self._blobs.open(blob) as file:
+            yield decompressed(file)[1]
 
     def _arrive(self, image: Image) -> None:
         manifest = image.manifest
@@ -186,6 +202,13 @@ class ImagesCheck:
         self, kind: str, subject: str, problem: str, advice: str, repair: Callable[[], object], *, certain: bool = True
     ) -> Finding:
         return Finding(self.domain, kind, subject, problem, advice, certain, repair)
+
+
+def _depth(layer: Layer, layers: Mapping[Digest, Layer]) -> int:
+    depth = 0
+    while layer.parent is not None and layer.parent in layers:
+        layer, depth = layers[layer.parent], depth + 1
+    return depth
 
 
 def _shown(held: Held) -> str:

@@ -12,16 +12,17 @@ from pathlib import Path
 from tiffin.content import crash
 from tiffin.content.compression import Readable
 from tiffin.content.ledger import Ledger
-from tiffin.errors import Unsupported
+from tiffin.errors import Conflict, Unsupported
 from tiffin.linux import disk
 from tiffin.model.digest import Digest, hex_of
 from tiffin.model.mount import Mount
 from tiffin.snapshots import changes as changing
 from tiffin.snapshots import trees
+from tiffin.snapshots.compare import difference, outline
 from tiffin.snapshots.directories import Directories, opened
 from tiffin.snapshots.extract import extract
 from tiffin.snapshots.records import Records, chain_of, checked_key
-from tiffin.snapshots.snapshotter import Change, ChangeKind, Later, Layer, Usage, at_once
+from tiffin.snapshots.snapshotter import Change, ChangeKind, Content, Later, Layer, Usage, at_once
 from tiffin.snapshots.whiteouts import RemovingWhiteouts
 
 
@@ -142,9 +143,10 @@ class Copy:
         return Usage(size, inodes)
 
     def remove(self, key: str, later: Later = at_once) -> None:
-        self._directories.remove(self._directories.active / checked_key(key), later)
-        crash.point("snapshot-removed")
+        path = self._directories.active / checked_key(key)
         self._records.remove_snapshot(key)
+        crash.point("snapshot-removed")
+        self._directories.remove(path, later)
 
     def sweep(self, wanted: Iterable[Digest]) -> int:
         gone = self._records.remove_unwanted(wanted)
@@ -158,14 +160,26 @@ class Copy:
     def unused(self, wanted: Iterable[Digest]) -> list[Layer]:
         return self._records.unwanted(wanted)
 
-    def problem(self, layer: Layer, sound: Callable[[Path], bool], *, thorough: bool) -> str:
+    def problem(self, layer: Layer, sound: Callable[[Path], bool], content: Content | None, *, thorough: bool) -> str:
         path = self._directory(layer.chain)
-        return "" if path.is_dir() else f"is missing: {path}"
+        if not path.is_dir():
+            return f"is missing: {path}"
+        if not thorough or content is None:
+            return ""
+        with self._directories.staged() as staged, opened(staged) as root, content() as stream:
+            self._fill(root, layer.parent)
+            contents = outline(root, stream, RemovingWhiteouts())
+            found = difference(staged, path, contents)
+        return f"is damaged: {path}: {found}" if found else ""
 
     def rebuild(self, layer: Layer, stream: Readable, *, plain: Path | None = None) -> None:
         with self._directories.exclusive(layer.chain):
-            if not self._directory(layer.chain).exists():
-                self._bring(layer.chain, layer.parent, stream)
+            path = self._directory(layer.chain)
+            if path.exists():
+                if (layer.chain, False) in [self._records.snapshot(key) for key in self._records.snapshots()]:
+                    raise Conflict(f"layer {layer.diff[7:19]}: containers look at it; remove them first")
+                self._directories.remove(path)
+            self._bring(layer.chain, layer.parent, stream)
 
     def tar(self, diff: Digest) -> Path | None:
         return None

@@ -25,7 +25,7 @@ from tiffin.snapshots import changes as changing
 from tiffin.snapshots import trees
 from tiffin.snapshots.directories import Directories, opened
 from tiffin.snapshots.records import Records, chain_of, checked_key
-from tiffin.snapshots.snapshotter import Change, Later, Layer, Usage, at_once
+from tiffin.snapshots.snapshotter import Change, Content, Later, Layer, Usage, at_once
 
 # Off, where the kernel knows them: a renamed directory or a metadata-only copy would make the upper directory
 # mean nothing without its lower ones, and it is read as a layer.
@@ -68,7 +68,7 @@ class Layers(Protocol):
         """Keep what an upper directory holds, which nobody needs there afterwards; `tar` is the same as a stream."""
         ...
 
-    def problem(self, diff: Digest, sound: Callable[[Path], bool], *, thorough: bool) -> str:
+    def problem(self, diff: Digest, sound: Callable[[Path], bool], content: Content | None, *, thorough: bool) -> str:
         """See `Snapshotter.problem`."""
         ...
 
@@ -286,9 +286,10 @@ class Overlay:
             return Usage(*trees.usage(upper))
 
     def remove(self, key: str, later: Later = at_once) -> None:
-        self._directories.remove(self._directories.active / checked_key(key), later)
-        crash.point("snapshot-removed")
+        path = self._directories.active / checked_key(key)
         self._records.remove_snapshot(key)
+        crash.point("snapshot-removed")
+        self._directories.remove(path, later)
 
     def sweep(self, wanted: Iterable[Digest]) -> int:
         gone = self._records.remove_unwanted(wanted)
@@ -308,12 +309,12 @@ class Overlay:
     def unused(self, wanted: Iterable[Digest]) -> list[Layer]:
         return self._records.unwanted(wanted)
 
-    def problem(self, layer: Layer, sound: Callable[[Path], bool], *, thorough: bool) -> str:
+    def problem(self, layer: Layer, sound: Callable[[Path], bool], content: Content | None, *, thorough: bool) -> str:
         if layer.diff in self._adopted:
             return ""
         if layer.parent is not None and self._records.layer(layer.parent) is None:
             return f"stands on layer {layer.parent}, of which there is no record"
-        return self._layers.problem(layer.diff, sound, thorough=thorough)
+        return self._layers.problem(layer.diff, sound, content, thorough=thorough)
 
     def rebuild(self, layer: Layer, stream: Readable, *, plain: Path | None = None) -> None:
         with self._directories.exclusive(layer.diff):

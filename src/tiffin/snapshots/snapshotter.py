@@ -6,6 +6,7 @@ All calls block; they may come from any thread.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -15,6 +16,9 @@ from tiffin.content.compression import Readable
 from tiffin.linux import disk
 from tiffin.model.digest import Digest
 from tiffin.model.mount import Mount
+
+Content = Callable[[], AbstractContextManager[Readable]]
+"""Opens the plain tar of a layer, from its beginning."""
 
 Later = Callable[[Callable[[], None]], None]
 
@@ -134,10 +138,11 @@ class Snapshotter(Protocol):
         """The layers that `sweep` would remove."""
         ...
 
-    def problem(self, layer: Layer, sound: Callable[[Path], bool], *, thorough: bool) -> str:
+    def problem(self, layer: Layer, sound: Callable[[Path], bool], content: Content | None, *, thorough: bool) -> str:
         """What is wrong with a layer's files, in words that continue "layer x"; `` where nothing is.
 
-        sound: whether a file is known to have the layer's content already. thorough: contents are compared as well.
+        sound: whether a file is known to have the layer's content already. content: gives the layer's plain tar, where
+        that is here. thorough: contents are compared as well.
         """
         ...
 

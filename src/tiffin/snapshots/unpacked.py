@@ -7,8 +7,10 @@ from tiffin.content.compression import Readable
 from tiffin.errors import Conflict
 from tiffin.model.digest import Digest, hex_of
 from tiffin.snapshots import trees
+from tiffin.snapshots.compare import difference, outline
 from tiffin.snapshots.directories import Directories, opened
 from tiffin.snapshots.extract import extract
+from tiffin.snapshots.snapshotter import Content
 from tiffin.snapshots.whiteouts import OverlayWhiteouts
 
 
@@ -47,8 +49,15 @@ class Unpacked:
         self._directories.settle(upper, self.path(diff))
         return size
 
-    def problem(self, diff: Digest, sound: Callable[[Path], bool], *, thorough: bool) -> str:
-        return "" if self.path(diff).is_dir() else f"is missing: {self.path(diff)}"
+    def problem(self, diff: Digest, sound: Callable[[Path], bool], content: Content | None, *, thorough: bool) -> str:
+        if not self.path(diff).is_dir():
+            return f"is missing: {self.path(diff)}"
+        if not thorough or content is None:
+            return ""
+        with self._directories.staged() as staged, opened(staged) as root, content() as stream:
+            contents = outline(root, stream, OverlayWhiteouts(userxattr=self._userxattr))
+            found = difference(staged, self.path(diff), contents)
+        return f"is damaged: {self.path(diff)}: {found}" if found else ""
 
     def rebuild(self, diff: Digest, stream: Readable, plain: Path | None, used: bool) -> None:
         if self.path(diff).exists():

@@ -24,6 +24,7 @@ from tiffin.model.digest import Digest, hex_of
 from tiffin.snapshots import trees
 from tiffin.snapshots.directories import Directories, opened
 from tiffin.snapshots.erofs import index
+from tiffin.snapshots.snapshotter import Content
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _STRING_LIMIT = 255  # of fsconfig(2)
@@ -102,7 +103,7 @@ class Indexed:
     def bring_changes(self, diff: Digest, upper: Path, tar: Iterator[bytes]) -> int:
         return self.bring(diff, Verified(_Pieces(tar), diff, f"layer {diff[7:19]}"), None)
 
-    def problem(self, diff: Digest, sound: Callable[[Path], bool], *, thorough: bool) -> str:
+    def problem(self, diff: Digest, sound: Callable[[Path], bool], content: Content | None, *, thorough: bool) -> str:
         directory = self._directories.layers / hex_of(diff)
         tar, image = directory / "tar", directory / "index"
         for path in (tar, image):
