@@ -99,11 +99,14 @@ class Arrivals:
     def _apply_all(
         self, config: ImageConfig, chains: tuple[Digest, ...], layers: tuple[Digest, ...], report: Report
     ) -> None:
-        jobs = [
-            (chains[index - 1] if index else None, diff, layers[index])
-            for index, diff in enumerate(config.diff_ids)
-            if self._snapshots.layer(chains[index]) is None or self._is_plain(layers[index], diff)
-        ]
+        jobs = []
+        for index, diff in enumerate(config.diff_ids):
+            job = (chains[index - 1] if index else None, diff, layers[index])
+            if self._snapshots.layer(chains[index]) is None:
+                jobs.append(job)
+            elif self._is_plain(layers[index], diff):
+                # nothing is unpacked: a thread would cost more
+                self._apply(*job, report)
         if not self._snapshots.independent or len(jobs) < 2:
             for job in jobs:
                 self._apply(*job, report)

@@ -165,7 +165,7 @@ class Connection(Link):
                 self._h2.reset_stream(stream.number, codes.ErrorCodes.NO_ERROR)
         except (H2Error, KeyError):
             pass
-        self.flush()
+        self.flush_soon()
 
     # The client's role
 
@@ -222,7 +222,7 @@ class Connection(Link):
                     last = end and len(view) == 0
                     self._h2.send_data(stream.number, bytes(piece), end_stream=last)
                     stream.sent_end = last
-                    self.flush()
+                    self.flush_soon(len(piece))
             except (H2Error, KeyError) as error:
                 raise stream.failure or StatusError(Code.CANCELLED, "the call is over") from error
             if len(view) == 0:
@@ -240,7 +240,7 @@ class Connection(Link):
                 self._h2.acknowledge_received_data(size, number)
             except (H2Error, KeyError):
                 return
-            self.flush()
+            self.flush_soon()
 
     def reset(self, stream: Stream) -> None:
         """Break a call off, if it is not over."""
@@ -251,7 +251,7 @@ class Connection(Link):
                 self._h2.reset_stream(stream.number, codes.ErrorCodes.CANCEL)
             except (H2Error, KeyError):
                 return
-            self.flush()
+            self.flush_soon()
 
     # Bytes
 
@@ -260,7 +260,7 @@ class Connection(Link):
             self._h2.send_headers(number, headers)
         except (ProtocolError, KeyError) as error:
             raise StatusError(Code.CANCELLED, "the call is over") from error
-        self.flush()
+        self.flush_soon()
 
 
 _KNOWN = frozenset(int(code) for code in codes.ErrorCodes)

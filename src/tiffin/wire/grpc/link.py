@@ -28,6 +28,9 @@ WINDOW = 4 << 20
 """Bytes that a stream may have in flight to us; four times as many on the connection."""
 
 FRAME = 256 << 10
+GATHERED = 64 << 10
+"""Bytes that wait for what else is sent in the same turn of the loop: frames are many and small."""
+
 UNSENT = 4 << 20
 """Bytes that wait for a client that does not read; above them the connection is given up."""
 
@@ -44,6 +47,8 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._writable: asyncio.Future[None] | None = None
         self._congested = False
+        self._gathered = 0
+        self._flushing: asyncio.Handle | None = None
         self._closed = asyncio.Event()
         self._pinger: asyncio.TimerHandle | None = None
         self._heard = 0.0
@@ -127,8 +132,20 @@ class Link(asyncio.Protocol):
         self.ended("the connection was closed")
         self.resume_writing()
 
+    def flush_soon(self, size: int = 0) -> None:
+        """Send what h2 has made with what else is sent in this turn of the loop; `size` bytes of it are new data."""
+        self._gathered += size
+        if self._gathered >= GATHERED:
+            self.flush()
+        elif self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_soon(self.flush)
+
     def flush(self) -> None:
         """Send what h2 has made."""
+        self._gathered = 0
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
         if self._transport is None or self._transport.is_closing():
             return
         data = self._h2.data_to_send()
