@@ -106,6 +106,8 @@ def test_a_container_has_a_plugins_volume(plugin: tuple[str, Path], docker: Cli)
     one = docker("run", "-d", "--init", "--volume-driver", name, "-v", "data:/x", "busybox", *write).line
     eventually((state / "volumes" / "data" / "file").exists)
     assert docker("volume", "ls", "--format", "{{.Driver}} {{.Name}}").out == f"{name} data\n"
+    assert docker("info", "-f", '{{join .Plugins.Volume " "}}').out.startswith("local ")
+    assert name in docker("info", "-f", "{{.Plugins.Volume}}").out
     assert docker("volume", "inspect", "-f", "{{.Scope}} {{.Status.holders}}", "data").line == "global 1"
     two = docker("create", "-v", "data:/y", "busybox", "cat", "/y/file").line
     assert docker("start", "-a", two).out == "kept\n"

@@ -49,6 +49,12 @@ def wire(host: Host, container: Containers) -> Callable[[str, str], Namespace]:
     return run
 
 
+def test_drivers_that_work_here_are_named(host: Host) -> None:
+    assert {"bridge", "host", "null"} <= set(host.networks.drivers())
+    for driver in ("macvlan", "ipvlan"):
+        assert (driver in host.networks.drivers()) == makes(driver)
+
+
 @pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
 def test_containers_are_on_the_hosts_wire(host: Host, wire: Callable[[str, str], Namespace], driver: str) -> None:
     if not makes(driver):

@@ -1,5 +1,8 @@
 """A volume plugin: docker's protocol over a unix socket, volumes as directories. python volume_driver.py SOCKET STATE
 
+`tcp STATE [CERTIFICATE KEY CA]` instead listens on a port of 127.0.0.1 (STATE/port says which), with these for who has
+a certificate of that authority.
+
 STATE/calls gets a line for each request: method, name, id. STATE/fail may hold `Method text` (that is the answer's
 error) or `Method` alone (no answer at all).
 """
@@ -9,11 +12,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import ssl
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import ThreadingMixIn, UnixStreamServer
+from socketserver import TCPServer, ThreadingMixIn, UnixStreamServer
 from typing import Any
 
 
@@ -107,8 +111,24 @@ class Server(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
 
 
+class TcpServer(ThreadingMixIn, TCPServer):
+    daemon_threads = True
+
+
 def main() -> None:
-    path, Driver.state = Path(sys.argv[1]), Path(sys.argv[2])
+    Driver.state = Path(sys.argv[2])
+    if sys.argv[1] == "tcp":
+        server = TcpServer(("127.0.0.1", 0), Driver)
+        if len(sys.argv) > 3:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=sys.argv[5])
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_cert_chain(sys.argv[3], sys.argv[4])
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        partial = Driver.state / "port.partial"
+        partial.write_text(str(server.server_address[1]))
+        partial.rename(Driver.state / "port")
+        server.serve_forever()
+    path = Path(sys.argv[1])
     path.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     Server(str(path), Driver).serve_forever()

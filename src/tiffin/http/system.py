@@ -80,7 +80,7 @@ async def info(request: Request) -> Response:
         images=census.images,
         driver=services.storage_driver,
         driver_status=[list(pair) for pair in services.storage_status()],
-        plugins=wire.Plugins(["local"], ["bridge", "host", "null"], None, _LOG_DRIVERS),
+        plugins=wire.Plugins(services.volumes.drivers(), services.networks.drivers(), None, _LOG_DRIVERS),
         memory_limit=limits_memory,
         swap_limit=machine.swap_accounting,
         kernel_memory=UNSET if request.since("1.42") else False,

@@ -194,6 +194,16 @@ def remove(*, index: int = 0, name: str = "") -> Message:
     return Message(_RTM_DELLINK, 0, _header(index) + (text(_IFLA_IFNAME, name) if name else b""))
 
 
+def is_known(socket: Socket, kind: str) -> bool:
+    """Whether the kernel makes links of a kind that lie on another: asked for one on none, it says what is missing."""
+    information = nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, kind))
+    try:
+        socket.request(Message(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _header() + information), subject=kind)
+    except OSError as error:
+        return error.errno == errno.EINVAL
+    return True
+
+
 def find(name: str) -> Message:
     """Ask for one link; `parse` reads the answer."""
     return Message(_RTM_GETLINK, 0, _header() + text(_IFLA_IFNAME, name))

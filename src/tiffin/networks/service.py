@@ -17,7 +17,7 @@ from dataclasses import replace
 from tiffin.content import crash
 from tiffin.errors import Forbidden, Internal, NotFound, TiffinError
 from tiffin.model.network import Network, NetworkRequest
-from tiffin.networks import bridges, definition, wiring
+from tiffin.networks import bridges, definition, sublinks, wiring
 from tiffin.networks.addresses import DEFAULT_SPACES, IPNetwork
 from tiffin.networks.attachments import Attachments
 from tiffin.networks.clearing import Clearing
@@ -136,6 +136,10 @@ class Networks:
         self._firewall.close()
 
     # networks
+
+    def drivers(self) -> list[str]:
+        """Names of the drivers that work on this host."""
+        return sorted({"bridge", "host", "null", *sublinks.made_here()})
 
     def all(self) -> tuple[Network, ...]:
         """Every network, predefined ones included."""

@@ -4,6 +4,7 @@ Containers are then neighbours of the host on its own wire: nothing of them is t
 """
 
 import errno
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,13 @@ _OURS = "tiffin network "
 def parent_of(network: Network) -> str:
     """The host's link that it is on; without one it has a dummy of its own, which leads nowhere."""
     return network.options.get(definition.PARENT) or f"dm-{network.id[:12]}"
+
+
+@functools.cache
+def made_here() -> tuple[str, ...]:
+    """Those of the drivers whose links this kernel knows."""
+    with Socket() as socket:
+        return tuple(kind for kind in definition.SUBLINKS if links.is_known(socket, kind))
 
 
 def ensure(network: Network, *, probe: bool = False) -> None:

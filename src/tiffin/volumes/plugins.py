@@ -85,6 +85,11 @@ class Plugins:
             self._known[name] = made
         return made
 
+    def known(self) -> list[str]:
+        """Names of the volume drivers that were asked for since the daemon's start, and answered."""
+        with self._lock:
+            return sorted(self._known)
+
     def drivers(self) -> Iterator[Plugin]:
         """Those that answer and keep volumes."""
         for name in self.names():
@@ -216,7 +221,7 @@ class Plugin:
                 connection.sock = _dial(self.address, self._patience.answer)
                 return connection
             except OSError as error:
-                if time.monotonic() >= deadline:
+                if time.monotonic() >= deadline or isinstance(error, ssl.SSLError):
                     text = f"{what}: cannot connect to {self.address.url}: {error.strerror or error}; is it running?"
                     raise Unavailable(text) from error
             time.sleep(_PAUSE)  # it may be on its way back

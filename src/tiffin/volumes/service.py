@@ -76,6 +76,10 @@ class Volumes:
                 except Internal as error:
                     log.error("volume %s: %s", volume.name, error)
 
+    def drivers(self) -> list[str]:
+        """Names of those in use: our own, and the plugins that were asked for."""
+        return [LOCAL, *self.plugins.known()]
+
     def _driver(self, name: str) -> Driver:
         return self.local if name in ("", LOCAL) else self.plugins.get(name)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import rig.volume_driver
-from rig import eventually
+from rig import eventually, registries
 from tiffin.content.ledger import Ledger
 from tiffin.errors import Conflict, Internal, NotFound, Unavailable
 from tiffin.volumes.check import VolumesCheck
@@ -170,6 +170,66 @@ def test_a_dead_socket_is_waited_for_and_then_told(driver: Driver, reopen: Calla
     driver.process.wait()
     with pytest.raises(Unavailable, match=r"cannot connect to unix://.*: Connection refused; is it running?"):
         volumes.mount("data", "one")
+
+
+@pytest.fixture
+def over_tcp(short: Path) -> Iterator[Callable[..., tuple[Path, int]]]:
+    """over_tcp(certificate, key, ca) is a driver's state, and its port on 127.0.0.1; plain without arguments."""
+    processes = []
+
+    def start(*files: Path) -> tuple[Path, int]:
+        state = short / f"tcp-{len(processes)}"
+        state.mkdir()
+        processes.append(subprocess.Popen([sys.executable, rig.volume_driver.__file__, "tcp", state, *files]))
+        return state, int(eventually((state / "port").read_text))
+
+    yield start
+    for one in processes:
+        one.kill()
+        one.wait()
+
+
+def test_a_plugin_is_reached_over_tcp(
+    over_tcp: Callable[..., tuple[Path, int]], reopen: Callable[[], Volumes], short: Path
+) -> None:
+    state, port = over_tcp()
+    (short / "specs").mkdir()
+    (short / "specs" / "far.spec").write_text(f"tcp://127.0.0.1:{port}\n")
+    volumes = reopen()
+    assert volumes.create("data", driver="far").driver == "far"
+    volumes.reference("data", "one")
+    assert volumes.mount("data", "one") == str(state / "volumes" / "data")
+    assert volumes.drivers() == ["local", "far"]
+    volumes.unmount("one")
+    volumes.release("one")
+    volumes.remove("data")
+    assert not (state / "volumes" / "data").exists()
+
+
+def test_a_plugin_over_tls_and_its_client_know_each_other(
+    over_tcp: Callable[..., tuple[Path, int]], reopen: Callable[[], Volumes], short: Path
+) -> None:
+    ca, certificate, key = registries.certificate(short / "keys", "127.0.0.1")
+    other, *_ = registries.certificate(short / "others", "127.0.0.1")
+    _, port = over_tcp(certificate, key, ca)
+    (short / "specs").mkdir()
+
+    def specify(name: str, **tls: object) -> None:
+        document = {"Name": name, "Addr": f"https://127.0.0.1:{port}", "TLSConfig": tls}
+        (short / "specs" / f"{name}.json").write_text(json.dumps(document))
+
+    mine = {"CertFile": str(certificate), "KeyFile": str(key)}
+    specify("far", CAFile=str(ca), **mine)
+    specify("careless", InsecureSkipVerify=True, **mine)
+    specify("stranger", CAFile=str(other), **mine)
+    specify("nobody", CAFile=str(ca))
+    volumes = reopen()
+    assert volumes.create("data", driver="far").driver == "far"
+    assert volumes.create("more", driver="careless").driver == "careless"
+    with pytest.raises(Unavailable, match=r"volume driver stranger: .*certificate verify failed"):
+        volumes.create("none", driver="stranger")
+    with pytest.raises(Unavailable, match="volume driver nobody: "):
+        volumes.create("none", driver="nobody")
 
 
 def test_specifications_name_an_address(driver: Driver, short: Path) -> None:
