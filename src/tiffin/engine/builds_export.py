@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from tiffin.build.solve.solved import Solved
+from tiffin.content.blobs import BlobStore
 from tiffin.engine.builds_documents import PREDICATE, STATEMENT, Composed, Statement, Wanted, compose
 from tiffin.errors import Forbidden, TiffinError
 from tiffin.images import Images, host
@@ -43,6 +46,7 @@ def export(images: Images, results: Mapping[str, Solved], wanted: Wanted) -> Exp
         raise Forbidden(f"{host.NAME.familiar}: this name is reserved for the root file system of this machine")
     made = compose(images.blobs, results, wanted, _said_before(images, wanted.names))
     as_index = made.is_index and bool(wanted.names)
+    before = {images.indexes.of(name) for name in wanted.names} - {made.top.digest, None}
     with images.blobs.lease() as lease:
         for raw in made.documents.values() if as_index else ():
             images.blobs.put(raw, lease)
@@ -53,6 +57,8 @@ def export(images: Images, results: Mapping[str, Solved], wanted: Wanted) -> Exp
             _name(images, made, wanted.names)
         elif not made.is_index:
             _renew(images, made)
+    if before:
+        images.blobs.sweep(images.wanted_blobs)
     images.written()
     for name in wanted.names:
         images.publish("tag", made.first.config.id, {"name": name.familiar})
@@ -77,6 +83,7 @@ def _renew(images: Images, made: Composed) -> None:
     image = images.catalog.image(one.config.id)
     if image.manifest.raw != one.manifest.raw and not image.repo_digests:
         images.catalog.describe(image.id, made.top.digest, made.blobs)
+        images.blobs.sweep(images.wanted_blobs)
 
 
 def _said_before(images: Images, names: Sequence[Reference]) -> dict[Digest, list[Statement]]:
@@ -111,7 +118,17 @@ def _pieces(images: Images, made: Composed, names: Sequence[Reference]) -> Itera
     saved = Saved(Image(first.config, first.manifest), list(names))
     if made.is_index:
         saved.index, saved.beside = made.top, made.blobs
-    with images.blobs.lease() as lease:
-        for raw in made.documents.values():
-            images.blobs.put(raw, lease)
-        yield from archive(images.blobs, [saved])
+    yield from archive(_Beside(images.blobs, made.documents), [saved])
+
+
+class _Beside:
+    """A store's blobs, and documents that are in none."""
+
+    def __init__(self, blobs: BlobStore, documents: Mapping[Digest, bytes]) -> None:
+        self._blobs, self._documents = blobs, documents
+
+    def size(self, digest: Digest) -> int:
+        return len(self._documents[digest]) if digest in self._documents else self._blobs.size(digest)
+
+    def open(self, digest: Digest) -> IO[bytes]:
+        return io.BytesIO(self._documents[digest]) if digest in self._documents else self._blobs.open(digest)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import IO, Protocol
 
 from tiffin.content.blobs import CHUNK, BlobStore
 from tiffin.errors import Unsupported
@@ -42,7 +43,15 @@ class Saved:
         )
 
 
-def archive(blobs: BlobStore, images: Sequence[Saved]) -> Iterator[bytes]:
+class Blobs(Protocol):
+    """What an archive takes of `content.blobs.BlobStore`."""
+
+    def size(self, digest: Digest) -> int: ...
+
+    def open(self, digest: Digest) -> IO[bytes]: ...
+
+
+def archive(blobs: Blobs, images: Sequence[Saved]) -> Iterator[bytes]:
     """The archive, blobs as they lie: what is loaded again has the same manifests and layers, to the byte."""
     yield from (directory("blobs/"), directory("blobs/sha256/"))
     written: set[Digest] = set()
@@ -75,7 +84,7 @@ def directory(name: str) -> bytes:
     return entry_header(Entry(name.encode(), Kind.DIRECTORY, 0o755))
 
 
-def blob(blobs: BlobStore, digest: Digest) -> Iterator[bytes]:
+def blob(blobs: Blobs, digest: Digest) -> Iterator[bytes]:
     """A member of an OCI layout's tar, in pieces."""
     size = blobs.size(digest)
     yield entry_header(Entry(f"blobs/sha256/{digest[7:]}".encode(), size=size))
@@ -103,7 +112,7 @@ def _index(images: Sequence[Saved]) -> bytes:
                 manifest.media_type, digest_of(manifest.raw), len(manifest.raw), annotation, platform
             )
             if saved.index is not None:
-                described = replace(saved.index, annotations=annotation)
+                described = replace(saved.index, annotations={**saved.index.annotations, **annotation})
             manifests.append(described.document())
     referring = {one.digest: one.described for saved in images for one in saved.referrers}
     manifests += referring.values()

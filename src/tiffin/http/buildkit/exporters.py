@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 
 from tiffin.build.solve.solved import Solved
 from tiffin.engine.builds import Annotations, Builds, Exported, Wanted
@@ -117,9 +118,9 @@ class Exporter:
         statements, prefix = Statements(self._job, inline=False), attributes.get("attestation-prefix", "")
         split = attributes.get("platform-split", str(self._built.several).lower()) in ("true", "1")
         for platform, solved in self._built.results.items():
-            folder = platform.replace("/", "_").encode() if split else b""
-            own = prefix if split or not self._built.several else f"{prefix}{platform.replace('/', '_')}."
-            yield solved, folder, lambda root, solved=solved, own=own: statements.files(solved, root, own)  # type: ignore[misc]
+            told = platform if self._built.several and not split else ""
+            beside = partial(statements.files, solved, prefix=prefix, platform=told)
+            yield solved, platform.replace("/", "_").encode() if split else b"", beside
 
     async def _local(self, number: int, attributes: Attributes) -> None:
         for solved, folder, beside in self._folders(attributes):

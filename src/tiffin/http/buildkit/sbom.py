@@ -1,6 +1,7 @@
 """Which packages a root file system holds, by the databases that package systems leave in it. Read as data, never run.
 
-Source: dpkg's status file (deb-control(5)), apk's installed database, Python's core metadata (dist-info/METADATA).
+Source: dpkg's status file (deb-control(5)), apk's installed database, rpm's headers, Python's core metadata
+(dist-info/METADATA).
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from tiffin.http.buildkit import sbom_rpm
 from tiffin.linux import paths
 
 _FILE_LIMIT = 64 << 20
 _METADATA_LIMIT = 1 << 20
+_RPM = (b"usr/lib/sysimage/rpm/rpmdb.sqlite", b"var/lib/rpm/rpmdb.sqlite")
 _PYTHON_ROOTS = (b"usr/lib", b"usr/local/lib", b"opt/venv/lib", b"app/.venv/lib")
 _PYTHON_FOLDERS = (b"site-packages", b"dist-packages")
 
@@ -31,7 +34,7 @@ class Package:
 
 def packages(root: int) -> list[Package]:
     """All that is found beneath a root (an fd), sorted. A database that can't be read holds nothing."""
-    return sorted({*_dpkg(root), *_apk(root), *_python(root)})
+    return sorted({*_dpkg(root), *_apk(root), *_rpm(root), *_python(root)})
 
 
 def _read(root: int, path: bytes, limit: int) -> bytes:
@@ -96,6 +99,20 @@ def _apk(root: int) -> Iterator[Package]:
         if found.get("P") and found.get("V"):
             url = f"pkg:apk/alpine/{quote(found['P'])}@{quote(found['V'])}?arch={found.get('A', '')}"
             yield Package(found["P"], found["V"], "/lib/apk/db/installed", url)
+
+
+def _rpm(root: int) -> Iterator[Package]:
+    vendor = _release(root).partition("-")[0] or "redhat"
+    for path in _RPM:
+        for found in sbom_rpm.headers(_read(root, path, _FILE_LIMIT)):
+            name, version = found.get(sbom_rpm.NAME), found.get(sbom_rpm.VERSION)
+            if not name or not version or name == "gpg-pubkey":
+                continue
+            version = f"{version}-{found[sbom_rpm.RELEASE]}" if found.get(sbom_rpm.RELEASE) else version
+            wanted = {"arch": found.get(sbom_rpm.ARCHITECTURE), "epoch": found.get(sbom_rpm.EPOCH)}
+            more = "&".join(f"{key}={quote(value)}" for key, value in wanted.items() if value)
+            url = f"pkg:rpm/{vendor}/{quote(name)}@{quote(version)}" + (f"?{more}" if more else "")
+            yield Package(name, version, "/" + os.fsdecode(path), url)
 
 
 def _python(root: int) -> Iterator[Package]:

@@ -61,15 +61,20 @@ class Statements:
             found.append(Statement(kind, raw))
         return found
 
-    def files(self, solved: Solved, root: int, prefix: str = "") -> dict[bytes, bytes]:
-        """The same about all files beneath a root (an fd), as files to lie beside them."""
+    def files(self, solved: Solved, root: int, prefix: str = "", platform: str = "") -> dict[bytes, bytes]:
+        """The same about all files beneath a root (an fd), as files to lie beside them.
+
+        platform: is part of their names, where several platforms' lie in one place.
+        """
         if not self._asked:
             return {}
         subjects = dict(_digests(root))
-        return {
-            (prefix + _FILES[kind]).encode(): statement(kind, predicate, subjects)
-            for kind, predicate in self._predicates(solved)
-        }
+        found = {}
+        for kind, predicate in self._predicates(solved):
+            stem, _, suffix = _FILES[kind].rpartition(".")
+            name = ".".join(filter(None, (stem, platform.replace("/", "_"), suffix)))
+            found[(prefix + name).encode()] = statement(kind, predicate, subjects)
+        return found
 
     def _predicates(self, solved: Solved) -> list[tuple[str, Any]]:
         found: list[tuple[str, Any]] = []
