@@ -137,9 +137,11 @@ def test_a_directory_is_written_and_read(engine: Engine, tiffin: Cli, source: Pa
     assert blob(place, index["manifests"][1]["digest"])["manifests"][-1]["mediaType"] == CONFIG
 
     for options in ("", ",tag=other"):
-        renewed(engine)
+        tiffin("rmi", "-f", "from-directory", check=False)
+        tiffin("builder", "prune", "-af")
         shown = build(tiffin, source, "-t", "from-directory", "--cache-from", f"type=local,src={place}{options}")
         assert cached(shown) == STEPS, shown
+        assert "sha256:" in shown.partition("/second\n")[2], "nothing was fetched"
     assert tiffin("run", "--rm", "from-directory", "cat", "/uuid").out.strip()
 
 
@@ -207,25 +209,10 @@ def test_caches_that_are_not_there_keep_nobody_from_building(tiffin: Cli, regist
     assert "not found" in shown.partition(f"importing cache manifest from {registry}/no/such:cache")[2]
 
 
-@pytest.mark.parametrize(
-    ("option", "words"),
-    [
-        ("type=gha", 'unknown cache exporter: "gha"'),
-        ("type=s3,bucket=b", 'unknown cache exporter: "s3"'),
-        ("type=azblob", 'unknown cache exporter: "azblob"'),
-        ("type=local", "local cache exporter requires dest"),
-        ("type=registry", "registry cache exporter requires ref"),
-        ("type=registry,ref=x,mode=most", "unsupported cache export mode 'most'"),
-        ("type=registry,ref=x,compression=lzip", "unsupported compression type lzip"),
-        ("type=registry,ref=x,oci-mediatypes=false,image-manifest=true", "OCI mediatypes are required"),
-    ],
-)
-def test_what_cannot_be_exported_is_said_before_anything_is_built(
-    tiffin: Cli, source: Path, option: str, words: str
-) -> None:
-    done = tiffin("build", "--progress", "plain", "--cache-to", option, str(source), check=False)
-    assert done.rc != 0
-    assert words in done.err
+def test_what_cannot_be_exported_is_said_before_anything_is_built(tiffin: Cli, source: Path) -> None:
+    done = tiffin("build", "--progress", "plain", "--cache-to", "type=gha", str(source), check=False)
+    assert done.rc == 1
+    assert 'unknown cache exporter: "gha"' in done.err
     assert "RUN" not in done.err
 
 

@@ -35,8 +35,9 @@ DIFF_ANNOTATION = "containerd.io/uncompressed"
 CREATED_ANNOTATION = "buildkit/createdat"
 _OWN = "io.tiffin.build.cache"
 _VERSION = 1
-_MOST = 20_000  # records, layers
-_DEEPEST = 1000
+_MOST = 20_000  # records
+_MOST_LAYERS = 5_000
+_DEEPEST = 500
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
@@ -115,8 +116,8 @@ def read(raw: bytes, offered: Mapping[Digest, Descriptor]) -> Read:
     try:
         document = json.loads(raw)
         layers, records = document.get("layers") or [], document.get("records") or []
-        if len(layers) > _MOST or len(records) > _MOST:
-            raise Invalid(f"the cache has more than {_MOST} records")
+        if len(layers) > _MOST_LAYERS or len(records) > _MOST:
+            raise Invalid(f"the cache has more than {_MOST_LAYERS} layers or {_MOST} records")
         stacks = _stacks(layers, offered)
         own = document.get(_OWN) or {}
         labels = own.get("labels") or {}
@@ -174,10 +175,13 @@ def _steps(
 
 
 def _contents(own: Mapping[str, Any], stacks: list[Stack | None]) -> Iterator[tuple[tuple[Digest, str], Digest]]:
-    for index, what, digest in own.get("contents") or []:
-        stack = _at(stacks, index)
-        if stack is not None and stack.chain is not None:
-            yield (stack.chain, str(what)), parse_digest(digest)
+    chains: dict[object, Digest | None] = {}
+    for index, what, digest in (own.get("contents") or [])[:_MOST]:
+        if index not in chains:
+            stack = _at(stacks, index)
+            chains[index] = stack.chain if stack is not None else None
+        if (chain := chains[index]) is not None:
+            yield (chain, str(what)), parse_digest(digest)
 
 
 def _at(stacks: list[Stack | None], index: object) -> Stack | None:
