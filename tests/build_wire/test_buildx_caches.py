@@ -16,7 +16,9 @@ from rig.served import Inside, Served
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 UUID = "cat /proc/sys/kernel/random/uuid"
-DOCKERFILE = f"FROM busybox AS made\nRUN {UUID} > /x\nFROM busybox\nCOPY --from=made /x /\nRUN {UUID} > /y\nCMD cat /x /y\n"
+DOCKERFILE = (
+    f"FROM busybox AS made\nRUN {UUID} > /x\nFROM busybox\nCOPY --from=made /x /\nRUN {UUID} > /y\nCMD cat /x /y\n"
+)
 STEPS = 4
 
 

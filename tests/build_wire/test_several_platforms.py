@@ -170,3 +170,33 @@ def test_one_failing_platform_ends_the_others(build: Build, tmp_path: Path) -> N
     text = "FROM --platform=$BUILDPLATFORM busybox\nARG TARGETARCH\nRUN [ $TARGETARCH = amd64 ]\n"
     said = build("--platform", BOTH, write(tmp_path / "c", Dockerfile=text), check=False)
     assert "did not complete successfully: exit code: 1" in said
+
+
+@pytest.mark.slow
+def test_bake_builds_targets_of_several_platforms_on_each_other(
+    docker: Cli, tiffin: Cli, builder: Engine, tmp_path: Path
+) -> None:
+    bake = """
+    group "default" { targets = ["below", "above"] }
+    target "below" {
+      platforms = ["linux/amd64", "linux/arm64"]
+      dockerfile-inline = "FROM scratch\\nARG TARGETARCH\\nCOPY $TARGETARCH /below\\nENV FROM_BELOW=yes"
+    }
+    target "above" {
+      platforms = ["linux/amd64", "linux/arm64"]
+      contexts = { lower = "target:below" }
+      dockerfile-inline = "FROM lower\\nCOPY amd64 /beside"
+      tags = ["several:bake"]
+      output = ["type=image"]
+    }
+    """
+    folder = write(tmp_path / "c", amd64="for amd64\n", arm64="for arm64\n")
+    (folder / "docker-bake.hcl").write_text(bake)
+    words = ("--set", f"*.context={folder}", "--allow", f"fs.read={folder}", "--progress", "plain")
+    docker("buildx", "bake", "-f", str(folder / "docker-bake.hcl"), *words, timeout=300)
+    assert platforms(builder, "several:bake") == ["linux/amd64", "linux/arm64"]
+    container = tiffin("create", "--platform", "linux/arm64", "several:bake", "x").line
+    tiffin("cp", f"{container}:/below", str(tmp_path / "below"))
+    assert (tmp_path / "below").read_text() == "for arm64\n"
+    tiffin("rm", container)
+    tiffin("rmi", "several:bake")

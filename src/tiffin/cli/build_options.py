@@ -22,6 +22,7 @@ from tiffin.client.build_stores import Stores
 _ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 _TAR_MAGIC = slice(257, 262)
 _ANNOTATED = re.compile(r"(?:index|manifest)(?:-descriptor)?(?:\[[A-Za-z0-9_/-]+\])?", re.ASCII)
+_EPOCH = "SOURCE_DATE_EPOCH"
 _CALLS = {"check": "lint", "lint": "lint", "outline": "outline", "targets": "targets", "build": ""}
 
 
@@ -130,6 +131,8 @@ def read_attributes(call: Call, plan: Plan) -> None:
         name, equals, value = text.partition("=")
         if equals or name in os.environ:
             attributes[f"build-arg:{name}"] = value if equals else os.environ[name]
+    if os.environ.get(_EPOCH):
+        attributes.setdefault(f"build-arg:{_EPOCH}", os.environ[_EPOCH])
     for text in values.list("label"):
         name, _, value = text.partition("=")
         attributes[f"label:{name}"] = value
