@@ -87,7 +87,7 @@ def inspected(tiffin: Cli, image: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("mode", ["min", pytest.param("max", marks=pytest.mark.slow)])
 def test_an_empty_engine_takes_every_step_from_a_registry(
     engine: Engine, tiffin: Cli, registry: str, source: Path, mode: str
 ) -> None:
@@ -117,6 +117,7 @@ def test_an_empty_engine_takes_every_step_from_a_registry(
     assert bool(made) == (mode == "min"), shown
 
 
+@pytest.mark.slow
 def test_a_directory_is_written_and_read(engine: Engine, tiffin: Cli, source: Path, tmp_path: Path) -> None:
     place = tmp_path / "cache"
     shown = build(tiffin, source, "--cache-to", f"type=local,dest={place},mode=max,compression=zstd")
@@ -151,6 +152,7 @@ def blob(root: Path, digest: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_what_was_imported_is_listed_and_pruned(engine: Engine, tiffin: Cli, source: Path, tmp_path: Path) -> None:
     place = tmp_path / "cache"
     build(tiffin, source, "--cache-to", f"type=local,dest={place},mode=max")
@@ -173,7 +175,9 @@ def blobs(engine: Engine) -> set[str]:
     return {path.name for path in (engine.data_root / "content" / "blobs" / "sha256").iterdir()}
 
 
-@pytest.mark.parametrize("damage", ["layer", "config", "manifest", "missing"])
+@pytest.mark.parametrize(
+    "damage", ["layer", *(pytest.param(name, marks=pytest.mark.slow) for name in ("config", "manifest", "missing"))]
+)
 def test_a_damaged_cache_is_told_and_passed_over(
     engine: Engine, tiffin: Cli, source: Path, tmp_path: Path, damage: str
 ) -> None:
@@ -216,6 +220,7 @@ def test_what_cannot_be_exported_is_said_before_anything_is_built(tiffin: Cli, s
     assert "RUN" not in done.err
 
 
+@pytest.mark.slow
 def test_an_export_that_fails_fails_the_build_unless_that_is_to_be_passed_over(
     tiffin: Cli, source: Path, tmp_path: Path
 ) -> None:
@@ -226,6 +231,7 @@ def test_an_export_that_fails_fails_the_build_unless_that_is_to_be_passed_over(
     assert "connection refused" in build(tiffin, source, "--cache-to", f"{place},ignore-error=true")
 
 
+@pytest.mark.slow
 def test_an_image_carries_its_cache_through_a_registry(
     engine: Engine, tiffin: Cli, registry: str, tmp_path: Path
 ) -> None:
