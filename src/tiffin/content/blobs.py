@@ -126,6 +126,12 @@ class BlobWriter:
 
     def commit(self, expected: Digest | None = None, size: int | None = None) -> Digest:
         """The blob's digest, durable. Invalid if it is not what was expected."""
+        digest = self.seal(expected, size)
+        self.settle(digest)
+        return digest
+
+    def seal(self, expected: Digest | None = None, size: int | None = None) -> Digest:
+        """The digest of what has come, all of it, and leased: `settle` makes it a blob. Invalid as `commit`."""
         self._flush()
         digest = Digest("sha256:" + self._hash.hexdigest())
         if size is not None and size != self.size:
@@ -133,15 +139,18 @@ class BlobWriter:
         if expected is not None and digest != expected:
             raise Invalid(f"blob {expected}: its content has digest {digest}")
         self._store.lease_blob(self._lease, digest)
+        return digest
+
+    def settle(self, digest: Digest) -> None:
+        """Durable, under its digest. From any thread; nothing is written any more."""
         if self._store.exists(digest) and self._store.size(digest) == self.size:
-            return digest  # one that a power loss cut short is replaced
+            return  # one that a power loss cut short is replaced
         crash.point("blob-written")
         os.fsync(self._file.fileno())
         os.fchmod(self._file.fileno(), 0o640)
         os.rename(self._path, self._store.path(digest))
         crash.point("blob-renamed")
         sync_directory(self._store.path(digest).parent)
-        return digest
 
     def __enter__(self) -> "BlobWriter":
         return self

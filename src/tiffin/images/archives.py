@@ -5,13 +5,15 @@ Three layouts, often in one archive: Docker's (manifest.json), OCI's (index.json
 
 import json
 import posixpath
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tiffin.content.blobs import BlobStore, Lease
+from tiffin.content.blobs import BlobStore, BlobWriter, Lease
 from tiffin.content.compression import Readable, decompressed
 from tiffin.content.verified import Hashed
 from tiffin.errors import Invalid, NotFound
@@ -36,6 +38,7 @@ from tiffin.snapshots.tar import Kind, Limits, TarReader
 
 _MEMBERS = Limits(entries=20_000)  # each becomes a durable blob
 _MAX_NESTING = 4
+_SETTLING = 2  # blobs at once
 _MAGIC = slice(257, 262)  # of a tar's first header
 _NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
@@ -55,25 +58,29 @@ class Archive:
         """Read the whole archive, whatever it is compressed with. Invalid where it is damaged."""
         _, plain = decompressed(stream)
         reader = TarReader(plain, _MEMBERS)
+        with _Settling() as settling:
+            self._take(reader, settling)
+            reader.drain()
+
+    def _take(self, reader: TarReader, settling: "_Settling") -> None:
         for entry in reader:
             name = _member(entry.name)
             if entry.kind is Kind.FILE:
-                self._members[name] = self._taken(reader)
+                self._members[name] = self._taken(reader, settling)
             elif entry.kind is Kind.SYMLINK:
                 self._links[name] = _member(posixpath.join(posixpath.dirname(name), _text(entry.link)).encode())
             elif entry.kind is Kind.LINK:
                 self._links[name] = _member(entry.link)
-        reader.drain()
 
-    def _taken(self, reader: TarReader) -> Digest:
-        with self._blobs.writer(self._lease) as writer:
+    def _taken(self, reader: TarReader, settling: "_Settling") -> Digest:
+        with ExitStack() as undo:
+            writer = undo.enter_context(self._blobs.writer(self._lease))
             first = data = reader.read()
             while data:
                 writer.write(data)
                 data = reader.read()
-            digest = writer.commit()
-        if first[_MAGIC] == b"ustar":
-            self._layer(digest)
+            digest = writer.seal()
+            settling.add(writer, digest, undo.pop_all(), self._layer if first[_MAGIC] == b"ustar" else _ignored)
         return digest
 
     def __contains__(self, name: str) -> bool:
@@ -110,6 +117,41 @@ class Archive:
 
     def has_blob(self, digest: Digest) -> bool:
         return self.find("blobs/" + digest.replace(":", "/")) is not None
+
+
+class _Settling:
+    """Blobs that are made durable while the next come: the disk and the client need not wait for each other."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_SETTLING, "blobs")
+        self._room = threading.BoundedSemaphore(2 * _SETTLING)
+        self._settled: list[Future[None]] = []
+
+    def add(self, writer: BlobWriter, digest: Digest, files: ExitStack, after: Callable[[Digest], object]) -> None:
+        self._room.acquire()
+        self._settled.append(self._threads.submit(self._settle, writer, digest, files, after))
+
+    def _settle(self, writer: BlobWriter, digest: Digest, files: ExitStack, after: Callable[[Digest], object]) -> None:
+        try:
+            with files:
+                writer.settle(digest)
+            after(digest)
+        finally:
+            self._room.release()
+
+    def __enter__(self) -> "_Settling":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Waits for all; raises what befell the first, unless something else has."""
+        self._threads.shutdown()
+        if kind is None:
+            for one in self._settled:
+                one.result()
+
+
+def _ignored(digest: Digest) -> None:
+    pass
 
 
 def _text(name: bytes) -> str:
