@@ -4,7 +4,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from tiffin.content.blobs import BlobStore
@@ -54,6 +54,11 @@ class Held:
     blobs: frozenset[Digest]
 
 
+def is_digest(text: str) -> bool:
+    """Whether a text is an ID, or the digest of another document, in full."""
+    return _FULL_ID.fullmatch(text) is not None
+
+
 def no_such_image(name: str) -> NotFound:
     """docker's words: clients pull when they read them."""
     try:
@@ -70,6 +75,8 @@ class Catalog:
         self._documents: dict[Digest, tuple[ImageConfig, Manifest]] = {}
         self._guard = threading.Lock()
         self._reserved: dict[Digest, Image] = {}
+        self.of_index: Callable[[Digest], Digest | None] = lambda digest: None
+        """The image that an index's names have; `Indexes` knows."""
         ledger.declare("images", _SCHEMA)
 
     def reserve(self, image: Image) -> None:
@@ -117,9 +124,12 @@ class Catalog:
             self._documents.pop(image, None)
 
     def resolve(self, name: str) -> Digest:
-        """The ID for a name, a digest, an ID or its beginning. NotFound in docker's words; Invalid for no name."""
+        """The ID for a name, a digest, an ID or its beginning. NotFound in docker's words; Invalid for no name.
+
+        An image is found by its manifest's digest too, and by its index's: what builders say that they have made.
+        """
         if _FULL_ID.fullmatch(name):
-            found = self._by_prefix(name.removeprefix("sha256:"))
+            found = self._by_prefix(name.removeprefix("sha256:")) or self._by_document(name)
         else:
             found = self._by_name(name) or self._by_prefix(name)
         if found is None:
@@ -144,6 +154,12 @@ class Catalog:
             if _ID.fullmatch(name):  # sha256:abc… is an ID and no name
                 return None
             raise
+
+    def _by_document(self, name: str) -> Digest | None:
+        digest = Digest(f"sha256:{name.removeprefix('sha256:')}")
+        with self._ledger.reading() as db:
+            row = db.execute("SELECT id FROM image WHERE manifest = ?", (digest,)).fetchone()
+        return Digest(row["id"]) if row else self.of_index(digest)
 
     def _by_prefix(self, prefix: str) -> Digest | None:
         match = _ID.fullmatch(prefix)

@@ -75,6 +75,7 @@ class Indexes:
         self._blobs = blobs
         self._catalog = catalog
         ledger.declare("image indexes", _SCHEMA)
+        catalog.of_index = self._named
 
     # -- what names mean ---------------------------------------------------------------------------------------------
 
@@ -129,6 +130,11 @@ class Indexes:
         """Whether a name means it."""
         with self._ledger.reading() as db:
             return db.execute("SELECT 1 FROM image_index WHERE digest = ?", (index,)).fetchone() is not None
+
+    def _named(self, index: Digest) -> Digest | None:
+        """The image that its names have."""
+        query = "SELECT t.image FROM image_index i JOIN image_name t ON t.name = i.name WHERE i.digest = ? LIMIT 1"
+        return next(iter(self._digests(query, index)), None)
 
     # -- which images ------------------------------------------------------------------------------------------------
 

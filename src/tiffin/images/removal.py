@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tiffin.errors import Conflict, Forbidden, NotFound, TiffinError
-from tiffin.images.catalog import Catalog
+from tiffin.images.catalog import Catalog, is_digest
 from tiffin.images.events import Publish, Users
 from tiffin.images.indexes import Indexes
 from tiffin.model.digest import Digest, chain_ids
@@ -51,7 +51,10 @@ class Removal:
 
         The other platforms of an index go with its last name. NotFound, or Conflict for an image that something needs.
         """
-        beside = self._indexes.beside(self._catalog.resolve(text))
+        image = self._catalog.resolve(text)
+        beside = self._indexes.beside(image)
+        if is_digest(text):
+            text = image  # which a manifest's digest is not
         removed = self._remove(text, force=force, prune=prune)
         for image in set(beside) & set(self._indexes.orphans()):
             self._delete(image, removed, force=force, prune=False, quiet=True)
