@@ -120,6 +120,9 @@ OPERATIONS = {
         lambda api: api.ask("POST", "/containers/web/stop", t=0), lambda api: status(api, "exited"), away, made
     ),
     "rm": Operation(away, lambda api: gone(api, "/containers/web/json"), away, create),
+    "rm of one without volumes": Operation(
+        away, lambda api: gone(api, "/containers/web/json"), away, lambda api: api.create("true", name="web")
+    ),
     "rm -f": Operation(away, lambda api: gone(api, "/containers/web/json"), away, made),
     "rm of --rm": Operation(away, lambda api: gone(api, "/containers/web/json"), away, ephemeral),
     "end of --rm": Operation(
@@ -215,6 +218,7 @@ def passage(engine: Engine, operation: Operation, points: Points) -> list[str]:
     """The points that an operation passes."""
     api = Api(engine)
     operation.before(api)
+    cleared(engine)
     points.arm(0)
     operation.act(api)
     passed = points.disarm()
@@ -223,10 +227,24 @@ def passage(engine: Engine, operation: Operation, points: Points) -> list[str]:
     return passed
 
 
+def cleared(engine: Engine) -> None:
+    """What earlier operations had cleared away passes no points any more."""
+    api = Api(engine)
+
+    def nobody_s() -> list[Path]:
+        known = {one["Id"] for one in api.ask("GET", "/containers/json", all=1)}
+        places = [*(engine.data_root / "snapshots").glob("*/active"), engine.data_root / "containers"]
+        left = [path for place in places for path in place.iterdir() if path.name[:64] not in known]
+        return [*left, *(engine.data_root / "snapshots").glob("*/staging/*")]
+
+    eventually(lambda: not nobody_s())
+
+
 def broken_off(engine: Engine, operation: Operation, points: Points, number: int) -> None:
     """The daemon dies in the midst of it; the next one carries on."""
     api = Api(engine)
     operation.before(api)
+    cleared(engine)
     points.arm(number)
     with contextlib.suppress(OSError, http.client.HTTPException):
         operation.act(api)

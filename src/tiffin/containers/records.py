@@ -29,6 +29,7 @@ class Ledger(Protocol):
 
     def declare(self, domain: str, *steps: str) -> None: ...
     def transaction(self, *, volatile: bool = False) -> AbstractContextManager[Any]: ...
+    def settle(self) -> None: ...
 
 
 class Records:
@@ -134,13 +135,17 @@ class Records:
         return container
 
     def remove(self, container_id: str) -> None:
-        """Its name is free again. That it is being removed is durable already: after a power loss it is done again."""
+        """Its name is free again. After a power loss it may be back: what it had must be there until `settle`."""
         with self._ledger.transaction(volatile=True) as db:
             db.execute("DELETE FROM container WHERE id = ?", (container_id,))
         container = self._by_id.pop(container_id)
         self._by_name.pop(container.name, None)
         self._locks.pop(container_id, None)
         del self._ids[bisect_left(self._ids, container_id)]
+
+    def settle(self) -> None:
+        """What was changed, noted ones apart, survives a power loss when it returns. Blocking; any thread."""
+        self._ledger.settle()
 
     def _index(self, container: Container) -> None:
         self._by_id[container.id] = container

@@ -142,10 +142,10 @@ class Creation:
     async def _prepare_layer(self, container_id: str, chain: Digest | None) -> None:
         snapshots = self._context.snapshots
         try:
-            if snapshots.name == "overlay":  # a few mkdirs: a thread would cost more
-                snapshots.prepare(container_id, chain)
-            else:
+            if snapshots.name == "copy":
                 await asyncio.to_thread(snapshots.prepare, container_id, chain)
+            else:  # a few mkdirs: a thread would cost more
+                snapshots.prepare(container_id, chain)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise Unavailable(f"{reason}: making the container's layer {error.filename or ''}") from error

@@ -160,7 +160,9 @@ class Lifecycle:
         kind: Any = Restarting if again else Exited
         status = kind(ended.code, started, ended.finished_at, ended.error, ended.oom_killed)
         health = container.health
-        container = context.records.change(
+        # of one that is removed now the exit file tells a daemon that comes back
+        write = context.records.note if container.host.auto_remove and not again else context.records.change
+        container = write(
             container_id, status=status, health=health, restart_count=container.restart_count + (1 if again else 0)
         )
         if ended.oom_killed:

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from tiffin.containers.filters import Filters, label_matches
 from tiffin.containers.waits import Outcome
 from tiffin.content import crash
 from tiffin.engine import container_images, container_links
+from tiffin.engine.clearing import Clearing
 from tiffin.engine.container_context import Context
 from tiffin.engine.container_lifecycle import Lifecycle
 from tiffin.engine.container_sizes import layer_size
@@ -45,6 +46,7 @@ class Removal:
         self._context = context
         self._lifecycle = lifecycle
         self._signals = signals
+        self._clearing = Clearing(context)
         lifecycle.remove_ended = self._remove_ephemeral
 
     async def remove(self, reference: str, *, volumes: bool = False, force: bool = False, link: bool = False) -> None:
@@ -130,17 +132,16 @@ class Removal:
         await self._remove(container, volumes)
 
     async def _remove(self, container: Container, volumes: bool) -> None:
+        """What can still be found of it goes at once, its files later: after a power loss they may be wanted again."""
         context = self._context
         status = container.status
         code = exit_code_of(status)
         started, finished = getattr(status, "started_at", 0), getattr(status, "finished_at", 0)
-        # written down: a removal that was broken off is finished at the next start, its layer may be gone already
-        durable = not container.host.auto_remove  # such a one is removed then anyway
-        context.records.change(container.id, durable=durable, status=Removing(code, started, finished, volumes))
+        self._begin(container, Removing(code, started, finished, volumes))
         self._lifecycle.close_pending(container.id)
         later: list[Callable[[], None]] = []
         try:
-            await self._discard(container, later.append)
+            container_images.release(context, container.id, container.mounts)
             context.volumes.release(container.id)
             for point in container.mounts if volumes else ():
                 if point.anonymous:
@@ -151,23 +152,26 @@ class Removal:
             context.records.change(container.id, status=Dead(text, code))
             context.waits.removed(container.id, Outcome(code, text))
             raise Internal(text) from error
+        crash.point("container-forgotten")
+        context.snapshots.remove(container.id, later.append)
         context.forget(container.id)
         context.publish(container, "destroy")
         context.waits.removed(container.id, Outcome(code))
         later += [
             partial(_remove_tree, path) for path in (context.directory(container.id), context.state(container.id))
         ]
-        context.task(asyncio.to_thread(_all, later), f"clearing away of {container.id}")
+        # an ephemeral one is removed at the next start, whatever is there of it
+        self._clearing.add(later, settle=not container.host.auto_remove)
 
-    async def _discard(self, container: Container, later: Callable[[Callable[[], None]], None]) -> None:
-        """What can still be found of it goes at once, what takes time later; a crash leaves that to the next start."""
-        context = self._context
-        if context.snapshots.name == "copy":
-            await asyncio.to_thread(context.snapshots.remove, container.id, later)
-        else:  # a rename: a thread would cost more
-            context.snapshots.remove(container.id, later)
-        container_images.release(context, container.id, container.mounts)
-        crash.point("container-layer-removed")
+    def _begin(self, container: Container, removing: Removing) -> None:
+        """A removal of several steps is written down: one that was broken off is finished at the next start."""
+        records = self._context.records
+        if not any(point.type in ("image", "volume") for point in container.mounts):
+            records.note(container.id, status=removing)
+            return
+        # a volume's files may be gone before the record is
+        durable = removing.volumes and any(point.anonymous for point in container.mounts)
+        records.change(container.id, durable=durable and not container.host.auto_remove, status=removing)
 
     async def _remove_volume(self, name: str) -> None:
         try:
@@ -195,11 +199,6 @@ class Removal:
             freed += size
         self._context.events.publish("container", "prune", "", {"reclaimed": str(freed)})
         return Pruned(tuple(removed), freed)
-
-
-def _all(calls: Sequence[Callable[[], None]]) -> None:
-    for call in calls:
-        call()
 
 
 def _remove_tree(directory: Path) -> None:

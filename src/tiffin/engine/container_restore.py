@@ -144,19 +144,12 @@ class Restore:
             if _ID.fullmatch(directory.name) and directory.name not in context.records:
                 shutil.rmtree(directory, ignore_errors=True)
 
-    def _half_removed(self, container: Container) -> bool:
-        """That an ephemeral one is being removed is not written down; its layer goes first."""
-        snapshots = self._context.snapshots
-        if not container.host.auto_remove or container.driver != snapshots.name:
-            return False
-        return container.id not in snapshots.snapshots()
-
     async def _resume(self, container: Container) -> None:
         context = self._context
         if container.id not in context.records or isinstance(container.status, Running | Paused):
             return
         ephemeral = container.host.auto_remove and isinstance(container.status, Exited)
-        if ephemeral or self._half_removed(container) or isinstance(container.status, Removing | Dead):
+        if ephemeral or isinstance(container.status, Removing | Dead):
             await _try(lambda: self._lifecycle.remove_ended(container.id), "removal", container.id)
         elif isinstance(container.status, Created):
             return

@@ -27,7 +27,7 @@ class Directories:
         self.staging = root / "staging"
         self._locks: dict[str, tuple[threading.Lock, int]] = {}
         self._guard = threading.Lock()
-        self._busy: set[str] = set()  # names in `staging` that somebody fills or empties
+        self._busy: set[str] = set()  # names in `staging` that somebody fills or empties, or that are about to go
         for directory in (self.layers, self.active, self.staging):
             directory.mkdir(mode=0o710, parents=True, exist_ok=True)
         self.clear_staging()
@@ -68,28 +68,32 @@ class Directories:
 
     def remove(self, path: Path, later: Later = at_once) -> None:
         """Out of sight first, then away: a crash in between leaves only what the next start clears."""
-        if path.parent != self.staging:
-            aside = self.staging / secrets.token_hex(8)
-            self._busy.add(aside.name)
-            try:
-                os.rename(path, aside)
-            except FileNotFoundError:
-                self._busy.discard(aside.name)
-                return
-            crash.point("tree-aside")
-            path = aside
-        later(partial(self._erase, path))
+        self._busy.add(path.name)
+        later(partial(self._remove, path))
 
-    def _erase(self, path: Path) -> None:
-        with opened(path.parent) as fd:
-            trees.remove(fd, os.fsencode(path.name))
-        self._busy.discard(path.name)
+    def _remove(self, path: Path) -> None:
+        aside = path if path.parent == self.staging else self.staging / secrets.token_hex(8)
+        self._busy.add(aside.name)
+        try:
+            if aside != path:
+                try:
+                    os.rename(path, aside)
+                except FileNotFoundError:
+                    return
+                crash.point("tree-aside")
+            with opened(self.staging) as fd:
+                trees.remove(fd, os.fsencode(aside.name))
+        finally:
+            self._busy -= {path.name, aside.name}
 
     def strays(self, layers: Collection[str], active: Collection[str]) -> list[Path]:
         """What has no record, and what is in `staging` and on nobody's mind."""
-        known = ((self.layers, layers), (self.active, active), (self.staging, self._busy))
+        known = ((self.layers, layers), (self.active, active), (self.staging, ()))
+        busy = set(self._busy)
         return [
-            directory / name for directory, names in known for name in sorted(set(os.listdir(directory)) - set(names))
+            directory / name
+            for directory, names in known
+            for name in sorted(set(os.listdir(directory)) - busy - set(names))
         ]
 
     def leftovers(self, layers: Collection[str], active: Collection[str]) -> None:
