@@ -185,11 +185,16 @@ def test_another_owners_drop_is_final(host: Host, container: Containers) -> None
     host.namespace.run("nft", "add", "chain", "inet", "firewalld", "filter_FORWARD", base)
     with host.inside(server).listen(80) as listening:
         assert host.neighbour.reaches(HERE, 8000, listening) is None
+        (warning,) = host.loop.call(host.networks.warnings)
+        assert warning.startswith(
+            "the firewall table inet firewalld (chain filter_FORWARD) drops what this host forwards"
+        )
         rule = ["inet", "firewalld", "filter_FORWARD", "ct", "state", "established,related", "accept"]
         host.namespace.run("nft", "add", "rule", *rule)
         rule = ["inet", "firewalld", "filter_FORWARD", "oifname", "tiffin0", "ct", "status", "dnat", "accept"]
         host.namespace.run("nft", "add", "rule", *rule)
         assert host.neighbour.reaches(HERE, 8000, listening) == NEIGHBOUR
+        assert host.loop.call(host.networks.warnings) == []
     host.end(server)
     host.stop()
     host.start()

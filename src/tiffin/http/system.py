@@ -132,7 +132,7 @@ async def info(request: Request) -> Response:
         firewall_backend=wire.Firewall("nftables") if request.since("1.49") else UNSET,
         cdi_spec_dirs=list(settings.cdi_directories),
         discovered_devices=[] if request.since("1.50") else UNSET,
-        warnings=[*_lacks(machine), *settings.warnings],
+        warnings=[*_lacks(machine), *settings.warnings, *(f"WARNING: {one}" for one in services.networks.warnings())],
     )
     return response.json(told)
 

@@ -3,12 +3,24 @@
 import itertools
 import socket as sockets
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from tiffin.netlink.message import NLM_F_APPEND, NLM_F_CREATE, Message, attribute, be32, nested, text
+from tiffin.netlink.message import (
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    Message,
+    attribute,
+    attributes,
+    be32,
+    nested,
+    string,
+    text,
+)
 from tiffin.netlink.socket import NETLINK_NETFILTER, Socket
 
 INET = 1
 """The family that sees IPv4 and IPv6."""
+FAMILIES = {INET: "inet", 2: "ip", 5: "netdev", 7: "bridge", 10: "ip6"}
 
 PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = 0, 1, 2, 3, 4
 
@@ -18,8 +30,8 @@ TYPE_IPV4, TYPE_IPV6, TYPE_PROTOCOL, TYPE_PORT, TYPE_INTERFACE = 7, 8, 12, 13, 4
 _LENGTHS = {TYPE_IPV4: 4, TYPE_IPV6: 16, TYPE_PROTOCOL: 4, TYPE_PORT: 4, TYPE_INTERFACE: 16}
 _WIDTHS = {TYPE_IPV4: 4, TYPE_IPV6: 16, TYPE_PROTOCOL: 1, TYPE_PORT: 2}
 _SUBSYSTEM = 10 << 8
-_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN = 0, 1, 2, 3
-_NEWRULE, _DELRULE, _NEWSET, _NEWSETELEM, _DELSETELEM = 6, 8, 9, 12, 14
+_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN = 0, 1, 2, 3, 4
+_NEWRULE, _GETRULE, _DELRULE, _NEWSET, _NEWSETELEM, _DELSETELEM = 6, 7, 8, 9, 12, 14
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _SET_INTERVAL, _SET_MAP, _SET_CONCAT = 4, 8, 0x80
 _LIST_ELEM = 1
@@ -119,6 +131,43 @@ class Batch:
             return
         with Socket(NETLINK_NETFILTER) as fresh:
             fresh.batch(messages, subject=f"nftables table {self._name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain of anybody's. `hook` is None for one to jump to; `drops`: what no rule decides on is dropped."""
+
+    family: int
+    table: str
+    name: str
+    hook: int | None
+    drops: bool
+
+
+def chains() -> list[Chain]:
+    """Every chain of IPv4, IPv6 and both. Raises OSError."""
+    with Socket(NETLINK_NETFILTER) as socket:
+        found = socket.dump(Message(_SUBSYSTEM | _GETCHAIN, 0, bytes((sockets.AF_UNSPEC, 0, 0, 0))))
+    return [one for one in map(_chain, found) if one.family in (INET, sockets.AF_INET, sockets.AF_INET6)]
+
+
+def _chain(payload: bytes) -> Chain:
+    values = attributes(payload, 4)
+    place = attributes(values[4]).get(1) if 4 in values else None
+    return Chain(
+        family=payload[0],
+        table=string(values[1]),
+        name=string(values[3]),
+        hook=int.from_bytes(place, "big") if place else None,
+        drops=values.get(5) == bytes(4),
+    )
+
+
+def rules(family: int, table: str) -> list[bytes]:
+    """A table's rules as the kernel tells them. Raises OSError."""
+    request = Message(_SUBSYSTEM | _GETRULE, 0, bytes((family, 0, 0, 0)) + text(1, table))
+    with Socket(NETLINK_NETFILTER) as socket:
+        return socket.dump(request, subject=f"nftables table {table}")
 
 
 def has_table(name: str) -> bool:

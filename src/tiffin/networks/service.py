@@ -17,7 +17,7 @@ from dataclasses import replace
 from tiffin.content import crash
 from tiffin.errors import Forbidden, Internal, NotFound, TiffinError
 from tiffin.model.network import Network, NetworkRequest
-from tiffin.networks import bridges, definition, sublinks, wiring
+from tiffin.networks import bridges, definition, obstacles, sublinks, wiring
 from tiffin.networks.addresses import DEFAULT_SPACES, IPNetwork
 from tiffin.networks.attachments import Attachments
 from tiffin.networks.clearing import Clearing
@@ -92,6 +92,8 @@ class Networks:
                 log.error("bridge networks don't work here: %s; use --network none or host", words(error))
         with suppress(OSError):  # told just now
             self._clearing.later(await self._kernel.do(bridges.set_aside_before))
+        for warning in await self._kernel.do(self.warnings):
+            log.warning("%s", warning)
 
     def _restore(self) -> list[Network]:
         """The networks, as recorded and as the daemon's options say."""
@@ -140,6 +142,13 @@ class Networks:
     def drivers(self) -> list[str]:
         """Names of the drivers that work on this host."""
         return sorted({"bridge", "host", "null", *sublinks.made_here()})
+
+    def warnings(self) -> list[str]:
+        """What else on this host is in the way of its containers."""
+        try:
+            return obstacles.found([network.bridge for network in self._registry.bridges()])
+        except OSError:  # a kernel without nftables: no bridge network works, and that was said
+            return []
 
     def all(self) -> tuple[Network, ...]:
         """Every network, predefined ones included."""

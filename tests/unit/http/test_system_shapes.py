@@ -38,7 +38,7 @@ MACHINE = Machine(
 def ask(path: str, machine: Machine = MACHINE, settings: Settings = Settings("/var/lib/tiffin")) -> dict[str, Any]:
     services = Services(machine, settings, "an-id", Events(), storage_driver="overlay")
     services.volumes = SimpleNamespace(drivers=lambda: ["local", "keeper"])
-    services.networks = SimpleNamespace(drivers=lambda: ["bridge", "host", "null"])
+    services.networks = SimpleNamespace(drivers=lambda: ["bridge", "host", "null"], warnings=lambda: ["a wall"])
     services.census = lambda: Census(running=2, paused=1, stopped=3, images=4)
     route, parameters, rest, version = Router([routes, swarm, events_routes]).resolve("GET", path)
 
@@ -55,6 +55,7 @@ def test_info_tells_what_was_counted_and_observed() -> None:
     info = ask("/info")
     assert (info["Containers"], info["ContainersRunning"], info["ContainersPaused"], info["Images"]) == (6, 2, 1, 4)
     assert (info["Name"], info["NCPU"], info["MemTotal"]) == ("lunchbox", 2, 1 << 30)
+    assert "WARNING: a wall" in info["Warnings"]
     assert info["Plugins"]["Volume"] == ["local", "keeper"]
     assert info["CgroupVersion"] == "2"
     assert "name=cgroupns" in info["SecurityOptions"]
