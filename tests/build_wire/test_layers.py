@@ -22,7 +22,7 @@ WORKDIR /more
 """
 
 
-@pytest.fixture(scope="module", params=["overlay", "erofs"])
+@pytest.fixture(scope="module", params=["overlay", pytest.param("erofs", marks=pytest.mark.slow)])
 def other(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """An engine with this storage driver."""
     engine = Engine("tiffin", options=["--storage-driver", request.param])

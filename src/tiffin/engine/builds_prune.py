@@ -185,6 +185,7 @@ def prune(
             total -= record.size
             freed += item.freed
     if removed:
+        cache.notes.tidy()
         freed += images.collect()
     return removed, freed
 

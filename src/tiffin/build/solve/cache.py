@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tiffin.build.keys import Part
+from tiffin.build.solve.notes import Notes
 from tiffin.build.solve.solved import LayerBlob
 from tiffin.build.solve.values import Stack
 from tiffin.content.ledger import Ledger
@@ -78,6 +79,7 @@ class Cache:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         ledger.declare("build", _SCHEMA, _BROUGHT)
+        self.notes = Notes(ledger)
 
     def add(self, step: Step) -> None:
         """A key that is there already gets the newer result."""

@@ -69,8 +69,11 @@ def _hashed(fd: int) -> bytes:
     return digest.digest()
 
 
-def digest(root: int, wanted: ContentInput, hashes: Hashes) -> Digest:
-    """Of what a step takes from a tree (an fd). NotFound for a path that must be there."""
+def digest(root: int, wanted: ContentInput, hashes: Hashes, listing: list[tuple[bytes, bytes]] | None = None) -> Digest:
+    """Of what a step takes from a tree (an fd). NotFound for a path that must be there.
+
+    listing: gets the path and a description of everything that counts.
+    """
     source, *required = wanted.paths
     for path in required:
         selection.check(root, path)
@@ -78,22 +81,29 @@ def digest(root: int, wanted: ContentInput, hashes: Hashes) -> Digest:
     whole = hashlib.sha256()
     for found in selection.sources(root, source, wildcards=wanted.wildcards):
         whole.update(found.name + b"\0" if wanted.wildcards else b"")
-        for line in _source(root, found, rules, hashes):
+        top = os.fsencode(found.path.strip("/"))
+        for relative, line in _source(root, found, rules, hashes):
             whole.update(line)
+            if listing is not None:
+                listing.append((top + b"/" + relative if top and relative else top or relative, line))
     return Digest("sha256:" + whole.hexdigest())
 
 
-def _source(root: int, found: selection.Found, rules: Rules, hashes: Hashes) -> Iterator[bytes]:
+_Line = tuple[bytes, bytes]
+"""A path below the source, and what is hashed of it."""
+
+
+def _source(root: int, found: selection.Found, rules: Rules, hashes: Hashes) -> Iterator[_Line]:
     with selection.opened(root, found) as fd:
         status = os.fstat(fd)
         proc = f"/proc/self/fd/{fd}"
         if stat.S_ISDIR(status.st_mode):
-            yield _line(b"", status, b"", trees.xattrs(proc, follow=True))
+            yield b"", _line(b"", status, b"", trees.xattrs(proc, follow=True))
             with selection.below(fd, b".") as top:
                 yield from _beneath(top, rules, None, hashes)
         else:
             content = _content(status, hashes, lambda: _reading(proc), lambda: b"")
-            yield _line(b"", status, content, trees.xattrs(proc, follow=True))
+            yield b"", _line(b"", status, content, trees.xattrs(proc, follow=True))
 
 
 def _reading(path: str | bytes, directory: int | None = None) -> int:
@@ -101,10 +111,10 @@ def _reading(path: str | bytes, directory: int | None = None) -> int:
     return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | follow, dir_fd=directory)
 
 
-def _beneath(directory: int, rules: Rules, above: Entry | None, hashes: Hashes) -> Iterator[bytes]:
+def _beneath(directory: int, rules: Rules, above: Entry | None, hashes: Hashes) -> Iterator[_Line]:
     for entry in selection.entries(directory, rules, above):
         if entry.taken:
-            yield _entry_line(directory, entry, hashes)
+            yield entry.relative, _entry_line(directory, entry, hashes)
         if entry.is_directory:
             with selection.below(directory, entry.name) as deeper:
                 yield from _beneath(deeper, rules, entry, hashes)

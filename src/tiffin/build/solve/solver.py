@@ -24,11 +24,11 @@ from tiffin.build.solve.cache import Cache
 from tiffin.build.solve.cache import Step as Record
 from tiffin.build.solve.events import Report, VertexCompleted, VertexExplained, VertexLog, VertexStarted
 from tiffin.build.solve.execution import Execution, Tools, finished, held
-from tiffin.build.solve.explaining import explain
 from tiffin.build.solve.failures import StepFailed
 from tiffin.build.solve.flights import Flight, Flights
 from tiffin.build.solve.imports import Imports
 from tiffin.build.solve.ports import Bases
+from tiffin.build.solve.reasons import Reasons
 from tiffin.build.solve.request import BuildRequest
 from tiffin.build.solve.sources import Sources
 from tiffin.build.solve.threads import in_thread
@@ -104,6 +104,7 @@ class _Build:
         self._coming: dict[Digest, asyncio.Task[Outcome]] = {}
         self._traced: dict[Digest, Traced] = {}
         self._contents: dict[tuple[Digest, str], Digest] = {}
+        self._reasons = Reasons(solver.cache, plan, request)
         self._hashing = asyncio.Lock()
         self._used: list[Digest] = []
 
@@ -189,7 +190,8 @@ class _Build:
         believed = believed or any(one is not None and one.believed for one in inputs)
         if record is not None:
             self._report(replace(started, cached=True))
-            self._explain(digest, "", "nothing that it depends on has changed")
+            if self._request.explain:
+                self._explain(digest, "", await in_thread(self._reasons.cached, record))
             self._report(VertexCompleted(digest=digest))
             self._used.append(key)
             self._traced[digest] = Traced(key, _label(step), parents, record.stack, record.created)
@@ -204,10 +206,11 @@ class _Build:
         name = (key, below.chain, self if own else None)
         self._report(started)
         if self._request.explain and not step.fresh:
-            self._explain(digest, *await in_thread(self._why, step, parts))
+            self._explain(digest, *await in_thread(self._reasons.missed, step, _label(step), parts))
         elif step.fresh:
             self._explain(digest, "", "the build was asked not to use the cache for it")
         values = [EMPTY if one is None else one.value for one in here]
+        began = time.monotonic_ns()
 
         def begin(flight: Flight) -> asyncio.Task[Stack]:
             keep = self._keeping(flight, step, key, parts, parents, recorded=not beside)
@@ -219,6 +222,9 @@ class _Build:
         except BaseException as error:
             self._ended(digest, step, error)
             raise
+        if self._request.explain:
+            took = time.monotonic_ns() - began
+            self._explain(digest, "", self._reasons.made(await in_thread(self._store.size, stack), took))
         self._report(VertexCompleted(digest=digest))
         self._traced[digest] = Traced(key, _label(step), parents, stack, self._made_at(stack))
         return Outcome(key, stack, believed)
@@ -269,9 +275,6 @@ class _Build:
         assert self._imports is not None
         return all(layer.blob in self._imports.blobs for layer in self._store.missing(stack))
 
-    def _why(self, step: Step, parts: tuple[Part, ...]) -> tuple[str, str]:
-        return explain(self._solver.cache.steps(), _label(step), parts)
-
     def _explain(self, digest: Digest, part: str, reason: str) -> None:
         if self._request.explain:
             self._report(VertexExplained(digest=digest, part=part, reason=reason))
@@ -307,8 +310,11 @@ class _Build:
     async def _content(self, wanted: ContentInput, value: Value) -> Digest:
         def work() -> Digest:
             hashes = value.hashes if isinstance(value, Files) else contents.Hashes()
+            listing: list[tuple[bytes, bytes]] = []
             with self._store.opened(value) as root:
-                return contents.digest(root, wanted, hashes)
+                found = contents.digest(root, wanted, hashes, listing)
+            self._reasons.listings[found] = listing
+            return found
 
         if isinstance(value, Files):
             async with self._hashing:
@@ -350,10 +356,13 @@ class _Build:
         *,
         recorded: bool,
     ) -> Callable[[Stack], None]:
+        began = time.monotonic_ns()
+
         def keep(stack: Stack) -> None:
             self._store.holds.take(stack)
             flight.held.append(stack)
             if recorded:
+                self._reasons.keep(key, time.monotonic_ns() - began, parts)
                 size, now = self._store.size(stack), time.time_ns()
                 self._solver.cache.add(Record(key, _label(step), "regular", parts, parents, stack, size, now))
 

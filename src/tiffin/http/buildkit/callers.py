@@ -42,8 +42,6 @@ class Directory:
     def __init__(self, session: Session, name: str, *, ignore: bool = False, shared_key: str = "") -> None:
         self._session, self._name, self._ignore = session, name, ignore
         self._shared_key = shared_key or session.shared_key
-        self.changed: Sequence[str] = ()
-        """Files that were sent anew, or have gone, in the last transfer, if there was one before."""
 
     @property
     def key(self) -> str:
@@ -56,7 +54,6 @@ class Directory:
             found = await read_files(self._session, self._name, [".dockerignore"])
             exclude += read_patterns(found.get(".dockerignore", b""))
         root = os.open(into, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        again = next(into.iterdir(), None) is not None
         receiver = Receiver(root, None if self._session.filters else Patterns(exclude))
         try:
             stream = _listing(self._session, self._name, wanted.paths, exclude)
@@ -64,7 +61,6 @@ class Directory:
                 await _receive(stream, receiver, progress)
             finally:
                 stream.cancel()
-            self.changed = receiver.changed if again else ()
         except StatusError as error:
             raise _translated(error, self._name) from error
         finally:

@@ -60,8 +60,6 @@ class Receiver:
         self._parent: tuple[bytes, int] | None = None
         self._open = 0
         self._listed = False
-        self.changed: list[str] = []
-        """Files that were requested or removed."""
         self.received = 0
         """Bytes of files so far."""
         self.done = False
@@ -138,7 +136,6 @@ class Receiver:
             if there is not None:
                 _remove(directory, name, there)
             self._requested[index] = _Incoming(path, entry)
-            self.changed.append(entry.path)
             return [self._packet(type=REQUEST, ID=index).SerializeToString()]
         return []
 
@@ -272,7 +269,6 @@ class Receiver:
         for name, is_directory in found:
             inner = path + b"/" + name if path else name
             if inner not in self._seen:
-                self.changed.append(os.fsdecode(inner))
                 _remove(directory, name, os.stat(name, dir_fd=directory, follow_symlinks=False))
             elif is_directory:
                 descriptor = paths.open_beneath(directory, name, os.O_RDONLY | os.O_DIRECTORY)

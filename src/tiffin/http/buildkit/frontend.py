@@ -13,7 +13,7 @@ from typing import Any
 from tiffin.build.dockerfile.ignore import DEFAULT_NAME, ignore_file_names, read_patterns
 from tiffin.build.options import BuildOptions
 from tiffin.build.remotes import parse_git
-from tiffin.build.solve.events import Event, Report, VertexExplained, VertexProgress
+from tiffin.build.solve.events import Report, VertexProgress
 from tiffin.build.solve.request import BuildRequest, Context
 from tiffin.build.solve.solved import Solved
 from tiffin.build.steps import GitSource, HttpSource, ResultSource, Step
@@ -99,8 +99,7 @@ class Frontend:
             entitlements=entitlements,
             host=attributes.host,
         )
-        report = _naming_files(self._job.report, list(request.contexts.values()))
-        return await self._solved(request, attributes.platforms or (options.platform,), report)
+        return await self._solved(request, attributes.platforms or (options.platform,), self._job.report)
 
     async def _solved(self, request: BuildRequest, platforms: Sequence[Platform | None], report: Report) -> Outcome:
         """Each platform's build, side by side: what they have in common is done once."""
@@ -254,20 +253,6 @@ def _check_attestations(attributes: Attributes) -> None:
             raise Unsupported("sbom generators are not run: leave the generator out, package databases are read")
         if options.get("mode", "min") not in ("min", "max"):
             raise Invalid(f"invalid provenance mode {options['mode']!r}: give min or max")
-
-
-def _naming_files(report: Report, contexts: Sequence[Context]) -> Report:
-    """Adds to "the files have changed" which of them were sent anew."""
-
-    def named(event: Event) -> None:
-        if isinstance(event, VertexExplained) and event.part.startswith("files"):
-            changed = [name for one in contexts if isinstance(one, Directory) for name in one.changed]
-            if changed:
-                more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-                event = replace(event, reason=f"{event.reason}: {changed[0]}{more}")
-        report(event)
-
-    return named
 
 
 def _keeps_git(attributes: Attributes) -> bool:
