@@ -103,6 +103,7 @@ class BlobWriter:
         self._next_check = 0
         self._gathered: list[bytes] = []  # what comes in small pieces is written in large ones
         self._written = 0
+        self._early = disk.Early()
         self.size = 0
 
     def write(self, data: bytes) -> int:
@@ -123,6 +124,7 @@ class BlobWriter:
         while view:
             view = view[self._file.write(view) :]
         self._written += len(data)
+        self._early.written(self._file.fileno(), self._written)
 
     def commit(self, expected: Digest | None = None, size: int | None = None) -> Digest:
         """The blob's digest, durable. Invalid if it is not what was expected."""

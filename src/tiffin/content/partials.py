@@ -13,6 +13,7 @@ from pathlib import Path
 from tiffin.content import crash
 from tiffin.content.blobs import CHUNK, BlobStore, Lease, require_free_space, sync_directory
 from tiffin.errors import Invalid
+from tiffin.linux import disk
 from tiffin.model.digest import Digest, hex_of
 
 _KEPT_SECONDS = 7 * 24 * 3600
@@ -59,6 +60,7 @@ class Partial:
         self._done = False
         self._error: BaseException | None = None
         self._next_check = 0
+        self._early = disk.Early()
         self.size = 0
         self._take_over()
         self.resumed = self.size
@@ -82,6 +84,7 @@ class Partial:
         while view:
             written = os.pwrite(self._fd, view, at)
             view, at = view[written:], at + written
+        self._early.written(self._fd, at)
         with self._changed:
             self.size += len(data)
             self._changed.notify_all()

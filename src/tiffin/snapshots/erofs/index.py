@@ -6,6 +6,7 @@ import stat
 from tiffin.content.blobs import require_free_space
 from tiffin.content.compression import Readable
 from tiffin.errors import Invalid
+from tiffin.linux import disk
 from tiffin.snapshots import trees
 from tiffin.snapshots.erofs import form
 from tiffin.snapshots.erofs.form import BLOCK
@@ -31,6 +32,7 @@ class Copied:
         self._stream = stream
         self._fd = fd
         self._next_check = 0
+        self._early = disk.Early()
         self._piece = b""
         self._begin = 0  # of the piece, in the stream
         self.position = 0
@@ -62,6 +64,7 @@ class Copied:
         view = memoryview(self._piece)
         while view:
             view = view[os.write(self._fd, view) :]
+        self._early.written(self._fd, self._begin + len(self._piece))
 
 
 class Lying:

@@ -23,6 +23,7 @@ _KINDS = {
     b"0": Kind.FILE, b"\0": Kind.FILE, b"7": Kind.FILE, b"S": Kind.FILE, b"1": Kind.LINK, b"2": Kind.SYMLINK,
     b"3": Kind.CHARACTER, b"4": Kind.BLOCK, b"5": Kind.DIRECTORY, b"6": Kind.FIFO,
 }  # fmt: skip
+_LINKS = (Kind.SYMLINK, Kind.LINK)
 _UNSIGNED32 = 1 << 32
 
 
@@ -181,18 +182,17 @@ class TarReader:
 
     def _check(self, entry: Entry) -> None:
         limits = self._limits
-        shown = _shown(entry.name)
         if not 0 <= entry.size <= limits.file:
-            raise Invalid(f"{shown}: invalid tar header: size {entry.size}")
+            raise Invalid(f"{_shown(entry.name)}: invalid tar header: size {entry.size}")
         if not 0 <= entry.uid < _UNSIGNED32 - 1 or not 0 <= entry.gid < _UNSIGNED32 - 1:
-            raise Invalid(f"{shown}: invalid tar header: owner {entry.uid}:{entry.gid}")
+            raise Invalid(f"{_shown(entry.name)}: invalid tar header: owner {entry.uid}:{entry.gid}")
         if not 0 <= entry.major < 1 << 12 or not 0 <= entry.minor < 1 << 20:
-            raise Invalid(f"{shown}: invalid tar header: device {entry.major}:{entry.minor}")
+            raise Invalid(f"{_shown(entry.name)}: invalid tar header: device {entry.major}:{entry.minor}")
         for path in (entry.name, entry.link):
-            if len(path) >= limits.name or b"\0" in path or path.count(b"/") > limits.depth:
-                raise Invalid(f"{shown}: name or link too long, or with a zero byte")
-        if entry.kind in (Kind.SYMLINK, Kind.LINK) and not entry.link:
-            raise Invalid(f"{shown}: {entry.kind.value} to nothing")
+            if path and (len(path) >= limits.name or b"\0" in path or path.count(b"/") > limits.depth):
+                raise Invalid(f"{_shown(entry.name)}: name or link too long, or with a zero byte")
+        if entry.kind in _LINKS and not entry.link:
+            raise Invalid(f"{_shown(entry.name)}: {entry.kind.value} to nothing")
 
 
 def _shown(name: bytes) -> str:
