@@ -83,6 +83,12 @@ def told(workshop: Workshop, trail: Trail, *, whole: bool) -> tuple[Imports, Sen
     return imports, sender
 
 
+def only_first(imports: Imports, trail: Trail) -> None:
+    """Forget all but `RUN one`."""
+    keys = [step.key for step in trail.steps if step.label.endswith("RUN one")]
+    imports.steps = {key: imports.steps[key] for key in keys}
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_only_layers_that_are_needed_are_fetched(there: Workshop, here: Workshop, whole: bool) -> None:
     first, trail = solve(there, TWO_STAGES)
@@ -131,15 +137,15 @@ def test_no_word_of_others_gets_into_the_cache(there: Workshop, here: Workshop) 
         return 0
 
     there.runner.actions["one"] = evil
-    _, trail = solve(there, TWO_STAGES)
-    imports, _ = told(there, trail, whole=True)
+    _, theirs = solve(there, TWO_STAGES)
+    imports, _ = told(there, theirs, whole=True)
     _, trail = solve(here, TWO_STAGES)
     truth = dict(trail.contents)
     here.cache.remove([step.key for step in here.cache.steps()])
     # the stage is theirs, and its content is said to be what ours holds
     (lie,) = truth.values()
     imports.contents = dict.fromkeys(imports.contents, lie)
-    imports.steps = {key: step for key, step in imports.steps.items() if step.label.endswith("RUN one")}
+    only_first(imports, theirs)
     solve(here, TWO_STAGES, imports)
     later, _ = solve(here, TWO_STAGES)
     with here.opened(later) as root:
@@ -151,7 +157,7 @@ def test_what_a_step_makes_beside_imported_layers_is_not_kept(there: Workshop, h
     text = "FROM scratch AS made\nRUN one\nFROM scratch\nRUN before\nRUN --mount=type=bind,from=made,rw,target=/m two\n"
     _, trail = solve(there, text)
     imports, _ = told(there, trail, whole=True)
-    imports.steps = {key: step for key, step in imports.steps.items() if step.label.endswith("RUN one")}
+    only_first(imports, trail)
     solve(here, text, imports)
     assert here.runner.ran == ["before", "two"]
     assert [step.label.rpartition(" ")[2] for step in here.cache.steps()] == ["before"]

@@ -59,34 +59,30 @@ class Result:
         self.plan = plan
         self.image = image
         self.created = created
-        self._stack = stack
+        self.stack = stack
         self.trail = trail
         self._store = store
         self._inline = inline  # whether the image shall carry a cache
 
     @property
     def layers(self) -> tuple[LayerBlob, ...]:
-        return self._stack.layers
+        return self.stack.layers
 
     def document(self) -> bytes:
         """The image's configuration."""
-        document = self.image.document(self._stack.diffs, self.created)
-        return inline.written(document, self._stack, self.trail) if self._inline else document
+        document = self.image.document(self.stack.diffs, self.created)
+        return inline.written(document, self.stack, self.trail) if self._inline else document
 
     @contextmanager
     def opened(self) -> Iterator[int]:
         """Its root directory, for reading: fd."""
-        with self._store.opened(self._stack) as root:
+        with self._store.opened(self.stack) as root:
             yield root
 
     def release(self) -> None:
         """Its layers may go."""
-        for stack in (self._stack, *self.trail.kept):
+        for stack in (self.stack, *self.trail.kept):
             self._store.holds.release(stack)
-
-    @property
-    def stack(self) -> Stack:
-        return self._stack
 
 
 class Builds:

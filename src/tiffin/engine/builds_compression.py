@@ -37,7 +37,8 @@ def compressed(
     """
     with blobs.open(layer.blob) as file:
         found = decompressed(file)[0] or "uncompressed"
-    if found == wanted or (found != "uncompressed" and not force):
+    travels = found in SUFFIXES and found != "uncompressed"
+    if found == wanted or (travels and not force):
         return Descriptor(found, layer.blob, blobs.size(layer.blob)), blobs.path(layer.blob)
     path = scratch / layer.diff.replace(":", "-")
     sha256, size, checked = hashlib.sha256(), 0, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO
@@ -17,7 +18,7 @@ from tiffin.model.reference import Reference
 from tiffin.registry import uploads
 from tiffin.registry.cancellation import Cancellation
 from tiffin.registry.credentials import Credentials
-from tiffin.registry.failures import Busy, Unreachable
+from tiffin.registry.failures import Busy, Cancelled, Unreachable
 from tiffin.registry.repository import Document, Repository
 
 _CHUNK = 1 << 18
@@ -65,54 +66,32 @@ class CacheRepository:
         return await self._transfers.asked(lambda _: first(self._origins, ask))
 
     async def fetch(self, blob: Descriptor, writer: BlobWriter, told: Callable[[int], None]) -> None:
-        loop = asyncio.get_running_loop()
+        target = _Target(blob, writer, told)
 
         def fetch(cancellation: Cancellation) -> None:
-            def tell(size: int) -> None:
-                loop.call_soon_threadsafe(told, size)
+            first(self._origins, lambda repository: self._fetched(repository, target, cancellation))
 
-            first(self._origins, lambda repository: self._fetched(repository, blob, writer, tell, cancellation))
+        try:
+            await self._transfers.asked(fetch)
+        finally:
+            target.close()
 
-        await self._transfers.asked(fetch)
-
-    def _fetched(
-        self,
-        repository: Repository,
-        blob: Descriptor,
-        writer: BlobWriter,
-        told: Callable[[int], None],
-        cancellation: Cancellation,
-    ) -> bool:
+    def _fetched(self, repository: Repository, target: _Target, cancellation: Cancellation) -> bool:
         for attempt in range(_ATTEMPTS):
-            before = writer.size
             try:
-                self._read_on(repository, blob, writer, told, cancellation)
+                answer, begins = repository.blob(target.blob.digest, target.size, cancellation)
+                with answer:
+                    skip = target.size - begins  # what is here already, of a server that knows no ranges
+                    while data := answer.read(_CHUNK):
+                        dropped = min(skip, len(data))
+                        skip -= dropped
+                        target.write(data[dropped:])
                 return True
             except (Unreachable, Busy):
-                if attempt == _ATTEMPTS - 1 and writer.size == before:
+                if attempt == _ATTEMPTS - 1:
                     raise
                 cancellation.wait(self._transfers.registries.retries.delay(attempt))
-        raise Unreachable(f"blob {blob.digest}: broken off after {writer.size} bytes, {_ATTEMPTS} times")
-
-    def _read_on(
-        self,
-        repository: Repository,
-        blob: Descriptor,
-        writer: BlobWriter,
-        told: Callable[[int], None],
-        cancellation: Cancellation,
-    ) -> None:
-        answer, begins = repository.blob(blob.digest, writer.size, cancellation)
-        with answer:
-            skip = writer.size - begins
-            while data := answer.read(_CHUNK):
-                cancellation.check()
-                dropped = min(skip, len(data))
-                skip -= dropped
-                writer.write(data[dropped:])
-                if writer.size > blob.size:
-                    raise Invalid(f"blob {blob.digest}: more than the {blob.size} bytes that were promised")
-                told(writer.size)
+        raise AssertionError
 
     async def has(self, blob: Digest) -> bool:
         return await self._transfers.asked(lambda _: self._writing().has_blob(blob) is not None)
@@ -137,3 +116,31 @@ class CacheRepository:
             reference = replace(self._reference, digest=None)
             self._target = self._transfers.registries.writing(reference, self._credentials, self._cancellation)
         return self._target
+
+
+class _Target:
+    """Where a transfer's thread writes to. A thread that nobody waits for any more writes nothing."""
+
+    def __init__(self, blob: Descriptor, writer: BlobWriter, told: Callable[[int], None]) -> None:
+        self.blob = blob
+        self._writer, self._told = writer, told
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @property
+    def size(self) -> int:
+        return self._writer.size
+
+    def write(self, data: bytes) -> None:
+        with self._lock:
+            if self._closed:
+                raise Cancelled
+            self._writer.write(data)
+        if self.size > self.blob.size:
+            raise Invalid(f"blob {self.blob.digest}: more than the {self.blob.size} bytes that were promised")
+        self._loop.call_soon_threadsafe(self._told, self.size)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True

@@ -48,8 +48,8 @@ def test_what_was_written_is_read() -> None:
     found = read(raw, {one.digest: one for one in blobs.values()})
     assert found.own
     assert found.contents == TRAIL.contents
-    assert {key: (step.stack.diffs, step.created, step.label) for key, step in found.steps.items()} == {
-        one.key: (one.stack.diffs, one.created, one.label) for one in TRAIL.steps
+    assert {key: (step.stack.diffs, step.created) for key, step in found.steps.items()} == {
+        one.key: (one.stack.diffs, one.created) for one in TRAIL.steps
     }
     assert [layer.blob for layer in found.steps[digest("two")].stack.layers] == [
         stored(name).digest for name in ("base", "a", "b")

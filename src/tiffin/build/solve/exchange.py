@@ -2,7 +2,7 @@
 
     {"layers": [{"blob", "parent", "annotations": {"mediaType", "diffID", "size", "createdAt"}}],
      "records": [{"digest": KEY, "inputs": [[{"link": RECORD}]], "layers": [{"layer": LAYER, "createdAt"}]}],
-     "io.tiffin.build.cache": {"version": 1, "contents": [[LAYER, WHAT, DIGEST]], "labels": {KEY: LABEL}}}
+     "io.tiffin.build.cache": {"version": 1, "contents": [[LAYER, WHAT, DIGEST]]}}
 
 A layer's parent is the one below it, -1 for none. A layer may be told of whose blob does not come along; BuildKit
 passes over such, here they are known by name. Keys are this builder's, so that neither finds what the other made.
@@ -88,7 +88,6 @@ def written(trail: Trail, blobs: Mapping[Digest, Descriptor]) -> bytes:
         "contents": [
             [places[chain], what, digest] for (chain, what), digest in trail.contents.items() if chain in places
         ],
-        "labels": {step.key: step.label for step in trail.steps},
     }
     return json.dumps({"layers": layers, "records": records, _OWN: own}, separators=(",", ":")).encode()
 
@@ -120,8 +119,7 @@ def read(raw: bytes, offered: Mapping[Digest, Descriptor]) -> Read:
             raise Invalid(f"the cache has more than {_MOST_LAYERS} layers or {_MOST} records")
         stacks = _stacks(layers, offered)
         own = document.get(_OWN) or {}
-        labels = own.get("labels") or {}
-        steps = {step.key: step for record in records for step in _steps(record, stacks, len(records), labels)}
+        steps = {step.key: step for record in records for step in _steps(record, stacks, len(records))}
         contents = dict(_contents(own, stacks))
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as error:
         raise Invalid(f"the cache's configuration can't be read: {error}") from error
@@ -156,9 +154,7 @@ def _layer(told: Mapping[str, Any], offered: Mapping[Digest, Descriptor]) -> Lay
     return None if diff is None else LayerBlob(parse_digest(diff), blob)
 
 
-def _steps(
-    record: Mapping[str, Any], stacks: list[Stack | None], count: int, labels: Mapping[str, str]
-) -> Iterator[Step]:
+def _steps(record: Mapping[str, Any], stacks: list[Stack | None], count: int) -> Iterator[Step]:
     key = parse_digest(record["digest"])
     for alternatives in record.get("inputs") or []:
         for one in alternatives:
@@ -167,8 +163,7 @@ def _steps(
     for result in record.get("layers") or []:
         stack = _at(stacks, result["layer"])
         if stack is not None:
-            label = str(labels.get(key, ""))[:4096]
-            yield Step(key, label, "regular", (), (), stack, 0, _nanoseconds(result.get("createdAt")))
+            yield Step(key, "", "regular", (), (), stack, 0, _nanoseconds(result.get("createdAt")))
     for result in record.get("chains") or []:
         for index in result["layers"]:
             _at(stacks, index)

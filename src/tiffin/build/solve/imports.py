@@ -72,7 +72,7 @@ class Imports:
                         group.create_task(self._fetched(blob, store, lease, vertex, report))
             except ExceptionGroup as several:
                 raise several.exceptions[0] from several
-            await finished(in_thread(store.assembled, stack, keep))
+            await _assembled(store, stack, keep)
 
     async def _fetched(self, blob: Digest, store: Store, lease: Lease, vertex: Digest, report: Report) -> None:
         descriptor, source = self.blobs[blob]
@@ -88,3 +88,13 @@ class Imports:
                 await source.fetch(descriptor, writer, told)
                 await finished(in_thread(writer.commit, descriptor.digest, size))
             report(VertexProgress(digest=vertex, id=blob, current=size, total=size, done=True))
+
+
+async def _assembled(store: Store, stack: Stack, keep: Callable[[Stack], None]) -> None:
+    task = asyncio.ensure_future(in_thread(store.assembled, stack, keep))
+    try:
+        await finished(task)
+    except asyncio.CancelledError:
+        if not task.cancelled() and task.exception() is None:
+            store.holds.release(stack)  # nobody is left to do it
+        raise

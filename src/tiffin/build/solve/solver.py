@@ -36,7 +36,7 @@ from tiffin.build.solve.trail import Traced, Trail
 from tiffin.build.solve.values import EMPTY, Files, Outcome, Stack, Value
 from tiffin.build.steps import RunCommand, Step
 from tiffin.errors import NotFound, TiffinError
-from tiffin.model.digest import Digest
+from tiffin.model.digest import Digest, digest_of
 
 log = logging.getLogger(__name__)
 
@@ -264,13 +264,14 @@ class _Build:
         """The layers of every step, as far as they can be had."""
         kept = []
         for digest, traced in list(self._traced.items()):
-            if digest in self._elsewhere and not self._imports_has(traced.stack):
+            if digest in self._elsewhere and digest not in self._coming and not self._offered(traced.stack):
                 continue
-            await self._here(digest)
-            kept.append(self._traced[digest].stack)
+            with contextlib.suppress(StepFailed):  # of one that nothing else needed
+                await self._here(digest)
+                kept.append(self._traced[digest].stack)
         return tuple(kept)
 
-    def _imports_has(self, stack: Stack) -> bool:
+    def _offered(self, stack: Stack) -> bool:
         """Whether what is missing of it came with a cache."""
         assert self._imports is not None
         return all(layer.blob in self._imports.blobs for layer in self._store.missing(stack))
@@ -378,7 +379,8 @@ def _label(step: Step) -> str:
 
 
 def _named(wanted: ContentInput) -> str:
-    return repr((wanted.paths, wanted.wildcards, wanted.include, wanted.exclude))
+    # caches are handed on: others need not read the names of files in them
+    return digest_of(repr((wanted.paths, wanted.wildcards, wanted.include, wanted.exclude)).encode())
 
 
 def _words(error: BaseException) -> str:
