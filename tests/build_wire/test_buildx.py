@@ -17,7 +17,7 @@ import pytest
 from rig import Cli, Engine, eventually
 
 # the first test may have to fetch the plugins: 60 MB
-pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = pytest.mark.timeout(600)
 
 
 def write(folder: Path, **files: str) -> Path:

@@ -11,6 +11,7 @@ from rig import archives, debian
 
 PACKAGES = {"docker-buildx": "docker-buildx", "docker-compose": "docker-compose"}
 SUITES = ("forky", "trixie")
+_PATIENCE = 120
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
@@ -73,6 +74,9 @@ def _fetch(suite: str, target: Path) -> None:
 
 
 def _run(command: list[str], work: Path, suite: str) -> None:
-    done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=300)
+    try:
+        done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired as error:
+        raise Missing(f"{suite}: {command[0]} {command[-1]}: no end after {_PATIENCE} seconds") from error
     if done.returncode != 0:
         raise Missing(f"{suite}: {command[0]} {command[-1]}: {(done.stderr or done.stdout).strip()[-500:]}")
