@@ -85,6 +85,24 @@ def test_an_image_is_composed_and_runs(tiffin: Cli, archive: LittleArchive, boot
     assert f"Deleted: {told[-1]}" in tiffin("rmi", "debian:lunch").out
 
 
+def test_a_version_that_is_asked_for_is_had(
+    tiffin: Cli, archive: LittleArchive, bootstrap: Bootstrap, make: Make
+) -> None:
+    archive.debs += [Deb("soup", version, files={"usr/share/soup": version}) for version in ("1.0-1", "1.0-2", "2.0-1")]
+    for words, version in ((["soup=1.0-1"], "1.0-1"), (["soup=1.*"], "1.0-2"), (["soup"], "2.0-1")):
+        image = make("--include", *words)
+        assert tiffin("run", "--rm", image, "cat", "/usr/share/soup").out == version
+    refused = bootstrap("--include", "soup=3")
+    assert refused.rc == 1
+    assert "no version 3 of package soup in this archive: it has 2.0-1, 1.0-2, 1.0-1" in refused.err
+
+
+def test_another_architecture_is_refused_where_the_machine_cannot_run_it(bootstrap: Bootstrap) -> None:
+    assert "have scripts that this machine" in bootstrap("--platform", "linux/s390x").err
+    assert "there are those for linux" in bootstrap("--platform", "windows/amd64").err
+    assert "unknown operating system or architecture" in bootstrap("--platform", "nonsense").err
+
+
 def test_the_image_has_the_archives_date_and_nothing_younger(engine: Engine, tiffin: Cli, make: Make) -> None:
     (inspected,) = json.loads(tiffin("inspect", make()).out)
     assert inspected["Created"] == "2025-06-15T15:06:40Z"

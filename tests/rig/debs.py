@@ -186,9 +186,13 @@ class LittleArchive:
         stanzas = []
         for deb in self.debs:
             data = deb.data
-            where = f"Filename: pool/{deb.name}.deb\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
+            where = f"Filename: {self._path(deb)}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
             stanzas.append(deb.control + where)
         return "\n".join(stanzas)
+
+    def _path(self, deb: Deb) -> str:
+        several = sum(one.name == deb.name for one in self.debs) > 1
+        return f"pool/{deb.name}_{deb.version}.deb" if several else f"pool/{deb.name}.deb"
 
     def release(self) -> bytes:
         lines = ["Origin: test", f"Suite: {self.suite}", f"Codename: {self.suite}", f"Date: {_date(self.date)}"]
@@ -215,7 +219,7 @@ class LittleArchive:
             found[f"{dists}/Release.gpg"] = sign(self.key.signer(), release, mode=SignatureMode.DETACHED)
         else:
             found[f"{dists}/InRelease"] = sign(self.key.signer(), release, mode=SignatureMode.CLEAR)
-        found |= {f"pool/{deb.name}.deb": deb.data for deb in self.debs}
+        found |= {self._path(deb): deb.data for deb in self.debs}
         return found
 
     def answer(self, path: str) -> tuple[int, bytes]:

@@ -29,6 +29,7 @@ def bootstrap(call: Call) -> int:
         "Keyring": b64encode(_keyring(values.text("keyring"))).decode(),
         "AllowExpired": values.on("allow-expired"),
         "Network": values.text("network"),
+        "Platform": values.text("platform"),
     }
     documents = call.engine.documents("POST", "/images/bootstrap", None, body)
     if not values.on("quiet"):
@@ -65,10 +66,11 @@ COMMANDS = {
         (
             flags.switch("allow-expired", "Take a Release whose time is over (an archive that is no longer kept up)"),
             Flag("components", STRINGS, "Parts of the archive (Debian: main; Ubuntu: main,universe)"),
-            Flag("include", STRINGS, "More packages, and what they depend on"),
+            Flag("include", STRINGS, "More packages (NAME or NAME=VERSION), and what they depend on"),
             flags.text("keyring", "File with the keys that may sign the archive, instead of the distribution's own"),
             flags.text("mirror", "Archive to take packages from, instead of the distribution's own"),
             flags.text("network", "Network for the packages' scripts", default="none"),
+            flags.text("platform", "For another architecture, which the machine must be able to run: linux/arm64"),
             flags.switch("quiet", "Print the image's ID only", "q"),
             flags.text("security", "Archive of security updates; a mirror has none unless it is named (none: without)"),
             flags.text("tag", "Name of the image, instead of DISTRIBUTION:SUITE", "t"),

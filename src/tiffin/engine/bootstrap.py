@@ -26,7 +26,7 @@ from tiffin.engine.containers import Containers
 from tiffin.engine.transfers import Transfers
 from tiffin.errors import Forbidden, Internal, NotFound, TiffinError
 from tiffin.images import host
-from tiffin.images.bootstrap import product, recipes, signatures, stages, suites, tidy
+from tiffin.images.bootstrap import closure, emulation, product, recipes, signatures, stages, suites, tidy
 from tiffin.images.bootstrap.archive import Archive
 from tiffin.images.bootstrap.downloads import Downloads
 from tiffin.images.bootstrap.product import Product, Write
@@ -135,7 +135,8 @@ class Bootstraps:
 
     def _prepare(self, request: Request, report: Report, cancellation: Cancellation) -> _Prepared:
         """From the request to a first stage. Blocks."""
-        architecture = suites.debian_architecture(host_platform().architecture)
+        architecture = suites.debian_architecture(request.platform or host_platform())
+        emulation.require(request.platform or host_platform())
         where = recipes.distribution(request, architecture)
         keyring = (
             signatures.Keyring("the given keyring", request.keyring)
@@ -144,7 +145,7 @@ class Bootstraps:
         )
         archive = Archive(self._downloads, keyring, report, cancellation)
         opened = archive.open(where.sources, now=time.time(), allow_expired=request.allow_expired)
-        index = archive.index(opened, architecture)
+        index = archive.index(opened, architecture, closure.pins(request.include))
         chosen = recipes.chosen(request, where, [one.source for one in opened], index, architecture)
         paths = dict(zip((one.name for one in chosen.packages), archive.packages(chosen.packages), strict=True))
         seconds = max(one.release.date for one in opened)
@@ -157,7 +158,7 @@ class Bootstraps:
             image = product.stored(
                 self._images,
                 lambda write: recipes.first_stage(Rootfs(write, seconds), chosen, paths, cancellation.check),
-                Product(run, seconds, "first stage"),
+                Product(run, seconds, "first stage", platform=request.platform),
             )
             undo.pop_all()
         self._downloads.expire()
@@ -213,7 +214,8 @@ class Bootstraps:
                 for piece in tidy.tidied(exported, stage.seconds):
                     write(piece)
 
-        return product.stored(self._images, fill, Product(stage.chosen.run, stage.seconds, made_by, name))
+        made = Product(stage.chosen.run, stage.seconds, made_by, name, request.platform)
+        return product.stored(self._images, fill, made)
 
     def _drop(self, stage: _Prepared) -> None:
         shutil.rmtree(stage.debs, ignore_errors=True)

@@ -12,6 +12,7 @@ from tiffin.http.response import Response
 from tiffin.http.router import route
 from tiffin.images import Message, Progress
 from tiffin.images.bootstrap import recipes
+from tiffin.model.platform import parse_platform
 from tiffin.wire import bootstrap as wire
 from tiffin.wire.images import Line
 
@@ -34,6 +35,7 @@ async def bootstrapped(request: Request) -> Response:
         keyring=asked.keyring,
         allow_expired=asked.allow_expired,
         network=asked.network or "none",
+        platform=parse_platform(asked.platform) if asked.platform else None,
     )
     return response.progress(_lines(bootstraps.run(wanted)))
 

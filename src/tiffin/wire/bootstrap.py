@@ -16,3 +16,4 @@ class Bootstrap(Struct, rename="pascal", kw_only=True):
     keyring: bytes = b""
     allow_expired: bool = False
     network: str = "none"
+    platform: str = ""

@@ -2,7 +2,7 @@
 
 import mmap
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,14 +79,17 @@ class Archive:
     def _document(self, url: str) -> bytes | None:
         return self._downloads.document(url, _MAX_RELEASE, self._cancellation)
 
-    def index(self, opened: Sequence[Opened], architecture: str) -> Index:
-        """All they offer. Raises NotFound for a component or an architecture that one does not have, Invalid."""
+    def index(self, opened: Sequence[Opened], architecture: str, pins: Mapping[str, str]) -> Index:
+        """All they offer; of packages with a pin only that version.
+
+        Raises NotFound for a component or an architecture that one does not have, Invalid.
+        """
         wanted = [job for one in opened for job in _indices(one, architecture)]
         fetched = self._fetch([(url, file) for url, file, _ in wanted], "index")
         listings = [
             Listing(_mapped(path, url), archive) for path, (url, _, archive) in zip(fetched, wanted, strict=True)
         ]
-        index = Index(listings, architecture, self._cancellation.check)
+        index = Index(listings, architecture, self._cancellation.check, pins)
         self._report(Message(f"{len(index)} packages to choose from", status=True, id="index"))
         return index
 

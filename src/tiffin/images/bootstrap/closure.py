@@ -32,14 +32,31 @@ def base(index: Index, variant: str) -> list[Package]:
     return [found[name] for name in sorted(found)]
 
 
+def pins(names: Iterable[str]) -> dict[str, str]:
+    """The versions that `a=1.0` asks for, by package. Raises Invalid for two of one package."""
+    found: dict[str, str] = {}
+    for text in names:
+        name, equals, version = text.partition("=")
+        if equals and not version:
+            raise Invalid(f"{text!r}: give NAME or NAME=VERSION")
+        if equals and found.setdefault(name.lower(), version) != version:
+            raise Invalid(f"{name}: versions {found[name.lower()]} and {version} can't both be had")
+    return found
+
+
 def asked_for(index: Index, names: Iterable[str]) -> list[Package]:
-    """Packages by name. Raises NotFound."""
+    """Packages by name, or as `name=version`; the index knows the pins. Raises NotFound."""
     return [_named(index, name) for name in names]
 
 
-def _named(index: Index, name: str) -> Package:
-    candidates = index.candidates(Relation(name.lower()))
+def _named(index: Index, text: str) -> Package:
+    name, _, version = text.partition("=")
+    name = name.lower()
+    candidates = [one for one in index.candidates(Relation(name)) if not version or one.name == name]
     if not candidates:
+        others = index.passed_over(name)
+        if others:
+            raise NotFound(f"no version {version} of package {name} in this archive: it has {', '.join(others)}")
         raise NotFound(f"no package {name} in this archive")
     return candidates[0]
 
@@ -96,7 +113,10 @@ class _Closure:
     def _choice(self, package: Package, alternatives: Alternatives) -> Package:
         offers = [one for relation in alternatives if self._fits(relation) for one in self._index.candidates(relation)]
         if not offers:
-            raise NotFound(f"{self._way(package)} depends on {shown(alternatives)}, which this archive does not have")
+            passed = [one for relation in alternatives for one in self._index.passed_over(relation.name)]
+            why = f": of the versions that it has ({', '.join(passed)}) none is asked for" if passed else ""
+            text = f"{self._way(package)} depends on {shown(alternatives)}, which this archive does not have{why}"
+            raise NotFound(text)
         # another version of what is chosen can't be had as well
         free = [one for one in offers if one.name not in self.chosen and not self._excluded(one)]
         return (free or offers)[0]

@@ -5,7 +5,7 @@ which only the places of names are kept; a package is read when it is asked for.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from mmap import mmap
@@ -112,12 +112,19 @@ class Listing:
 class Index:
     """What listings together offer for an architecture: of each package its newest version; of equal ones the first.
 
-    check: called now and then; raises when nobody waits any more. Raises Invalid for what is no index.
+    pins: versions by package, see `versions.pinned`; of such a package no other counts. check: called now and then;
+    raises when nobody waits any more. Raises Invalid for what is no index.
     """
 
     def __init__(
-        self, listings: Iterable[Listing], architecture: str, check: Callable[[], None] = lambda: None
+        self,
+        listings: Iterable[Listing],
+        architecture: str,
+        check: Callable[[], None] = lambda: None,
+        pins: Mapping[str, str] | None = None,
     ) -> None:
+        self._pins = dict(pins or {})
+        self._passed: dict[str, list[str]] = {}
         self._listings = list(listings)
         self._places: dict[str, tuple[int, int]] = {}
         self._made: dict[str, Package] = {}
@@ -134,6 +141,11 @@ class Index:
 
     def _add(self, found: dict[bytes, bytes], number: int, start: int) -> None:
         name = found.get(b"Package", b"").decode("ascii", "replace")
+        if name in self._pins:
+            version = self._listings[number].package(start).version
+            if not versions.pinned(version, self._pins[name]):
+                self._passed.setdefault(name, []).append(version)
+                return
         if name in self._places or not name:
             # the newer of two; one without a name is told here
             package = self._listings[number].package(start)
@@ -151,6 +163,10 @@ class Index:
             number, start = self._places[name]
             self._made[name] = self._listings[number].package(start)
         return self._made[name]
+
+    def passed_over(self, name: str) -> list[str]:
+        """The versions of a package that its pin leaves out, the newest first."""
+        return sorted(set(self._passed.get(name, ())), key=versions.newest, reverse=True)
 
     def __len__(self) -> int:
         return len(self._places)

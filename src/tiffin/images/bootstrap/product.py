@@ -9,7 +9,7 @@ from tiffin.images.bootstrap.release import shown
 from tiffin.images.events import silent
 from tiffin.images.service import Images
 from tiffin.model.image import Image, config_bytes, parse_config
-from tiffin.model.platform import host_platform
+from tiffin.model.platform import Platform, host_platform
 from tiffin.model.reference import Reference
 
 
@@ -21,6 +21,8 @@ class Product:
     seconds: int
     made_by: str
     name: Reference | None = None
+    platform: Platform | None = None
+    """None for this machine's."""
 
 
 Write = Callable[[bytes], object]
@@ -35,7 +37,7 @@ def stored(images: Images, fill: Callable[[Write], None], product: Product) -> I
             with images.blobs.writer(lease) as writer:
                 fill(writer.write)
                 layer = writer.commit()
-            raw = config_bytes(host_platform(), (layer,), product.run, (history,), created=created)
+            raw = config_bytes(product.platform or host_platform(), (layer,), product.run, (history,), created=created)
             config = parse_config(raw)
             names = (product.name,) if product.name else ()
             images.arrivals.add(Parts(config, (layer,), names=names), lease, silent)

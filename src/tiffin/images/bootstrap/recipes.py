@@ -9,6 +9,7 @@ from tiffin.images.bootstrap import closure, stages, suites
 from tiffin.images.bootstrap.packages import Index, Package
 from tiffin.images.bootstrap.rootfs import Rootfs
 from tiffin.images.bootstrap.suites import Distribution, Source
+from tiffin.model.platform import Platform
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BUSYBOX = "busybox"
@@ -36,6 +37,8 @@ class Request:
     keyring: bytes = b""
     allow_expired: bool = False
     network: str = "none"
+    platform: Platform | None = None
+    """None for this machine's."""
 
 
 @dataclass(frozen=True, slots=True)

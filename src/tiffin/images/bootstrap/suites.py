@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from tiffin.errors import Invalid, Unsupported
+from tiffin.model.platform import Platform
 
 _STABLE = ("stable", "oldstable", "bullseye", "bookworm", "trixie")
 _DEBIAN_NUMBERS = {"latest": "stable", "11": "bullseye", "12": "bookworm", "13": "trixie", "14": "forky"}
@@ -90,8 +91,13 @@ def _archive(url: str) -> str:
     return url.rstrip("/")
 
 
-def debian_architecture(architecture: str) -> str:
-    """Debian's name for an architecture of Go's. Raises Unsupported."""
+def debian_architecture(platform: Platform) -> str:
+    """Debian's name for a platform's architecture. Raises Unsupported."""
+    architecture = platform.architecture
+    if platform.os != "linux":
+        raise Unsupported(f"a distribution for {platform}: there are those for linux")
+    if (architecture, platform.variant) in (("arm", "v5"), ("arm", "v6")):
+        return "armel"
     if architecture == "riscv64" or architecture in ("amd64", "arm64", "s390x", *_ARCHITECTURES):
         return _ARCHITECTURES.get(architecture, architecture)
     raise Unsupported(f"Debian has no archive for {architecture}")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from functools import cmp_to_key, lru_cache
 
 from tiffin.errors import Invalid
@@ -66,6 +67,13 @@ _HOLDS: dict[str, Callable[[int], bool]] = {
     "<": lambda order: order <= 0,  # obsolete spellings, which mean this
     ">": lambda order: order >= 0,
 }
+
+
+def pinned(version: str, pin: str) -> bool:
+    """Whether a version is what `a=PIN` asks for: this one, or with `*` and `?` one that looks so. Raises Invalid."""
+    if any(character in pin for character in "*?["):
+        return fnmatchcase(version, pin)
+    return compare(version, pin) == 0
 
 
 def satisfies(version: str, operator: str, bound: str) -> bool:

@@ -83,6 +83,34 @@ def test_the_newest_version_of_all_suites_is_taken() -> None:
     assert str(package) == "a 1.10"
 
 
+def pinned(found: tuple[str, ...], *names: str) -> list[str]:
+    listing = index(*found)._listings
+    offered = Index(listing, "amd64", pins=closure.pins(names))
+    return [str(one) for one in closure.resolved(offered, closure.asked_for(offered, names), "amd64")]
+
+
+def test_a_version_can_be_asked_for() -> None:
+    offered = ("a 1.10", "a 1.2", "a 1:0.9", "b / Depends: a")
+    assert pinned(offered, "a", "b") == ["a 1:0.9", "b 1"]
+    assert pinned(offered, "a=1.2", "b") == ["a 1.2", "b 1"], "who depends on it has that one too"
+    assert pinned(offered, "a=1.*") == ["a 1.10"]
+    assert pinned(("a 1.0", "b"), "a=1.00") == ["a 1.0"], "equal as dpkg compares"
+    with pytest.raises(NotFound, match=r"no version 3 of package a in this archive: it has 1:0.9, 1.10, 1.2"):
+        pinned(offered, "a=3")
+    with pytest.raises(NotFound, match="no package c in this archive"):
+        pinned(offered, "c=3")
+
+
+def test_a_version_that_others_cannot_do_with_is_told() -> None:
+    offered = ("a 1", "a 2", "b / Depends: a (>= 2)")
+    with pytest.raises(NotFound, match=r"b 1 depends on a \(>= 2\), .* that it has \(2\) none is asked for"):
+        pinned(offered, "b", "a=1")
+    with pytest.raises(Invalid, match="versions 1 and 2 can't both be had"):
+        pinned(offered, "a=1", "a=2")
+    with pytest.raises(Invalid, match="give NAME or NAME=VERSION"):
+        pinned(offered, "a=")
+
+
 def test_variants() -> None:
     found = index("apt / Priority: important", "must / Priority: required", "should / Priority: important", "may")
     names = {variant: [one.name for one in closure.base(found, variant)] for variant in closure.VARIANTS}
