@@ -8,7 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from tiffin.engine import system
+from tiffin.engine import builds_foreign, system
 from tiffin.engine.builds import Builds, CacheRecord, PruneRequest
 from tiffin.errors import Invalid, TiffinError, Unsupported
 from tiffin.http.buildkit import caches
@@ -21,7 +21,6 @@ from tiffin.http.buildkit.jobs import Job, Jobs
 from tiffin.http.buildkit.relay import relay
 from tiffin.http.buildkit.results import Built
 from tiffin.http.buildkit.sessions import Sessions, described
-from tiffin.model.platform import host_platform
 from tiffin.wire.buildkit import control, message, parse, stamp
 from tiffin.wire.grpc.status import Code, StatusError, decode_status
 from tiffin.wire.grpc.stream import Stream
@@ -185,8 +184,8 @@ class Control:
     def workers(self) -> Any:
         """A WorkerRecord: this machine."""
         record = message("moby.buildkit.v1.types.WorkerRecord")(ID="moby")
-        platform = host_platform()
-        record.platforms.add(OS=platform.os, Architecture=platform.architecture, Variant=platform.variant)
+        for platform in builds_foreign.platforms():
+            record.platforms.add(OS=platform.os, Architecture=platform.architecture, Variant=platform.variant)
         record.Labels[f"{_LABEL}executor"] = "tiffin"
         # by this buildx knows that the store holds indexes: several platforms, attestations, archives
         record.Labels[f"{_LABEL}snapshotter"] = "tiffin"
