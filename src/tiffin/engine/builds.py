@@ -32,7 +32,7 @@ from tiffin.engine.builds_caches_in import Caches
 from tiffin.engine.builds_dates import dated
 from tiffin.engine.builds_debug import Shells
 from tiffin.engine.builds_documents import Annotations, Statement, Wanted
-from tiffin.engine.builds_export import Exported, archived, export
+from tiffin.engine.builds_export import Exported, Placed, archived, export, laid_out
 from tiffin.engine.builds_prune import CacheRecord, PruneRequest
 from tiffin.engine.builds_run import Runner
 from tiffin.engine.transfers import Transfers
@@ -193,6 +193,10 @@ class Builds:
     async def archived(self, results: Mapping[str, Solved], wanted: Wanted) -> tuple[Exported, Iterator[bytes]]:
         """As a tar, stored nowhere. The results must be held while it is read, in threads."""
         return await in_thread(archived, self._images, results, wanted)
+
+    async def laid_out(self, results: Mapping[str, Solved], wanted: Wanted) -> tuple[Exported, list[Placed]]:
+        """The blobs of such an archive. The results must be held while they are read, in threads."""
+        return await in_thread(laid_out, self._images, results, wanted)
 
     async def push(self, name: Reference, client: Client, report: Report) -> None:
         """What a name means to its registry, for the client. Raises as pushes do."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import IO
 
 from tiffin.build.solve.solved import Solved
@@ -19,6 +20,11 @@ from tiffin.model.descriptor import Descriptor
 from tiffin.model.digest import Digest
 from tiffin.model.image import Image
 from tiffin.model.reference import Reference
+
+Placed = tuple[Descriptor, Callable[[], IO[bytes]]]
+"""A blob, and how it is opened."""
+
+_BYTES = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +119,26 @@ def archived(images: Images, results: Mapping[str, Solved], wanted: Wanted) -> t
     return _told(made, made.top, wanted.names), _pieces(images, made, wanted.names)
 
 
+def laid_out(images: Images, results: Mapping[str, Solved], wanted: Wanted) -> tuple[Exported, list[Placed]]:
+    """The blobs of that layout one by one, for who keeps a layout himself. Blocks; holds as `archived`."""
+    made = compose(images.blobs, results, wanted, {})
+    beside = _Beside(images.blobs, made.documents)
+    digests = dict.fromkeys(_saved(made, wanted.names).blobs)
+    return _told(made, made.top, wanted.names), [
+        (Descriptor(_BYTES, digest, beside.size(digest)), partial(beside.open, digest)) for digest in digests
+    ]
+
+
 def _pieces(images: Images, made: Composed, names: Sequence[Reference]) -> Iterator[bytes]:
+    yield from archive(_Beside(images.blobs, made.documents), [_saved(made, names)])
+
+
+def _saved(made: Composed, names: Sequence[Reference]) -> Saved:
     first = made.first
     saved = Saved(Image(first.config, first.manifest), list(names))
     if made.is_index:
         saved.index, saved.beside = made.top, made.blobs
-    yield from archive(_Beside(images.blobs, made.documents), [saved])
+    return saved
 
 
 class _Beside:

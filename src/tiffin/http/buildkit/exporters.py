@@ -18,6 +18,7 @@ from tiffin.http.buildkit.results import Built
 from tiffin.http.buildkit.sending import send_file, send_tree
 from tiffin.http.buildkit.sessions import Session
 from tiffin.http.buildkit.statements import Statements, metadata
+from tiffin.http.buildkit.stores import SessionStore
 from tiffin.http.buildkit.threads import in_thread
 from tiffin.model.descriptor import INDEX_TYPES
 from tiffin.model.platform import parse_platform
@@ -94,15 +95,22 @@ class Exporter:
         return self._response(exported)
 
     async def _archive(self, number: int, kind: str, attributes: Attributes) -> dict[str, str]:
-        """An image in a tar: OCI's layout, with docker's manifest.json beside it."""
-        if attributes.get("tar", "true") not in ("true", "1"):
-            raise Unsupported(f"-o type={kind},tar=false is not supported: leave tar to its default")
+        """An image in a tar, OCI's layout with docker's manifest.json beside it; with tar=false its blobs alone."""
         response: dict[str, str] = {}
+        wanted = self._wanted(attributes, inline=False)
 
         async def send() -> None:
-            exported, pieces = await self._builds.archived(self._built.results, self._wanted(attributes, inline=False))
-            if kind == "docker" and exported.top.media_type in INDEX_TYPES:
-                raise Invalid("docker exporter does not support exporting manifest lists, use the oci exporter instead")
+            if attributes.get("tar", "true") in ("false", "0"):
+                # the client writes index.json, from the descriptor in our answer
+                exported, blobs = await self._builds.laid_out(self._built.results, wanted)
+                _check_archive(kind, exported)
+                store = SessionStore(self._session, "export")
+                for blob, opened in blobs:
+                    await store.put(blob, opened)
+                response.update(self._response(exported))
+                return
+            exported, pieces = await self._builds.archived(self._built.results, wanted)
+            _check_archive(kind, exported)
             response.update(self._response(exported))
             short = {name: value for name, value in response.items() if name.startswith("containerimage.")}
             header = [(f"exporter-md-{name}", value) for name, value in short.items()]
@@ -144,6 +152,11 @@ class Exporter:
                     yield entry_header(Entry(folder + name, Kind.FILE, 0o600, size=len(data), mtime=moment))
                     yield data + padding(len(data))
         yield END
+
+
+def _check_archive(kind: str, exported: Exported) -> None:
+    if kind == "docker" and exported.top.media_type in INDEX_TYPES:
+        raise Invalid("docker exporter does not support exporting manifest lists, use the oci exporter instead")
 
 
 def names_of(attributes: Attributes) -> list[Reference]:

@@ -6,7 +6,7 @@ Source: containerd's api/services/content/v1/content.proto and what its server d
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from tiffin.content.blobs import BlobWriter
 from tiffin.errors import Invalid, NotFound, Unavailable
@@ -31,7 +31,7 @@ class SessionStore:
 
     def __init__(self, session: Session, id: str) -> None:
         if not session.serves(_SERVICE + "Info"):
-            raise Invalid("the client offers no directory for caches: it has not announced a content store")
+            raise Invalid("the client offers no directory: it has not announced a content store")
         self._session, self._id = session, id
 
     def _call(self, method: str) -> Stream:
@@ -86,7 +86,7 @@ class SessionStore:
         finally:
             stream.cancel()
 
-    async def put(self, blob: Descriptor, opened: Callable[[], BinaryIO]) -> None:
+    async def put(self, blob: Descriptor, opened: Callable[[], IO[bytes]]) -> None:
         file = await in_thread(opened)
         stream = self._call("Write")
         try:
@@ -98,7 +98,7 @@ class SessionStore:
             stream.cancel()
             file.close()
 
-    async def _write(self, stream: Stream, blob: Descriptor, file: BinaryIO) -> None:
+    async def _write(self, stream: Stream, blob: Descriptor, file: IO[bytes]) -> None:
         """Each message is answered before the next one is sent, as containerd's own writer has it."""
         kind = message(_PACKAGE + "WriteContentRequest")
         ref, offset = f"tiffin-{blob.digest}", 0
