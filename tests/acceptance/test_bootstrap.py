@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rig import Cli, Engine, archives, eventually
+from rig import Cli, Engine, eventually
 from rig.bootstrapped import SLOW, bare_machine, bootstrap, python
 from rig.mirrors import Mirror
 
@@ -81,15 +81,6 @@ def test_the_least_of_an_older_suite(tiffin: Cli, mirror: Mirror) -> None:
     run = ("run", "--rm", "least")
     assert tiffin(*run, "dpkg", "--audit").out == ""
     assert tiffin(*run, "sh", "-c", "command -v apt; readlink /bin /lib").out == "usr/bin\nusr/lib\n"
-
-
-def test_another_architecture_that_the_machine_runs(tiffin: Cli, mirror: Mirror) -> None:
-    if archives.architecture() != "amd64":
-        pytest.skip("i386 is what amd64 runs by itself")
-    bootstrap(tiffin, mirror, "debian:trixie", "--platform", "linux/386", "--variant", "essential", "-t", "small")
-    assert tiffin("image", "inspect", "-f", "{{.Os}}/{{.Architecture}}", "small").line == "linux/386"
-    assert tiffin("run", "--rm", "small", "dpkg", "--print-architecture").line == "i386"
-    assert tiffin("run", "--rm", "small", "dpkg", "--audit").out == ""
 
 
 # PostgreSQL without a registry: its packages, its data in a volume, its name on a network

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rig import Cli, Engine, eventually
+from rig.archives import architecture
 from rig.commands import Result
 from rig.debs import DATE, Deb, LittleArchive, key, tar
 from rig.mirrors import Mirror, served
@@ -101,6 +102,15 @@ def test_another_architecture_is_refused_where_the_machine_cannot_run_it(bootstr
     assert "have scripts that this machine" in bootstrap("--platform", "linux/s390x").err
     assert "there are those for linux" in bootstrap("--platform", "windows/amd64").err
     assert "unknown operating system or architecture" in bootstrap("--platform", "nonsense").err
+
+
+@pytest.mark.skipif(architecture() != "amd64", reason="i386 is what amd64 runs by itself")
+def test_another_architecture_that_the_machine_runs(tiffin: Cli, archive: LittleArchive, make: Make) -> None:
+    archive.architecture = "i386"  # in name: its programs are this machine's
+    image = make("--platform", "linux/386")
+    assert tiffin("image", "inspect", "-f", "{{.Os}}/{{.Architecture}}", image).line == "linux/386"
+    assert "Package: fresh" not in tiffin("run", "--rm", image, "cat", "/var/lib/dpkg/status").out
+    assert any("binary-i386" in path for path in archive.asked)
 
 
 def test_the_image_has_the_archives_date_and_nothing_younger(engine: Engine, tiffin: Cli, make: Make) -> None:

@@ -176,6 +176,7 @@ class LittleArchive:
         self.by_hash = True
         self.detached = False
         self.asked: list[str] = []
+        self.architecture = _HERE
 
     @property
     def keyring(self) -> bytes:
@@ -187,7 +188,7 @@ class LittleArchive:
         for deb in self.debs:
             data = deb.data
             where = f"Filename: {self._path(deb)}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
-            stanzas.append(deb.control + where)
+            stanzas.append(deb.control.replace(f": {_HERE}\n", f": {self.architecture}\n") + where)
         return "\n".join(stanzas)
 
     def _path(self, deb: Deb) -> str:
@@ -198,13 +199,13 @@ class LittleArchive:
         lines = ["Origin: test", f"Suite: {self.suite}", f"Codename: {self.suite}", f"Date: {_date(self.date)}"]
         lines += [f"Valid-Until: {_date(self.valid_until)}"] if self.valid_until else []
         lines += ["Acquire-By-Hash: yes"] if self.by_hash else []
-        lines += [f"Architectures: {_HERE}", "Components: main", "SHA256:"]
+        lines += [f"Architectures: {self.architecture}", "Components: main", "SHA256:"]
         for path, data in self._indices().items():
             lines.append(f" {hashlib.sha256(data).hexdigest()} {len(data):>10} {path}")
         return ("\n".join(lines) + "\n").encode()
 
     def _indices(self) -> dict[str, bytes]:
-        directory, plain = f"main/binary-{_HERE}", self.index().encode()
+        directory, plain = f"main/binary-{self.architecture}", self.index().encode()
         return {f"{directory}/Packages{end}": PACK[end](plain) for end in ("", ".gz", ".xz")}
 
     def files(self) -> dict[str, bytes]:
