@@ -1,7 +1,7 @@
 """A newer dockerd than this machine's: docker.io of another Debian suite, in a tree with that suite's C library.
 
 Nothing is installed on the machine. The daemon runs chrooted in the tree, inside the test machine's own mounts, and
-sees the machine's /proc, /sys, /dev and the directory of its roots at their usual places.
+sees the machine's /proc, /sys, /dev and /tmp, where its roots are.
 """
 
 from __future__ import annotations
@@ -38,14 +38,10 @@ def tree(suite: str) -> Path:
     return target
 
 
-def command(root: Path, shared: Path, argv: Sequence[str]) -> list[str]:
-    """The command line that runs argv in the tree `root`, for a mount namespace of its own.
-
-    shared: a directory that is at the same place inside and outside.
-    """
-    inside = root / shared.relative_to("/")
+def command(root: Path, argv: Sequence[str]) -> list[str]:
+    """The command line that runs argv in the tree `root`, for a mount namespace of its own."""
     # pivot_root, which runc calls, wants the root to be a mount below one that is not shared
     steps = ["mount --make-private /", f"mount --bind {root} {root}", f"mount --make-shared {root}"]
-    steps += [f"mount --rbind /{name} {root}/{name}" for name in ("proc", "sys", "dev")]
-    steps += [f"mount -t tmpfs tmpfs {root}/run", f"mkdir -p {inside}", f"mount --bind {shared} {inside}"]
+    steps += [f"mount --rbind /{name} {root}/{name}" for name in ("proc", "sys", "dev", "tmp")]
+    steps += [f"mount -t tmpfs tmpfs {root}/run"]
     return ["sh", "-ec", "; ".join([*steps, f"exec chroot {root} {shlex.join(argv)}"])]
