@@ -70,6 +70,11 @@ class Ledger:
                         self._durable.execute("ROLLBACK")
                     raise
 
+    def has(self, domain: str) -> bool:
+        """Whether a domain has ever declared tables here."""
+        with self.reading() as db:
+            return db.execute("SELECT 1 FROM domain WHERE name = ?", (domain,)).fetchone() is not None
+
     @contextmanager
     def transaction(self, *, volatile: bool = False) -> Iterator[sqlite3.Connection]:
         with self._lock:

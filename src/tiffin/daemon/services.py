@@ -54,12 +54,10 @@ RESOURCES = (
     "archive",
     "images",
     "image_bootstrap",
-    "build_failed",
     "image_layers",
     "registry",
     "networks",
     "volumes",
-    "build",
     "swarm",
 )
 
@@ -96,7 +94,7 @@ class Engine:
 
 def router() -> Router:
     """Every resource's routes."""
-    return Router(_resource(name) for name in RESOURCES)
+    return Router(map(_resource, RESOURCES), later=lambda: map(_resource, builds.RESOURCES))
 
 
 def _resource(name: str) -> ModuleType:
@@ -144,7 +142,8 @@ async def _assemble(engine: Engine, roots: Roots) -> None:
     images.kept_chains.append(users.chains)
     services.registry = transfers = adapters.transfers(config, images, ledger)
     engine.ending.append(transfers.close)
-    cached = await asyncio.to_thread(builds.restored, images, ledger, adapters.container_settings(config, roots))
+    assembly = builds.Assembly(images, transfers, ledger, roots)
+    await assembly.restore(adapters.container_settings(config, roots))
     await asyncio.to_thread(reconcile, images, {one.id for one in records})
     services.volumes = Volumes(
         roots.data / "volumes", volume_records.LedgerRecords(ledger), tell=adapters.of_volumes(services.events)
@@ -171,7 +170,9 @@ async def _assemble(engine: Engine, roots: Roots) -> None:
     containers = Containers(context)
     services.containers = containers
     services.summaries = Summaries()
-    services.builder = builds.assembled(images, transfers, context, ledger, cached, roots)
+    services.make_builder = lambda: assembly.builds(context)
+    if assembly.restored:
+        assert services.builder is not None  # what its directories hold of an earlier daemon's builds goes now
     services.census = lambda: _count(services)
     await networks.start(containers.running())
     engine.ending += [containers.close, lambda: _stop_containers(engine)]

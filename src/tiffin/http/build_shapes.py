@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import UNSET
 
-from tiffin.engine import builds_prune
 from tiffin.engine.moments import rfc3339
 from tiffin.http.request import Request
 from tiffin.wire import build as wire
+
+if TYPE_CHECKING:
+    from tiffin.engine import builds_prune
 
 
 def cache_record(request: Request, record: builds_prune.CacheRecord) -> wire.CacheRecord:

@@ -29,7 +29,7 @@ async def disk_usage(request: Request) -> Response:
     if "volume" in wanted:
         told["Volumes"] = await asyncio.to_thread(_volumes, request.services.volumes)
     if "build-cache" in wanted:
-        kept = await asyncio.to_thread(request.services.builder.usage)
+        kept = await asyncio.to_thread(request.services.builder.usage) if request.services.has_built else ()
         told["BuildCache"] = [cache_record(request, one) for one in kept]
     if not request.since("1.42"):
         told["BuilderSize"] = sum(one.size for one in told["BuildCache"] or ())

@@ -70,11 +70,15 @@ def route(method: str, path: str, *, since: str = "1.24", cancel: bool | None = 
 
 
 class Router:
-    """The table of routes."""
+    """The table of routes. `later` gives the modules that are imported when somebody asks for what no other has."""
 
-    def __init__(self, modules: Iterable[ModuleType] = ()) -> None:
+    def __init__(self, modules: Iterable[ModuleType] = (), later: Callable[[], Iterable[ModuleType]] = tuple) -> None:
         self._exact: dict[tuple[str, str], Route] = {}
         self._patterns: dict[tuple[str, str], list[tuple[int, re.Pattern[str], Route]]] = {}
+        self._later: Callable[[], Iterable[ModuleType]] | None = later
+        self._collect(modules)
+
+    def _collect(self, modules: Iterable[ModuleType]) -> None:
         for module in modules:
             for value in vars(module).values():
                 # imported handlers belong to the module that defines them
@@ -96,7 +100,7 @@ class Router:
         entries.sort(key=lambda entry: -entry[0])
 
     def routes(self) -> list[Route]:
-        """Every route."""
+        """Every route that is known so far."""
         return [*self._exact.values(), *(entry[2] for entries in self._patterns.values() for entry in entries)]
 
     def resolve(self, method: str, path: str) -> tuple[Route, dict[str, str], str, Version]:
@@ -109,14 +113,24 @@ class Router:
         if (match := _VERSIONED.fullmatch(path)) is not None:
             asked = _negotiate(match[1])
             path = match[2]
-        found = self._exact.get((method, path))
-        if found is not None and asked >= found.since:
-            return found, {}, path, asked
+        found = self._found(method, path, asked)
+        if found is None and self._later is not None:
+            later, self._later = self._later, None
+            self._collect(later())
+            found = self._found(method, path, asked)
+        if found is None:
+            raise PageNotFound
+        return *found, path, asked
+
+    def _found(self, method: str, path: str, asked: Version) -> tuple[Route, dict[str, str]] | None:
+        exact = self._exact.get((method, path))
+        if exact is not None and asked >= exact.since:
+            return exact, {}
         first = path.split("/", 2)[1] if path.startswith("/") else ""
         for _, pattern, candidate in self._patterns.get((method, first), ()):
             if asked >= candidate.since and (match := pattern.fullmatch(path)) is not None:
-                return candidate, match.groupdict(), path, asked
-        raise PageNotFound
+                return candidate, match.groupdict()
+        return None
 
 
 def _negotiate(text: str) -> Version:

@@ -37,7 +37,8 @@ class Services:
     networks: Any = None
     volumes: Any = None
     registry: Any = None
-    builder: Any = None
+    make_builder: Callable[[], Any] = lambda: None
+    """Called once, by who builds first."""
     buildkit: Any = None
     bootstraps: Any = None
     check: Any = None
@@ -45,3 +46,16 @@ class Services:
     storage_status: Callable[[], list[tuple[str, str]]] = list
     """Pairs for `docker info`."""
     census: Callable[[], Census] = Census
+    _builder: Any = None
+
+    @property
+    def has_built(self) -> bool:
+        """Whether there may be anything of builds."""
+        return self._builder is not None
+
+    @property
+    def builder(self) -> Any:
+        """What builds images."""
+        if self._builder is None:
+            self._builder = self.make_builder()
+        return self._builder
