@@ -21,12 +21,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tiffin.engine.builds_foreign import REGISTERED, interpreted
 from tiffin.engine.container_logs import Asked
 from tiffin.engine.containers import Containers
 from tiffin.engine.transfers import Transfers
-from tiffin.errors import Forbidden, Internal, NotFound, TiffinError
+from tiffin.errors import Forbidden, Internal, NotFound, TiffinError, Unsupported
 from tiffin.images import host
-from tiffin.images.bootstrap import closure, emulation, product, recipes, signatures, stages, suites, tidy
+from tiffin.images.bootstrap import closure, product, recipes, signatures, stages, suites, tidy
 from tiffin.images.bootstrap.archive import Archive
 from tiffin.images.bootstrap.downloads import Downloads
 from tiffin.images.bootstrap.product import Product, Write
@@ -37,12 +38,13 @@ from tiffin.images.service import Images
 from tiffin.model.container import Config
 from tiffin.model.container_host import HostConfig, LogConfig, MountRequest
 from tiffin.model.image import Image
-from tiffin.model.platform import host_platform
+from tiffin.model.platform import Platform, host_platform
 from tiffin.model.reference import Reference, parse_reference
 from tiffin.registry.cancellation import Cancellation
 
 LABEL = "io.tiffin.bootstrap"
 """On the containers of second stages, and on their images: what a killed daemon has left is known by it."""
+_BY_ITSELF = {("amd64", "386")}
 _UNDER_WAY = 3600.0  # seconds since a file was used
 _TOLD = 30  # lines of the second stage's output that a failure shows
 _SETTING_UP = "Setting up "
@@ -136,7 +138,7 @@ class Bootstraps:
     def _prepare(self, request: Request, report: Report, cancellation: Cancellation) -> _Prepared:
         """From the request to a first stage. Blocks."""
         architecture = suites.debian_architecture(request.platform or host_platform())
-        emulation.require(request.platform or host_platform())
+        require(request.platform or host_platform())
         where = recipes.distribution(request, architecture)
         keyring = (
             signatures.Keyring("the given keyring", request.keyring)
@@ -221,6 +223,20 @@ class Bootstraps:
         shutil.rmtree(stage.debs, ignore_errors=True)
         with contextlib.suppress(NotFound):
             self._images.remove(stage.image.id, force=True)
+
+
+def require(platform: Platform, registered: Path = REGISTERED) -> None:
+    """Raises Unsupported where packages' scripts for a platform can't run here, in a container."""
+    here, wanted = host_platform().architecture, platform.architecture
+    if wanted == here or (here, wanted) in _BY_ITSELF:
+        return
+    found = interpreted(registered).get(wanted)
+    if not found:
+        lacks = "knows no emulator for it" if found is None else "has one without flag F, which containers don't find"
+        raise Unsupported(
+            f"packages for {platform} have scripts that this machine ({here}) can't run: binfmt_misc {lacks}; "
+            "install qemu-user-static, which registers emulators with flag F"
+        )
 
 
 def _name(request: Request) -> Reference:

@@ -1,14 +1,12 @@
 """Release files, their signatures, and the archives that are asked."""
 
-from pathlib import Path
-
 import pytest
 
 from rig.debs import DATE, LittleArchive, key
 from tiffin.errors import Forbidden, Invalid, Unsupported
-from tiffin.images.bootstrap import emulation, release, suites
+from tiffin.images.bootstrap import release, suites
 from tiffin.images.bootstrap.signatures import Keyring, shipped
-from tiffin.model.platform import Platform, parse_platform
+from tiffin.model.platform import parse_platform
 
 ARCHIVE = LittleArchive("lunch")
 
@@ -101,26 +99,6 @@ def test_architectures_have_debians_names() -> None:
     for name in ("linux/sparc", "windows/amd64"):
         with pytest.raises(Unsupported):
             suites.debian_architecture(parse_platform(name))
-
-
-def test_another_architecture_needs_an_emulator_that_containers_find(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(emulation, "host_platform", lambda: Platform("linux", "amd64"))
-    foreign = parse_platform("linux/arm64")
-    for own in ("linux/amd64", "linux/386"):
-        emulation.require(parse_platform(own), tmp_path)
-    with pytest.raises(Unsupported, match=r"register an emulator first .*no qemu-aarch64"):
-        emulation.require(foreign, tmp_path)
-    registered = tmp_path / "qemu-aarch64"
-    registered.write_text("disabled\ninterpreter /usr/bin/qemu-aarch64\nflags: F\n")
-    with pytest.raises(Unsupported, match="register an emulator first"):
-        emulation.require(foreign, tmp_path)
-    registered.write_text("enabled\ninterpreter /usr/bin/qemu-aarch64\nflags: OC\n")
-    with pytest.raises(Unsupported, match="without the flag F"):
-        emulation.require(foreign, tmp_path)
-    registered.write_text("enabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: OCF\n")
-    emulation.require(foreign, tmp_path)
 
 
 def test_sources_are_written_for_apt() -> None:
