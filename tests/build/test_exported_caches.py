@@ -269,3 +269,26 @@ def put(place: Path, raw: bytes) -> str:
     (place / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
     (place / "blobs" / "sha256" / name).write_bytes(raw)
     return f"sha256:{name}"
+
+
+@pytest.mark.slow
+def test_buildkit_reads_what_is_written_here(engine: Engine, tiffin: Cli, source: Path, tmp_path: Path) -> None:
+    """dockerd's own BuildKit takes the list of layers for a cache, and finds none of its keys in it."""
+    root = tmp_path / "registry"
+    made = Served(Inside(engine.machine), root, port=5079, kind="docker-registry")
+    place = f"type=registry,ref={made.address}/c:1,mode=max,oci-mediatypes=false"
+    build(tiffin, source, "--cache-to", place)
+    made.close()
+    peer = Engine("dockerd")
+    try:
+        peer.load("busybox")
+        made = Served(Inside(peer.machine), root, port=5079, kind="docker-registry")
+        shown = building.build(peer, source, "--progress=plain", "--cache-from", f"{made.address}/c:1", buildkit=True)
+        made.close()
+    finally:
+        peer.close()
+    assert shown.rc == 0, shown.out
+    told = shown.out.partition(f"importing cache manifest from {made.address}/c:1")[2]
+    assert told, shown.out
+    assert "ERROR" not in told, shown.out
+    assert re.search(r"^#\d+ DONE", told, re.MULTILINE), shown.out
