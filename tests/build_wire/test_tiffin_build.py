@@ -71,6 +71,25 @@ def test_files_come_back_as_a_directory_a_tar_and_an_archive(tiffin: Cli, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("which", ["tiffin", "docker"])
+def test_an_image_goes_to_a_directory_as_an_oci_layout(
+    request: pytest.FixtureRequest, which: str, tmp_path: Path
+) -> None:
+    cli: Cli = request.getfixturevalue(which)
+    folder, layout = write(tmp_path / "c", Dockerfile="FROM busybox\nLABEL wire=layout\n"), tmp_path / "layout"
+    words = ("buildx", "build") if which == "docker" else ("build",)
+    for tag in ("laid:1", "laid:1"):
+        cli(*words, "-t", tag, "-o", f"type=oci,dest={layout},tar=false", str(folder), timeout=300)
+    (listed,) = json.loads((layout / "index.json").read_text())["manifests"]
+    manifest = json.loads(_blob(layout, listed))
+    assert json.loads(_blob(layout, manifest["config"]))["config"]["Labels"]["wire"] == "layout"
+    assert [len(_blob(layout, layer)) for layer in manifest["layers"]] == [one["size"] for one in manifest["layers"]]
+
+
+def _blob(layout: Path, descriptor: dict[str, Any]) -> bytes:
+    return (layout / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
+
+
 def test_secrets_come_from_files_and_the_environment(tiffin: Cli, tmp_path: Path) -> None:
     mounts = "--mount=type=secret,id=file --mount=type=secret,id=var,env=VAR"
     text = f"FROM busybox\nRUN {mounts} [ \"$(cat /run/secrets/file) $VAR\" = 'one two' ]\n"

@@ -13,6 +13,7 @@ from tiffin.cli.kinds import BOOL, BYTES, LIST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from tiffin.cli.build_options import Plan
@@ -77,7 +78,18 @@ def _run(call: Call, plan: Plan, display: Display) -> dict[str, str]:
         raise Failed(text) from error
     display.close()
     plan.caches.tag(response)
+    if plan.layout:
+        _list_images(plan.layout, response)
     return response
+
+
+def _list_images(layout: str, response: Mapping[str, str]) -> None:
+    """Have the layout's index lead to what was written."""
+    from tiffin.client import build_stores
+
+    descriptor = json.loads(base64.b64decode(response["containerimage.descriptor"]))
+    for name in response.get("image.name", "latest").split(","):
+        build_stores.tag(layout, name, descriptor)
 
 
 def _debugged(call: Call, error: StatusError, text: str) -> str:

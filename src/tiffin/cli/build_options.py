@@ -38,6 +38,8 @@ class Plan:
     exporters: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     outputs: dict[int, Callable[[Iterator[bytes]], None]] = field(default_factory=dict)
     caches: Caches = field(default_factory=Caches)
+    layout: str = ""
+    """A directory that becomes an OCI layout: `tar=false`."""
     shared_key: str = ""
     push: bool = False
     folder: tempfile.TemporaryDirectory[str] | None = None
@@ -51,7 +53,7 @@ class Plan:
             uploads=self.uploads,
             credentials=call.session.settings.credentials,
             outputs=self.outputs,
-            stores=Stores(self.caches.stores),
+            stores=Stores(self.caches.stores | ({"export": self.layout} if self.layout else {})),
         )
 
     def kept(self, name: str, data: bytes) -> str:
@@ -277,6 +279,11 @@ def read_outputs(call: Call, plan: Plan, stdout: IO[bytes]) -> None:
             if pushes and not attributes.get("name"):
                 raise Failed("tag is needed when pushing to registry")
             plan.exporters.append(("moby", attributes))
+        elif kind in ("oci", "docker") and attributes.get("tar") in ("false", "0"):
+            if not destination or plan.layout:
+                raise Failed(f"dest directory, and only one, is required for {kind} exporter with tar=false")
+            plan.exporters.append((kind, attributes))
+            plan.layout = destination
         elif kind in ("local", "tar", "oci", "docker"):
             plan.exporters.append(("tar" if kind == "local" else kind, attributes))
             plan.outputs[number] = _taker(kind, destination, stdout)
