@@ -147,6 +147,7 @@ def test_no_word_of_others_gets_into_the_cache(there: Workshop, here: Workshop) 
     imports.contents = dict.fromkeys(imports.contents, lie)
     only_first(imports, theirs)
     solve(here, TWO_STAGES, imports)
+    assert len(here.cache.steps()) == 2, "COPY and RUN two, under what was copied indeed"
     later, _ = solve(here, TWO_STAGES)
     with here.opened(later) as root:
         assert (root / "first").read_text() == ""

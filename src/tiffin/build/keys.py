@@ -39,6 +39,11 @@ class ContentInput:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """Stands for what is taken: caches are handed on, and others need not read the names of files in them."""
+        return digest_of(repr((self.paths, self.wildcards, self.include, self.exclude)).encode())
+
 
 def step_digest(step: Step) -> Digest:
     """Names the step in a graph: its whole definition, with the digests of its inputs."""

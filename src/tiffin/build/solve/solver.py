@@ -36,7 +36,7 @@ from tiffin.build.solve.trail import Traced, Trail
 from tiffin.build.solve.values import EMPTY, Files, Outcome, Stack, Value
 from tiffin.build.steps import RunCommand, Step
 from tiffin.errors import NotFound, TiffinError
-from tiffin.model.digest import Digest, digest_of
+from tiffin.model.digest import Digest
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ class _Build:
             return await self._made(digest, step, here, trusting=False)
         # what must be made afresh, may ask this client for secrets, or stands beside what only this build believes in,
         # is nobody else's
-        beside = any(one is not None and one.believed for one in inputs[1:])
+        beside = any(one is not None and one.believed for one in _by_key(step, inputs)[1:])
         own = step.fresh or beside or (isinstance(step, RunCommand) and bool(step.mounts))
         name = (key, below.chain, self if own else None)
         self._report(started)
@@ -282,12 +282,10 @@ class _Build:
 
     async def _parts(self, step: Step, inputs: list[Outcome | None], imports: Imports | None) -> tuple[Part, ...]:
         """What the key is made of. `inputs` get their layers where those must be read. NotFound for a missing file."""
-        wanted = content_inputs(step)
-        found = [await self._content_of(want, step, inputs, imports) for want in wanted]
-        by_content = {one.index for one in wanted}
+        found = [await self._content_of(want, step, inputs, imports) for want in content_inputs(step)]
         keys: list[Digest | None] = []
-        for index, one in enumerate(inputs):
-            if one is None or index in by_content:
+        for one in _by_key(step, inputs):
+            if one is None:
                 keys.append(None)
             else:
                 keys.append(await self._content(_EVERYTHING, one.value) if isinstance(one.value, Files) else one.key)
@@ -301,9 +299,9 @@ class _Build:
         if one is None or given is None:
             return await self._content(want, EMPTY)
         if given in self._elsewhere and isinstance(one.value, Stack) and one.value.chain:
-            told = imports.contents.get((one.value.chain, _named(want))) if imports else None
+            told = imports.contents.get((one.value.chain, want.name)) if imports else None
             if told is not None:
-                self._contents[one.value.chain, _named(want)] = told
+                self._contents[one.value.chain, want.name] = told
                 return told
             one = inputs[want.index] = await self._here(given)
         return await self._content(want, one.value)
@@ -322,8 +320,8 @@ class _Build:
                 return await in_thread(work)
         if value.chain is None:
             return await in_thread(work)
-        found = await in_thread(self._solver.cache.content, value.chain, _named(wanted), work)
-        self._contents[value.chain, _named(wanted)] = found
+        found = await in_thread(self._solver.cache.content, value.chain, wanted.name, work)
+        self._contents[value.chain, wanted.name] = found
         return found
 
     async def _recorded(
@@ -378,9 +376,10 @@ def _label(step: Step) -> str:
     return step.label or type(step).__name__
 
 
-def _named(wanted: ContentInput) -> str:
-    # caches are handed on: others need not read the names of files in them
-    return digest_of(repr((wanted.paths, wanted.wildcards, wanted.include, wanted.exclude)).encode())
+def _by_key(step: Step, inputs: list[Outcome | None]) -> list[Outcome | None]:
+    """The inputs that count by their keys; None in place of those of which the content counts."""
+    by_content = {one.index for one in content_inputs(step)}
+    return [None if index in by_content else one for index, one in enumerate(inputs)]
 
 
 def _words(error: BaseException) -> str:
