@@ -108,16 +108,19 @@ class Running:
     def _disconnected(self) -> None:
         for number in list(self._streams):
             self._stream_ended(number, "gone")
-        for process, pidfd in self._further.values():
-            process.lost = True
-            self._run(self._end_exec(process, pidfd))
-        self._further.clear()
+        for name in list(self._further):
+            self._lose(name)
         if not self.begun.done():
             problem = {"step": "monitor", "errno": 0, "path": b"", "text": "the monitor died"}
             self.begun.set_exception(Refused(problem))
         elif not self.exit.done() and self.begun.exception() is None:
             # a pidfd of its own: ours may be closed meanwhile, and its number be another process's
             self._run(self._find_again(os.dup(self.pidfd)))
+
+    def _lose(self, name: str) -> None:
+        process, pidfd = self._further.pop(name)
+        process.lost = True
+        self._run(self._end_exec(process, pidfd))
 
     async def _end_exec(self, process: ExecProcess, pidfd: int) -> None:
         """The monitor died, and with it the streams: whoever used them is ended, as by docker's shim. Others go on."""
@@ -204,6 +207,8 @@ class Running:
         started = ExecProcess(exec_id, answer["pid"], future, attached=bool(attachments))
         if exec_id in self._execs:  # else it has ended already
             self._further[exec_id] = (started, attached.pop())
+            if not link.open:  # the monitor was killed right after its answer
+                self._lose(exec_id)
         close_all(attached)
         return started
 
