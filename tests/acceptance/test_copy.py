@@ -181,6 +181,19 @@ def test_a_copy_of_what_is_above_a_volume_has_its_files(cli: Cli, engine: Engine
         docker("rmi", image, check=False)
 
 
+def test_what_goes_in_above_a_volume_lands_in_it(docker: Cli, engine: Engine, tmp_path: Path) -> None:
+    if engine.kind == "tiffin" and tuple(map(int, os.uname().release.split(".")[:2])) < (6, 15):
+        pytest.skip("before Linux 6.15 nothing is mounted in a detached mount")
+    made = docker("run", "-d", "-v", "/opt/vol", "busybox", "true").line
+    docker("wait", made)
+    (tmp_path / "vol").mkdir()
+    (tmp_path / "vol" / "file").write_text("in\n")
+    docker("cp", f"{tmp_path}/.", f"{made}:/opt")
+    seen = docker("run", "--rm", "--volumes-from", made, "busybox", "cat", "/opt/vol/file", check=False)
+    docker("rm", "-v", made)
+    assert seen.out == "in\n"
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     (tmp_path / "dir" / "sub").mkdir(parents=True)

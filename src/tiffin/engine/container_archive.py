@@ -199,6 +199,10 @@ class Archives:
         layers = self._context.snapshots.mounts(container.id)
         root = container_root.mount_detached(layers) if writing else container_root.mount_for_reading(layers)
         undo.callback(os.close, root)
+        for point in sorted(container.mounts, key=lambda one: one.destination) if writing else ():
+            if there := _source(point.source, point.subpath, undo):
+                with suppress(OSError):  # before Linux 6.15, or the place is not there
+                    container_root.attach(root, point.destination, *there, writable=point.rw)
         return root
 
     def _place(self, container: Container, pidfd: int, path: str, undo: ExitStack, *, writing: bool = False) -> _Place:

@@ -134,7 +134,7 @@ def set_aside(network: Network) -> str:
     """
     with Socket() as socket:
         link = links.look_up(socket, network.bridge)
-        if link is None or (link.alias != _OURS + network.id and link.name != f"br-{network.id[:12]}"):
+        if link is None or not (link.alias.startswith(_OURS) or link.name == f"br-{network.id[:12]}"):
             return ""
         aside = f"gone-{network.id[:10]}"
         down, away = links.set_down(link.index), links.change(link.index, name=aside, alias=_ASIDE)
