@@ -1,7 +1,7 @@
 """A newer dockerd than this machine's: docker.io of another Debian suite, in a tree with that suite's C library.
 
-Nothing is installed on the machine. The daemon runs chrooted in the tree, inside the test machine's own mounts, and
-sees the machine's /proc, /sys, /dev and /tmp, where its roots are.
+Nothing is installed on the machine. The tree becomes the root of the test machine's own mounts, with the machine's
+/proc, /sys, /dev and /tmp, where the roots of the daemon are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rig import archives, debian
 
-PACKAGES = "docker.io,iptables,ca-certificates"
+PACKAGES = "docker.io,iptables,ca-certificates,mount"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _LEAN = "--dpkgopt=path-exclude=/usr/share/doc/*"
 
@@ -39,9 +39,11 @@ def tree(suite: str) -> Path:
 
 
 def command(root: Path, argv: Sequence[str]) -> list[str]:
-    """The command line that runs argv in the tree `root`, for a mount namespace of its own."""
-    # pivot_root, which runc calls, wants the root to be a mount below one that is not shared
-    steps = ["mount --make-private /", f"mount --bind {root} {root}", f"mount --make-shared {root}"]
+    """The command line that makes the tree the root of the mount namespace it is run in, then runs argv there."""
+    # not chroot: who enters a container's mount namespace would find itself at the machine's root
+    steps = ["mount --make-rprivate /", f"mount --bind {root} {root}"]
     steps += [f"mount --rbind /{name} {root}/{name}" for name in ("proc", "sys", "dev", "tmp")]
-    steps += [f"mount -t tmpfs tmpfs {root}/run"]
-    return ["sh", "-ec", "; ".join([*steps, f"exec chroot {root} {shlex.join(argv)}"])]
+    steps += [f"mount -t tmpfs tmpfs {root}/run", f"cd {root}", "pivot_root . mnt", "umount -l mnt"]
+    steps += ["mount --make-rshared /"]
+    first = "; ".join(steps)
+    return ["sh", "-ec", f"if [ -d {root} ]; then {first}; fi; exec {shlex.join(argv)}"]
