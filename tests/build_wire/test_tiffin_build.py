@@ -86,6 +86,36 @@ def test_an_image_goes_to_a_directory_as_an_oci_layout(
     assert [len(_blob(layout, layer)) for layer in manifest["layers"]] == [one["size"] for one in manifest["layers"]]
 
 
+@pytest.mark.parametrize("which", ["tiffin", "docker"])
+def test_an_oci_layout_is_a_context(request: pytest.FixtureRequest, which: str, tmp_path: Path) -> None:
+    cli: Cli = request.getfixturevalue(which)
+    below = write(tmp_path / "below", Dockerfile=f"FROM busybox\nRUN echo {which} > /below\nENV FROM=layout\n")
+    words = ("buildx", "build") if which == "docker" else ("build",)
+    layout = tmp_path / "layout"
+    cli(*words, "-o", f"type=oci,dest={layout},tar=false,name=laid:latest", str(below), timeout=300)
+    cli("builder", "prune", "--all", "--force")
+    text = "FROM base\nRUN echo $FROM $(cat /below) > /seen\nFROM busybox\nCOPY --from=base /below /\n"
+    folder = write(tmp_path / "c", Dockerfile=f"{text}COPY --from=0 /seen /\nCMD cat /below /seen\n")
+    (manifest,) = json.loads((layout / "index.json").read_text())["manifests"]
+    context = f"base=oci-layout://{layout}@{manifest['digest']}"
+    cli(*words, "--build-context", context, "-t", f"upon-{which}", str(folder), timeout=300)
+    assert cli("run", "--rm", f"upon-{which}").out == f"{which}\nlayout {which}\n"
+
+
+def test_a_damaged_or_missing_layout_is_told(tiffin: Cli, tmp_path: Path) -> None:
+    layout, folder = tmp_path / "layout", write(tmp_path / "c", Dockerfile="FROM base\n")
+    missing = build(tiffin, "--build-context", f"base=oci-layout://{layout}", str(folder), check=False)
+    assert "could not be resolved" in missing
+    cli = build(
+        tiffin, "-o", f"type=oci,dest={layout},tar=false", str(write(tmp_path / "d", Dockerfile="FROM busybox"))
+    )
+    assert "exporting to oci image format" in cli
+    (manifest,) = json.loads((layout / "index.json").read_text())["manifests"]
+    (layout / "blobs" / manifest["digest"].replace(":", "/")).write_text("{}")
+    damaged = build(tiffin, "--build-context", f"base=oci-layout://{layout}:latest", str(folder), check=False)
+    assert f"{manifest['digest']} of the OCI layout is damaged" in damaged
+
+
 def _blob(layout: Path, descriptor: dict[str, Any]) -> bytes:
     return (layout / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
 

@@ -93,6 +93,7 @@ def _layout(key: str, name: str, platform: Platform, images: Images, span: Span)
     store, at, digest = name.rpartition("@")
     if not at:
         raise DockerfileError(f'oci-layout reference "{name}" has no digest', span)
+    store = store.partition(":")[0]  # buildx before 0.14 says the tag, too
     label = f"[context {key}] load metadata for {name}"
     request = ImageRequest(name, platform, store=store, label=label, written=name, span=span)
     if request not in images:

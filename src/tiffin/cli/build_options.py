@@ -17,7 +17,7 @@ from typing import IO
 from tiffin.cli.build_caches import Caches, read_caches
 from tiffin.cli.command import Call, Failed
 from tiffin.client.build_session import Services, agent_socket
-from tiffin.client.build_stores import Stores
+from tiffin.client.build_stores import Stores, tagged
 
 _ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 _TAR_MAGIC = slice(257, 262)
@@ -38,8 +38,10 @@ class Plan:
     exporters: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     outputs: dict[int, Callable[[Iterator[bytes]], None]] = field(default_factory=dict)
     caches: Caches = field(default_factory=Caches)
+    layouts: dict[str, str] = field(default_factory=dict)
+    """OCI layouts that are contexts, by the name of their store."""
     layout: str = ""
-    """A directory that becomes an OCI layout: `tar=false`."""
+    """A directory that becomes one: `tar=false`."""
     shared_key: str = ""
     push: bool = False
     folder: tempfile.TemporaryDirectory[str] | None = None
@@ -53,7 +55,7 @@ class Plan:
             uploads=self.uploads,
             credentials=call.session.settings.credentials,
             outputs=self.outputs,
-            stores=Stores(self.caches.stores | ({"export": self.layout} if self.layout else {})),
+            stores=Stores(self.caches.stores | self.layouts | ({"export": self.layout} if self.layout else {})),
         )
 
     def kept(self, name: str, data: bytes) -> str:
@@ -184,17 +186,31 @@ def _read_contexts(call: Call, plan: Plan) -> None:
         name, equals, value = text.partition("=")
         if not equals:
             raise Failed(f"invalid context value: {text}, expected key=value")
-        if is_remote(value) or value.startswith(("docker-image://", "oci-layout://")):
-            plan.attributes[f"context:{name}"] = value.replace("oci-layout://", "oci-layout:", 1)
-            if value.startswith("oci-layout://"):
-                raise Failed(
-                    "--build-context of an OCI layout is not supported: load it, then name it docker-image://…"
-                )
+        if value.startswith("oci-layout://"):
+            plan.attributes[f"context:{name}"] = _offered_layout(plan, value)
+            continue
+        if is_remote(value) or value.startswith("docker-image://"):
+            plan.attributes[f"context:{name}"] = value
             continue
         if not os.path.isdir(value):
             raise Failed(f"failed to get build context path {{{value} <nil>}}: not a directory")
         plan.directories[name] = os.path.realpath(value)
         plan.attributes[f"context:{name}"] = f"local:{name}"
+
+
+def _offered_layout(plan: Plan, value: str) -> str:
+    """`oci-layout://DIRECTORY[:TAG][@DIGEST]` as the daemon is told of it. The directory is offered as a store."""
+    directory, _, digest = value.removeprefix("oci-layout://").partition("@")
+    tag = "latest"
+    if not os.path.isdir(directory) and ":" in directory:
+        directory, _, tag = directory.rpartition(":")
+    try:
+        digest = digest or tagged(directory, tag)
+    except LookupError as error:
+        raise Failed(f'oci-layout reference "{value}" could not be resolved: {error}') from error
+    store = os.urandom(13).hex()
+    plan.layouts[f"oci:{store}"] = directory
+    return f"oci-layout://{store}@{digest}"
 
 
 def _read_attestations(call: Call, attributes: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, aclosing
 from typing import Any, Protocol, cast
 
 from tiffin.build.options import ImageRequest, ResolvedImage
+from tiffin.build.solve import layouts
 from tiffin.build.solve.events import Report, VertexProgress
 from tiffin.build.solve.execution import held
 from tiffin.build.solve.request import BuildRequest
@@ -49,7 +50,7 @@ class Bases:
     ) -> ResolvedImage:
         """Raises NotFound, Unsupported, and what pulls raise."""
         if asked.store:
-            raise Unsupported("images of an OCI layout on the client can't be built from by this version")
+            return await self._in_layout(asked, request)
         reference = parse_reference(asked.reference).with_default_tag()
         image = None if request.pull else self._local(reference, asked.platform)
         if image is None:
@@ -65,6 +66,12 @@ class Bases:
             self._found[name, asked.platform] = image
             self._by_name[name] = image
         return ResolvedImage(image.config, digest)
+
+    async def _in_layout(self, asked: ImageRequest, request: BuildRequest) -> ResolvedImage:
+        digest = asked.reference.rpartition("@")[2]
+        store = await request.client.store(f"oci:{asked.store}")
+        manifest, config = await layouts.described(store, digest, asked.platform)
+        return ResolvedImage(config, digest_of(manifest.raw))
 
     def _local(self, reference: Reference, platform: Platform) -> Image | None:
         try:

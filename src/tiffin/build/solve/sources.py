@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 
 from tiffin.build.dockerfile.ignore import DEFAULT_NAME, read_patterns
-from tiffin.build.solve import git
+from tiffin.build.solve import git, layouts
 from tiffin.build.solve.cache import Cache
 from tiffin.build.solve.contents import Hashes
 from tiffin.build.solve.directories import Directories, erase
 from tiffin.build.solve.events import Report, VertexLog, VertexProgress
 from tiffin.build.solve.fetching import Fetching
 from tiffin.build.solve.files import write_inline
+from tiffin.build.solve.imports import Imports
 from tiffin.build.solve.ports import Bases
 from tiffin.build.solve.request import BuildRequest, Wanted
 from tiffin.build.solve.store import Store
@@ -30,7 +31,7 @@ from tiffin.build.steps import (
     ResultSource,
     Step,
 )
-from tiffin.errors import Invalid, NotFound, Unsupported
+from tiffin.errors import Invalid, NotFound
 from tiffin.model.digest import Digest, digest_of
 
 _OFTEN = 0.1  # s between two reports of progress
@@ -52,6 +53,8 @@ class Sources:
         self._bases = bases
         self._request = request
         self._undo = undo
+        self._store = store
+        self._cache = cache
         self._fetching = Fetching(store.blobs, cache)
 
     def ready(self, step: Step) -> Outcome | None:
@@ -77,7 +80,7 @@ class Sources:
                 await in_thread(write_inline, step, path)
                 return Outcome(digest_of(f"{step.path}\0{step.mode}\0{step.content}".encode()), Files(path, Hashes()))
             case LayoutSource():
-                raise Unsupported("images of an OCI layout on the client can't be built from by this version")
+                return await self._layout(digest, step, report)
             case ResultSource():
                 raise NotFound(f"no result {step.id} of another build in this session")
         raise TypeError(step)
@@ -103,6 +106,20 @@ class Sources:
         self._undo.callback(hashes.save)
         # its content decides, not its name: steps that take it say which part of it
         return Outcome(digest, Files(path, hashes))
+
+    async def _layout(self, digest: Digest, step: LayoutSource, report: Report) -> Outcome:
+        store = await self._request.client.store(f"oci:{step.store}")
+        manifest, config = await layouts.described(store, step.digest, step.platform)
+        stack = layouts.stack_of(manifest, config)
+        imports = Imports()
+        imports.add({}, {}, manifest.layers, store)
+
+        def keep(brought: Stack) -> None:
+            self._cache.add_brought(brought, step.label, self._store.size(brought))
+
+        await imports.bring(stack, self._store, keep, digest, report)
+        self._undo.callback(self._store.holds.release, stack)
+        return _of_stack(stack)
 
     async def _http(self, digest: Digest, step: HttpSource, report: Report) -> Outcome:
         path = self._scratch()
