@@ -6,13 +6,15 @@ import asyncio
 import json
 from collections.abc import Iterable, Mapping
 from time import time_ns
-from typing import Any
+from typing import NamedTuple
 
 from tiffin.build.solve import exchange, inline
+from tiffin.build.solve.cache import Step
 from tiffin.build.solve.events import Report, VertexCompleted, VertexLog, VertexProgress, VertexStarted
-from tiffin.build.solve.imports import Imports
+from tiffin.build.solve.imports import Imports, Source
 from tiffin.build.solve.request import BuildRequest, CachePlace, CacheStore
 from tiffin.build.solve.solved import LayerBlob
+from tiffin.build.solve.trail import Contents
 from tiffin.build.solve.values import Stack
 from tiffin.engine.builds_bases import stack_of
 from tiffin.engine.builds_repositories import CacheRepository, Repositories
@@ -37,6 +39,15 @@ from tiffin.model.reference import Reference, parse_reference
 _FOREIGN = "this cache is of another builder, whose keys differ: it is left alone\n"
 
 
+class _Found(NamedTuple):
+    """What a cache tells, as `Imports.add` takes it."""
+
+    steps: Mapping[Digest, Step]
+    contents: Contents
+    blobs: Iterable[Descriptor]
+    source: Source
+
+
 class Caches:
     """Reads caches, and knows the registries that hold them."""
 
@@ -47,14 +58,13 @@ class Caches:
     async def imported(self, request: BuildRequest, report: Report) -> Imports:
         """What the request's caches tell; of a step that several know, the first named counts."""
         imports = Imports()
-        readings = [self._reading(place, request, report) for place in dict.fromkeys(map(_frozen, request.imports))]
-        for found in await asyncio.gather(*readings):
+        places = {str(place): place for place in request.imports}.values()
+        for found in await asyncio.gather(*(self._reading(place, request, report) for place in places)):
             if found is not None:
                 imports.add(*found)
         return imports
 
-    async def _reading(self, frozen: _Frozen, request: BuildRequest, report: Report) -> _Found | None:
-        place = CachePlace(frozen[0], dict(frozen[1]))
+    async def _reading(self, place: CachePlace, request: BuildRequest, report: Report) -> _Found | None:
         name = f"importing cache manifest from {place}"
         vertex = digest_of(name.encode())
         report(VertexStarted(digest=vertex, name=name))
@@ -107,7 +117,7 @@ class Caches:
             steps = {step.key: step for step in inline.read(image.config.raw, stack_of(image))}
         except TiffinError:
             return None
-        return (steps, {}, (), _Here()) if steps else None
+        return _Found(steps, {}, (), _Here()) if steps else None
 
     def _is_here(self, reference: Reference) -> bool:
         try:
@@ -141,7 +151,7 @@ class Caches:
         read = await asyncio.to_thread(exchange.read, found, offered)
         if not read.own:
             report(VertexLog(digest=vertex, stream=2, data=_FOREIGN.encode()))
-        return read.steps, read.contents, offered.values(), store
+        return _Found(read.steps, read.contents, offered.values(), store)
 
     async def _of_carrier(
         self,
@@ -174,7 +184,7 @@ class Caches:
         steps = {step.key: step for step in inline.read(configuration, stack)}
         if not steps and inline.BUILDKIT in json.loads(configuration):
             report(VertexLog(digest=vertex, stream=2, data=_FOREIGN.encode()))
-        return steps, {}, manifest.layers, store
+        return _Found(steps, {}, manifest.layers, store)
 
 
 class _Here:
@@ -182,14 +192,6 @@ class _Here:
 
     async def fetch(self, blob: Descriptor, *_: object) -> None:
         raise NotFound(f"blob {blob.digest} is not here")
-
-
-_Frozen = tuple[str, tuple[tuple[str, str], ...]]
-_Found = tuple[Mapping[Digest, Any], Mapping[tuple[Digest, str], Digest], Iterable[Descriptor], Any]
-
-
-def _frozen(place: CachePlace) -> _Frozen:
-    return place.type, tuple(sorted(place.attributes.items()))
 
 
 def reference_of(place: CachePlace) -> Reference:

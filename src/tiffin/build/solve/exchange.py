@@ -21,7 +21,7 @@ from typing import Any
 
 from tiffin.build.solve.cache import Step
 from tiffin.build.solve.solved import LayerBlob
-from tiffin.build.solve.trail import Trail
+from tiffin.build.solve.trail import Contents, Trail
 from tiffin.build.solve.values import Stack
 from tiffin.errors import Invalid
 from tiffin.model.descriptor import Descriptor
@@ -46,7 +46,7 @@ class Read:
     """What a configuration tells. own: this builder's kind has written it."""
 
     steps: Mapping[Digest, Step] = field(default_factory=dict)
-    contents: Mapping[tuple[Digest, str], Digest] = field(default_factory=dict)
+    contents: Contents = field(default_factory=dict)
     own: bool = True
 
 

@@ -13,6 +13,7 @@ from tiffin.build.solve.events import Report, VertexProgress
 from tiffin.build.solve.execution import finished
 from tiffin.build.solve.store import Store
 from tiffin.build.solve.threads import in_thread
+from tiffin.build.solve.trail import Contents
 from tiffin.build.solve.values import Stack
 from tiffin.content.blobs import BlobWriter, Lease
 from tiffin.errors import NotFound
@@ -43,7 +44,7 @@ class Imports:
     def add(
         self,
         steps: Mapping[Digest, Step],
-        contents: Mapping[tuple[Digest, str], Digest],
+        contents: Contents,
         blobs: Iterable[Descriptor],
         source: Source,
     ) -> None:
