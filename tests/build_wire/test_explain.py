@@ -146,6 +146,13 @@ def test_what_is_not_to_be_cached_and_what_was_removed(tiffin: Cli, explain: Exp
     assert said.startswith("it has not been run before;")
 
 
+def test_the_display_on_a_terminal_says_it_below_the_step(tiffin: Cli, tmp_path: Path) -> None:
+    folder = dockerfile(tmp_path / "c", "FROM busybox\nRUN echo shown\n")
+    with tiffin.terminal("build", "--explain", str(folder), columns=120) as terminal:
+        terminal.expect(r"FINISHED(?s:.*) => \? it has not been run before; made in \d")
+        assert terminal.wait() == 0
+
+
 def test_without_the_flag_nothing_is_said(tiffin: Cli, tmp_path: Path) -> None:
     folder = dockerfile(tmp_path / "c", "FROM busybox\nRUN true\n")
     done = tiffin("build", "--progress", "plain", str(folder))

@@ -183,6 +183,8 @@ def test_the_dockerfile_builds_as_it_stands_and_serves_its_api(
     kitchen.forget()
     output = kitchen.build(client, "api", project)
     assert "fastapi==" in output
+    for repository in ("library/python", "astral-sh/uv"):
+        assert kitchen.registry.requests("GET", f"/v2/{repository}/blobs/")
     assert re.search(r"transferring context: \d+\.\d+kB", output)
     port = served("api")
     expected = '{"number":7,"dish":"soup"}'
@@ -225,6 +227,10 @@ def test_history_maps_instructions_to_layers(kitchen: Kitchen, project: Path) ->
         "WORKDIR /app",
         "COPY /uv /uvx /bin/ # buildkit",
     ]
+    layers = json.loads(kitchen.tiffin("image", "layers", "--format", "json", "api").out)
+    assert [one["Instruction"] for one in layers[:-6:-1]] == [by for by, _ in ours[1:]]
+    assert [file["Path"] for file in layers[-5]["Adds"]["Largest"][:2]] == ["/usr/bin/uv", "/usr/bin/uvx"]
+    assert layers[-2]["Adds"]["Largest"][0]["Path"].startswith("/app/.venv/lib/python3.14/site-packages/")
     sizes = [size for _, size in ours]
     assert sizes[0] == "0B"
     assert all(re.fullmatch(r"[\d.]+MB", sizes[at]) for at in (2, 5))

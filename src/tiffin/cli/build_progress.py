@@ -198,7 +198,8 @@ class Live:
         for log in status.logs:
             if step := self._steps.all.get(log.vertex):
                 if log.stream == EXPLANATION:
-                    step.reason = log.msg.decode("utf-8", "replace")
+                    told = log.msg.decode("utf-8", "replace")
+                    step.reason = f"{step.reason}; {told}" if step.reason else told
                 else:
                     step.logs += [line for line in log.msg.split(b"\n") if line.strip()]
         self._steps.warnings += status.warnings
