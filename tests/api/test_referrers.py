@@ -178,3 +178,26 @@ def test_what_is_listed_and_does_not_refer_is_not_kept(engine: Engine, registry:
     told = tiffin("pull", "--referrers", f"{registry.address}/{path}:1").out
     assert "is listed, and does not refer to it" in told
     assert stray["digest"][7:] not in blobs(engine)
+
+
+def test_a_damaged_signature_is_told_and_pulled_again(engine: Engine, registry: Served, path: str) -> None:
+    tiffin, client = engine.cli("tiffin"), registry.client()
+    digest, found = index(client, path, "1", [HERE])
+    signature = refer(client, path, found[HERE], SIGNATURE, b"signed")
+    reference = f"{registry.address}/{path}:1"
+    store = engine.data_root / "content" / "blobs" / "sha256"
+    pull = ("pull", "--referrers", reference)
+    tiffin(*pull)
+    for harmed in (digest_of(b"signed"), signature["digest"], digest):
+        blob = store / harmed[7:]
+        content = blob.read_bytes()
+        blob.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        told = tiffin("system", "check", "--format", "json", "--settle", "1", check=False)
+        findings = [one for one in json.loads(told.out)["Findings"] if one["Subject"] == harmed]
+        assert [one["Kind"] for one in findings] == ["blob-damaged"]
+        tiffin("system", "check", "--repair", "--settle", "1", check=False)
+        assert not blob.exists()
+        tiffin(*pull)
+        assert blob.read_bytes() == content
+    told = tiffin("system", "check", "--format", "json", "--settle", "1", check=False)
+    assert not any(one["Kind"].startswith("blob-") for one in json.loads(told.out)["Findings"])

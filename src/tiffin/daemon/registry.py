@@ -139,7 +139,8 @@ class Registry:
 
     async def collect_for_ever(self) -> None:
         await asyncio.to_thread(self.count)
-        while self.options.gc_interval:
+        # one that takes nothing removes nothing: another process may be pushing to its bucket
+        while self.options.gc_interval and not self.options.read_only:
             await asyncio.sleep(self.options.gc_interval)
             try:
                 await self.collect_alone()

@@ -56,6 +56,7 @@ class ImagesCheck:
             if (problem := self._blobs.examine(blob, thorough=thorough))
         }
         yield from self._of_blobs(held, problems)
+        yield from self._beside(set(problems).union(*(one.blobs for one in held)), thorough)
         yield from self._of_layers(problems, thorough)
         yield from self._left_over()
         if not self._blobs.has_index(self._images.index_entries()):
@@ -87,6 +88,30 @@ class ImagesCheck:
                 lambda blob=blob, owners=owners: self._restore(blob, owners),  # type: ignore[misc]
                 certain=damaged,
             )
+
+    def _beside(self, seen: set[Digest], thorough: bool) -> Iterator[Finding]:
+        """Indexes, attestations in them, and what refers to images: no image runs by them, so they are not fetched."""
+        images = self._images
+        for blob in sorted({*images.indexes.blobs(), *images.referrers.blobs()} - seen):
+            problem = self._blobs.examine(blob, thorough=thorough)
+            if not problem:
+                continue
+            damaged = problem.startswith("is damaged")
+            yield self._finding(
+                "blob-damaged" if damaged else "blob-missing",
+                blob,
+                f"blob {blob} of an index, an attestation or a signature {problem}",
+                "--repair sets it aside; then pull the image again"
+                if damaged
+                else "pull the image again, or remove it",
+                lambda blob=blob: self._set_aside(blob),  # type: ignore[misc]
+                certain=damaged,
+            )
+
+    def _set_aside(self, blob: Digest) -> None:
+        if self._blobs.exists(blob):
+            self._blobs.quarantine(blob)
+        raise NotFound(f"blob {blob} is not here any more: pull its image again, as it was pulled before")
 
     def _restore(self, blob: Digest, owners: list[Held]) -> None:
         if self._blobs.exists(blob):
