@@ -180,6 +180,7 @@ def test_what_is_listed_and_does_not_refer_is_not_kept(engine: Engine, registry:
     assert stray["digest"][7:] not in blobs(engine)
 
 
+@pytest.mark.slow
 def test_a_damaged_signature_is_told_and_pulled_again(engine: Engine, registry: Served, path: str) -> None:
     tiffin, client = engine.cli("tiffin"), registry.client()
     digest, found = index(client, path, "1", [HERE])
