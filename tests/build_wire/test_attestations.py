@@ -264,6 +264,13 @@ def test_annotations_of_what_is_not_there_are_refused(build: Build, folder: Path
     assert "invalid annotation: no platform linux/s390x found in source" in said
 
 
+def test_options_that_would_make_another_image_are_refused(tiffin: Cli, folder: Path) -> None:
+    for option in ("compression=zstd", "oci-mediatypes=false", "push-by-digest=true"):
+        done = tiffin("build", "-o", f"type=image,name=attested:not,{option}", str(folder), check=False)
+        assert done.rc == 1
+        assert option.partition("=")[0] in done.err
+
+
 def test_an_annotation_describes_an_image_that_is_here_anew(
     build: Build, tiffin: Cli, builder: Engine, folder: Path
 ) -> None:

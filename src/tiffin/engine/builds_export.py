@@ -54,8 +54,10 @@ def export(images: Images, results: Mapping[str, Solved], wanted: Wanted) -> Exp
     as_index = made.is_index and bool(wanted.names)
     before = {images.indexes.of(name) for name in wanted.names} - {made.top.digest, None}
     with images.blobs.lease() as lease:
-        for raw in made.documents.values() if as_index else ():
-            images.blobs.put(raw, lease)
+        for digest, raw in made.documents.items() if as_index else ():
+            images.blobs.lease_blob(lease, digest)
+            if not images.blobs.exists(digest):
+                images.blobs.put(raw, lease)
         for one in made.images:
             names = () if as_index else wanted.names
             images.arrivals.add(Parts(one.config, one.layers, one.manifest.raw, names=names), lease, silent)

@@ -29,7 +29,7 @@ from tiffin.snapshots.tar import Entry, Kind, entry_header, padding
 Attributes = Mapping[str, str]
 
 _ANNOTATION = re.compile(r"annotation(?:-([a-z-]+))?(?:\[([A-Za-z0-9_/-]+)\])?\.(\S+)", re.ASCII)
-_YES = ("", "true", "1")
+_YES, _NO = ("", "true", "1"), ("false", "0")
 
 
 class Exporter:
@@ -64,6 +64,7 @@ class Exporter:
     # Images
 
     def _wanted(self, attributes: Attributes, *, inline: bool) -> Wanted:
+        _check(attributes)
         names = names_of(attributes)
         statements = Statements(self._job, names, inline=inline)
         attest = statements.about if statements else None
@@ -157,6 +158,17 @@ class Exporter:
 def _check_archive(kind: str, exported: Exported) -> None:
     if kind == "docker" and exported.top.media_type in INDEX_TYPES:
         raise Invalid("docker exporter does not support exporting manifest lists, use the oci exporter instead")
+
+
+def _check(attributes: Attributes) -> None:
+    """Raises Unsupported for what would make another image than is made here."""
+    compression = attributes.get("compression", "")
+    if compression not in ("", "uncompressed"):
+        raise Unsupported(f"compression={compression} is not supported: an image's layers stay as the build made them")
+    if attributes.get("oci-mediatypes", "") in _NO:
+        raise Unsupported("oci-mediatypes=false is not supported: images are described in OCI's media types")
+    if attributes.get("push-by-digest", "") in ("true", "1"):
+        raise Unsupported("push-by-digest is not supported: push by a name, its digest is in the metadata")
 
 
 def names_of(attributes: Attributes) -> list[Reference]:
