@@ -195,7 +195,7 @@ class Overlay:
             os.chown(upper, status.st_uid, status.st_gid)
             upper.chmod(stat.S_IMODE(status.st_mode))
         self._hide(lineage, upper)
-        return self.mounts(key)
+        return self._mounts(key, lineage, True)
 
     def _hide(self, lineage: list[Layer], upper: Path) -> None:
         for layer in lineage:
@@ -211,12 +211,14 @@ class Overlay:
                     os.mknod(target, stat.S_IFCHR, 0)
 
     def view(self, key: str, parent: Digest | None) -> tuple[Mount, ...]:
-        self._records.add_snapshot(checked_key(key), parent, False)
-        return self.mounts(key)
+        return self._mounts(key, self._records.add_snapshot(checked_key(key), parent, False), False)
 
     def mounts(self, key: str) -> tuple[Mount, ...]:
         parent, writable = self._records.snapshot(key)
-        lower = self._lower(parent)
+        return self._mounts(key, self._records.lineage(parent), writable)
+
+    def _mounts(self, key: str, lineage: list[Layer], writable: bool) -> tuple[Mount, ...]:
+        lower = self._lower(lineage)
         if not writable and len(lower) == 1:  # overlayfs wants two layers or an upper directory
             return (Mount("bind", str(lower[0]), ("rbind", "ro")),)
         options: tuple[str, ...] = ("lowerdir=" + ":".join(map(str, lower)),)
@@ -225,8 +227,7 @@ class Overlay:
             options += (f"upperdir={path / 'upper'}", f"workdir={path / 'work'}")
         return (Mount("overlay", "overlay", options + self._options + (() if writable else ("ro",))),)
 
-    def _lower(self, parent: Digest | None) -> list[Path]:
-        lineage = self._records.lineage(parent)
+    def _lower(self, lineage: list[Layer]) -> list[Path]:
         # once each (else ELOOP): of a layer that occurs twice the upper one hides the lower one whole
         directories = list(dict.fromkeys(self._directory(layer.diff) for layer in lineage))
         if len(lineage) > 1 and lineage[-1].diff in self._adopted:

@@ -16,6 +16,14 @@ CREATE TABLE snapshot_layer(
 CREATE TABLE snapshot(
   driver TEXT NOT NULL, key TEXT NOT NULL, parent TEXT, writable INTEGER NOT NULL, PRIMARY KEY (driver, key))
 """
+_LINEAGE = """
+WITH RECURSIVE above(chain, parent, diff, size, depth) AS (
+  SELECT chain, parent, diff, size, 0 FROM snapshot_layer WHERE driver = ?1 AND chain = ?2
+  UNION ALL
+  SELECT layer.chain, layer.parent, layer.diff, layer.size, depth + 1 FROM above
+  CROSS JOIN snapshot_layer AS layer WHERE layer.driver = ?1 AND layer.chain = above.parent)
+SELECT chain, parent, diff, size FROM above ORDER BY depth
+"""
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
 
 
@@ -73,13 +81,15 @@ class Records:
 
     def lineage(self, chain: Digest | None) -> list[Layer]:
         """The layers of a chain, topmost first. NotFound where one is missing."""
-        found = []
-        while chain is not None:
-            layer = self.layer(chain)
-            if layer is None:
-                raise NotFound(f"layer {chain} does not exist: load or pull its image again")
-            found.append(layer)
-            chain = layer.parent
+        if chain is None:
+            return []
+        with self._ledger.reading() as db:
+            found = [Layer(*row) for row in db.execute(_LINEAGE, (self._driver, chain))]
+        base = found[-1].parent if found else chain
+        if base is not None:  # what is not recorded was adopted
+            if base not in self._adopted:
+                raise NotFound(f"layer {base} does not exist: load or pull its image again")
+            found.append(self._adopted[base])
         return found
 
     def unwanted(self, wanted: Iterable[Digest]) -> list[Layer]:
