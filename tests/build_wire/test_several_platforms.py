@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -201,3 +202,14 @@ def test_bake_builds_targets_of_several_platforms_on_each_other(
     assert (tmp_path / "below").read_text() == "for arm64\n"
     tiffin("rm", container)
     tiffin("rmi", "several:bake")
+
+
+def test_what_platforms_have_in_common_is_told_once(build: Build, tmp_path: Path) -> None:
+    text = (
+        "FROM --platform=$BUILDPLATFORM busybox AS common\nRUN echo said; echo for-$(id -u) > /all\n"
+        "FROM scratch\nARG TARGETARCH\nCOPY --from=common /all /$TARGETARCH\n"
+    )
+    folder = write(tmp_path / "c", Dockerfile=text)
+    said = build("--no-cache", "--platform", BOTH, folder)
+    assert len(re.findall(r"^#\d+ [\d.]+ said$", said, re.MULTILINE)) == 1
+    assert not re.search(r"^#\d+ \.\.\.$", said.rpartition("exporting")[2], re.MULTILINE)

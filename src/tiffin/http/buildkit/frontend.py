@@ -13,7 +13,7 @@ from typing import Any
 from tiffin.build.dockerfile.ignore import DEFAULT_NAME, ignore_file_names, read_patterns
 from tiffin.build.options import BuildOptions
 from tiffin.build.remotes import parse_git
-from tiffin.build.solve.events import Report, VertexProgress
+from tiffin.build.solve.events import Event, Report, VertexProgress, VertexWarning
 from tiffin.build.solve.request import BuildRequest, Context
 from tiffin.build.solve.solved import Solved
 from tiffin.build.steps import GitSource, HttpSource, ResultSource, Step
@@ -27,6 +27,7 @@ from tiffin.http.buildkit.sessions import Session, Sessions
 from tiffin.http.buildkit.subrequests import answer
 from tiffin.http.buildkit.threads import in_thread
 from tiffin.linux import paths
+from tiffin.model.digest import Digest
 from tiffin.model.image import ImageConfig, parse_config
 from tiffin.model.platform import Platform
 from tiffin.wire.grpc.stream import QUEUED
@@ -103,8 +104,9 @@ class Frontend:
 
     async def _solved(self, request: BuildRequest, platforms: Sequence[Platform | None], report: Report) -> Outcome:
         """Each platform's build, side by side: what they have in common is done once."""
-        options = (replace(request.options, platform=one) for one in platforms)
-        works = [self._builds.solve(replace(request, options=one), report) for one in options]
+        requests = (replace(request, options=replace(request.options, platform=one)) for one in platforms)
+        owners: dict[Digest, int] = {}
+        works = [self._builds.solve(one, _first_of(owners, n, report)) for n, one in enumerate(requests)]
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._kept(work)) for work in works]
@@ -253,6 +255,17 @@ def _check_attestations(attributes: Attributes) -> None:
             raise Unsupported("sbom generators are not run: leave the generator out, package databases are read")
         if options.get("mode", "min") not in ("min", "max"):
             raise Invalid(f"invalid provenance mode {options['mode']!r}: give min or max")
+
+
+def _first_of(owners: dict[Digest, int], number: int, report: Report) -> Report:
+    """What several platforms' builds have in common is told by the one that came to it first; warnings by the first."""
+
+    def told(event: Event) -> None:
+        owner = 0 if isinstance(event, VertexWarning) else owners.setdefault(event.digest, number)
+        if owner == number:
+            report(event)
+
+    return told
 
 
 def _keeps_git(attributes: Attributes) -> bool:
