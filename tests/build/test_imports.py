@@ -128,6 +128,26 @@ def test_a_layer_that_is_not_what_was_told_is_made_here(there: Workshop, here: W
         assert sorted(os.listdir(root)) == ["one", "two"]
 
 
+@pytest.mark.parametrize("lies_here", [False, True])
+def test_a_blob_that_is_another_than_the_layer_that_is_here_is_not_taken_for_it(
+    there: Workshop, here: Workshop, lies_here: bool
+) -> None:
+    """Whoever pushed the image would send it along."""
+    text = "FROM scratch\nRUN one"
+    first, trail = solve(here, text)
+    owner = here if lies_here else there
+    with owner.blobs.lease() as lease:
+        evil = owner.blobs.put(b"evil" * 1000, lease)
+    here.cache.remove([step.key for step in here.cache.steps()])
+    (layer,) = first.layers
+    raw = exchange.written(trail, {layer.diff: Descriptor("tar", evil, 4000)})
+    imports = Imports()
+    imports.add(exchange.read(raw, {}).steps, {}, [Descriptor("tar", evil, 4000)], Sender(there))
+    second, _ = solve(here, text, imports)
+    assert evil not in [one.blob for one in second.layers]
+    assert evil not in here.cache.blobs()
+
+
 def test_no_word_of_others_gets_into_the_cache(there: Workshop, here: Workshop) -> None:
     """A cache that lies about what a file held must not leave a result under the truth's key."""
 

@@ -96,7 +96,7 @@ class Builds:
         self._cache = cache
         self._directories = Directories(root)
         self._store = Store(images.snapshots, images.blobs, container_root.mount_detached, images.arrivals.arriving)
-        self._caches = Caches(images, transfers)
+        self._caches = Caches(images, transfers, cache)
         self._solver = Solver(Tools(self._store, self._directories, runner, _owner_of, place), self._cache)
         self.shells = Shells(self._solver.tools, runner)
         images.kept_chains.append(self._store.holds.chains)

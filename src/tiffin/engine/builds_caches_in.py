@@ -9,7 +9,7 @@ from time import time_ns
 from typing import NamedTuple
 
 from tiffin.build.solve import exchange, inline
-from tiffin.build.solve.cache import Step
+from tiffin.build.solve.cache import Cache, Step
 from tiffin.build.solve.events import Report, VertexCompleted, VertexLog, VertexProgress, VertexStarted
 from tiffin.build.solve.imports import Imports, Source
 from tiffin.build.solve.request import BuildRequest, CachePlace, CacheStore
@@ -51,17 +51,20 @@ class _Found(NamedTuple):
 class Caches:
     """Reads caches, and knows the registries that hold them."""
 
-    def __init__(self, images: Images, transfers: Transfers) -> None:
-        self._images = images
+    def __init__(self, images: Images, transfers: Transfers, cache: Cache) -> None:
+        self._images, self._cache = images, cache
         self.repositories = Repositories(transfers)
 
     async def imported(self, request: BuildRequest, report: Report) -> Imports:
         """What the request's caches tell; of a step that several know, the first named counts."""
         imports = Imports()
+        imports.known.update(layer for one in self._cache.brought() for layer in one.stack.layers)
         places = {str(place): place for place in request.imports}.values()
         for found in await asyncio.gather(*(self._reading(place, request, report) for place in places)):
             if found is not None:
                 imports.add(*found)
+                if isinstance(found.source, _Here):  # an image of the store was verified when it came
+                    imports.known.update(layer for step in found.steps.values() for layer in step.stack.layers)
         return imports
 
     async def _reading(self, place: CachePlace, request: BuildRequest, report: Report) -> _Found | None:

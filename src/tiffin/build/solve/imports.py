@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from tiffin.build.solve.cache import Step
 from tiffin.build.solve.events import Report, VertexProgress
 from tiffin.build.solve.execution import finished
+from tiffin.build.solve.solved import LayerBlob
 from tiffin.build.solve.store import Store
 from tiffin.build.solve.threads import in_thread
 from tiffin.build.solve.trail import Contents
@@ -33,11 +34,15 @@ class Source(Protocol):
 
 @dataclass(slots=True)
 class Imports:
-    """steps by key, the first to tell of one counts; contents as in a Trail; blobs: who has them."""
+    """steps by key, the first to tell of one counts; contents as in a Trail; blobs: who has them.
+
+    known: layers whose blobs were verified to be theirs. Of others it is only said, though both may be here.
+    """
 
     steps: dict[Digest, Step] = field(default_factory=dict)
     contents: dict[tuple[Digest, str], Digest] = field(default_factory=dict)
     blobs: dict[Digest, tuple[Descriptor, Source]] = field(default_factory=dict)
+    known: set[LayerBlob] = field(default_factory=set)
     _fetching: defaultdict[Digest, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
@@ -52,6 +57,10 @@ class Imports:
         self.contents = {**contents, **self.contents}
         for blob in blobs:
             self.blobs.setdefault(blob.digest, (blob, source))
+
+    def strange(self, layers: Iterable[LayerBlob]) -> list[LayerBlob]:
+        """Those whose blobs are to be verified."""
+        return [layer for layer in layers if layer.blob != layer.diff and layer not in self.known]
 
     async def bring(
         self, stack: Stack, store: Store, keep: Callable[[Stack], None], vertex: Digest, report: Report
@@ -73,7 +82,8 @@ class Imports:
                         group.create_task(self._fetched(blob, store, lease, vertex, report))
             except ExceptionGroup as several:
                 raise several.exceptions[0] from several
-            await _assembled(store, stack, keep)
+            await _assembled(store, stack, self.strange(stack.layers), keep)
+            self.known.update(stack.layers)
 
     async def _fetched(self, blob: Digest, store: Store, lease: Lease, vertex: Digest, report: Report) -> None:
         descriptor, source = self.blobs[blob]
@@ -91,8 +101,8 @@ class Imports:
             report(VertexProgress(digest=vertex, id=blob, current=size, total=size, done=True))
 
 
-async def _assembled(store: Store, stack: Stack, keep: Callable[[Stack], None]) -> None:
-    task = asyncio.ensure_future(in_thread(store.assembled, stack, keep))
+async def _assembled(store: Store, stack: Stack, strange: Collection[LayerBlob], keep: Callable[[Stack], None]) -> None:
+    task = asyncio.ensure_future(in_thread(store.assembled, stack, strange, keep))
     try:
         await finished(task)
     except asyncio.CancelledError:

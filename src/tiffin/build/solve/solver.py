@@ -149,6 +149,8 @@ class _Build:
         self._report(VertexCompleted(digest=digest))
         if isinstance(outcome.value, Stack):
             self._hold(outcome.value)
+            if self._imports is not None:
+                self._imports.known.update(outcome.value.layers)
         return outcome
 
     def _hold(self, stack: Stack) -> None:
@@ -337,8 +339,9 @@ class _Build:
             stack = Stack((*below.layers, *record.stack.layers[len(below.layers) :]))
             if self._allowed is not None and stack.chain not in self._allowed:
                 continue
+            strange = imports is not None and record is told and imports.strange(stack.layers)
             # not held is what is damaged, was pruned meanwhile, or removed by hand
-            if await held(self._store, stack, self._undo):
+            if not strange and await held(self._store, stack, self._undo):
                 return replace(record, stack=stack), record is told
             if record is told:
                 self._elsewhere.add(digest)
