@@ -8,14 +8,15 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tiffin.errors import Internal, Invalid
+from tiffin.errors import Invalid
 from tiffin.model.descriptor import MAX_DOCUMENT, OCI_INDEX, Descriptor, document, parse_descriptor
 from tiffin.model.digest import Digest
 from tiffin.registry.failures import Refused
 from tiffin.registry.repository import Repository, following
 from tiffin.registry.session import Call
 
-_MAX_PAGES = 100
+_MAX_LIST = 16 << 20  # bytes of all pages
+_PAGE = 4096  # bytes that a page counts for at least
 _NO_API = (400, 404, 405, 406)
 
 
@@ -31,19 +32,20 @@ def listed(repository: Repository, subject: Digest) -> list[Descriptor]:
 
 
 def pages(repository: Repository, subject: Digest, artifact_type: str = "") -> Iterator[list[Any]]:
-    """Descriptors as they stand in the list, page by page."""
+    """Descriptors as they stand in the list, page by page. Invalid for a list that has no end."""
     url = repository.url(f"referrers/{subject}", artifactType=artifact_type)
-    for _ in range(_MAX_PAGES):
+    left = _MAX_LIST
+    while url:
         call = Call("GET", url, repository.scopes, {"Accept": OCI_INDEX}, accept=_NO_API)
         with repository.session.call(call) as answer:
             if answer.status in _NO_API:
                 yield _tagged(repository, subject)[1]
                 return
             raw, url = answer.body(MAX_DOCUMENT), following(answer, url, repository.session.endpoint.url)
+        left -= len(raw) + _PAGE
+        if left < 0:
+            raise Invalid(f"the list of what refers to {subject} has more than {_MAX_LIST} bytes")
         yield _items(raw, subject)
-        if not url:
-            return
-    raise Internal(f"the list of what refers to {subject} has more than {_MAX_PAGES} pages")
 
 
 def _items(raw: bytes, subject: Digest) -> list[Any]:
