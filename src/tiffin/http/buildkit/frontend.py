@@ -253,6 +253,8 @@ def _check_attestations(attributes: Attributes) -> None:
             raise Unsupported(f"attestation {kind!r} is not known: there are provenance and sbom")
         if options.get("generator"):
             raise Unsupported("sbom generators are not run: leave the generator out, package databases are read")
+        if options.get("version", "v0.2") != "v0.2":
+            raise Unsupported(f"provenance version {options['version']} is not written: leave version out for v0.2")
         if options.get("mode", "min") not in ("min", "max"):
             raise Invalid(f"invalid provenance mode {options['mode']!r}: give min or max")
 

@@ -40,11 +40,7 @@ class Statements:
 
     def __init__(self, job: Job, names: Sequence[Reference] = (), *, inline: bool) -> None:
         self._job, self._names = job, names
-        self._asked = {
-            kind: options
-            for kind, options in job.attestations.items()
-            if inline or options.get("inline-only") not in ("true", "1")
-        }
+        self._asked = {kind: options for kind, options in job.attestations.items() if inline or not _is_inline(options)}
 
     def __bool__(self) -> bool:
         return bool(self._asked)
@@ -56,7 +52,7 @@ class Statements:
         found = []
         for kind, predicate in self._predicates(solved):
             raw = statement(kind, predicate, subjects)
-            if kind == PROVENANCE and self._asked["provenance"].get("inline-only"):
+            if kind == PROVENANCE and _is_inline(self._asked["provenance"]):
                 raw = next((one.raw for one in before if one.kind == kind and same_but_for_when(one.raw, raw)), raw)
             found.append(Statement(kind, raw))
         return found
@@ -87,6 +83,11 @@ class Statements:
         if "provenance" in self._asked:
             found.append((PROVENANCE, provenance(_made(self._job, solved), self._asked["provenance"])))
         return found
+
+
+def _is_inline(options: Mapping[str, str]) -> bool:
+    """Asked for images alone, by a client's default."""
+    return options.get("inline-only") in ("true", "1")
 
 
 def _made(job: Job, solved: Solved) -> Made:
