@@ -52,9 +52,9 @@ class History:
         stamp(record.CompletedAt, time_ns())
         if failure is not None:
             record.error.code, record.error.message = int(failure.code), failure.message
-        for former in self._jobs.values():
+        if self._jobs:
             # not this one: its client may still be reading
-            former.forget(LOGS)
+            next(reversed(self._jobs.values())).forget(LOGS)
         self._records[job.ref], self._jobs[job.ref] = record, job
         while len(self._records) > KEPT:
             oldest = next(iter(self._records))
