@@ -16,7 +16,7 @@ from tiffin.build.solve.directories import Directories, erase
 from tiffin.build.solve.request import BuildRequest, Nobody
 from tiffin.build.solve.values import EMPTY, Files, Stack, Value
 from tiffin.build.steps import BindMount, CacheMount, RunCommand
-from tiffin.errors import NotFound
+from tiffin.errors import NotFound, TiffinError
 from tiffin.snapshots import trees
 from tiffin.snapshots.directories import opened
 
@@ -77,7 +77,7 @@ class FailedSteps:
                 self._lasting(one, directories, undo) if at in mounted else EMPTY for at, one in enumerate(inputs)
             )
             size = self._store.snapshots.usage(key).size
-        except OSError:
+        except (OSError, TiffinError):
             undo.close()
             self._store.snapshots.remove(key)
             return False
