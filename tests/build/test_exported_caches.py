@@ -140,7 +140,9 @@ def test_a_directory_is_written_and_read(engine: Engine, tiffin: Cli, source: Pa
     for options in ("", ",tag=other"):
         tiffin("rmi", "-f", "from-directory", check=False)
         tiffin("builder", "prune", "-af")
-        shown = build(tiffin, source, "-t", "from-directory", "--cache-from", f"type=local,src={place}{options}")
+        place_from = f"type=local,src={place}{options}"
+        shown = build(tiffin, source, "-t", "from-directory", "--explain", "--cache-from", place_from)
+        assert shown.count("? an imported cache has it; made ") == STEPS - 1
         assert cached(shown) == STEPS, shown
         assert "sha256:" in shown.partition("/second\n")[2], "nothing was fetched"
     assert tiffin("run", "--rm", "from-directory", "cat", "/uuid").out.strip()

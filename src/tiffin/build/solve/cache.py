@@ -33,6 +33,9 @@ CREATE TABLE build_brought(
   chain TEXT PRIMARY KEY, label TEXT NOT NULL, layers TEXT NOT NULL, size INTEGER NOT NULL, created INTEGER NOT NULL)
 """
 
+IMPORTED = "imported"
+"""The kind of a step that another builder tells of. It is in no ledger."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tiffin.build.solve.cache import Step
+from tiffin.build.solve.cache import IMPORTED, Step
 from tiffin.build.solve.solved import LayerBlob
 from tiffin.build.solve.trail import Contents, Trail
 from tiffin.build.solve.values import Stack
@@ -163,7 +163,7 @@ def _steps(record: Mapping[str, Any], stacks: list[Stack | None], count: int) ->
     for result in record.get("layers") or []:
         stack = _at(stacks, result["layer"])
         if stack is not None:
-            yield Step(key, "", "regular", (), (), stack, 0, _nanoseconds(result.get("createdAt")))
+            yield Step(key, "", IMPORTED, (), (), stack, 0, _nanoseconds(result.get("createdAt")))
     for result in record.get("chains") or []:
         for index in result["layers"]:
             _at(stacks, index)

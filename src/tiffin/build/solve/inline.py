@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tiffin.build.solve.cache import Step
+from tiffin.build.solve.cache import IMPORTED, Step
 from tiffin.build.solve.trail import Trail
 from tiffin.build.solve.values import Stack
 from tiffin.errors import Invalid
@@ -44,6 +44,6 @@ def read(document: bytes, stack: Stack) -> Iterator[Step]:
         try:
             number, key, label, created = entry
             layers = stack.layers[: int(number)]
-            yield Step(parse_digest(key), str(label)[:4096], "regular", (), (), Stack(layers), 0, int(created))
+            yield Step(parse_digest(key), str(label)[:4096], IMPORTED, (), (), Stack(layers), 0, int(created))
         except (TypeError, ValueError) as error:
             raise Invalid("the image's cache can't be read") from error

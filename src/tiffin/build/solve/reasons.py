@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from tiffin.build.keys import Part
 from tiffin.build.plan import BuildPlan
-from tiffin.build.solve.cache import Cache
+from tiffin.build.solve.cache import IMPORTED, Cache
 from tiffin.build.solve.cache import Step as Record
 from tiffin.build.solve.explaining import explain
 from tiffin.build.solve.notes import Listing, shortened
@@ -28,6 +28,8 @@ class Reasons:
         """Of a step that was found."""
         took = self._cache.notes.took(record.key)
         ago = f"made {_span(time.time_ns() - record.created)} ago"
+        if record.kind == IMPORTED:
+            return f"an imported cache has it; {ago}"
         within = f" in {_span(took)}" if took is not None else ""
         return f"nothing that it depends on has changed; {ago}{within}, {_size(record.size)}"
 
