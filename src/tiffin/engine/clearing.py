@@ -12,7 +12,7 @@ from tiffin.engine.container_context import Context
 
 log = logging.getLogger(__name__)
 
-Call = Callable[[], None]
+Call = Callable[[], object]
 
 
 class Clearing:
