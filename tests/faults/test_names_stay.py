@@ -19,10 +19,10 @@ from rig.netns import in_thread
 from rig.waiting import PATIENCE
 from tiffin.linux.namespaces import CLONE_NEWNET, setns
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SERVER = ("127.0.0.11", 53)
-EVERY = 0.02  # seconds between questions
+EVERY = 0.1  # seconds between questions; the socket holds some 250 of them while nobody reads it
 
 
 def socket_inside(pid: int) -> socket.socket:
@@ -82,24 +82,25 @@ def outlast(engine: Engine, number: int, times: int) -> tuple[Asking, list[tuple
     outages = []
     with socket_inside(api.state(container)["Pid"]) as inside:
         asking = Asking(inside, "web")
-        for _ in range(times):
-            time.sleep(10 * EVERY)
-            away = time.monotonic()
-            engine.restart(number)
-            outages.append((away, time.monotonic()))
-        time.sleep(10 * EVERY)
-        asking.end()
+        try:
+            for _ in range(times):
+                time.sleep(3 * EVERY)
+                away = time.monotonic()
+                engine.restart(number)
+                outages.append((away, time.monotonic()))
+            time.sleep(3 * EVERY)
+        finally:
+            asking.end()
     return asking, outages
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_no_question_is_lost_while_the_daemon_is_away(start_engine: Callable[..., Engine], number: int) -> None:
     asking, _ = outlast(start_engine(), number, 2)
-    assert len(asking.asked) > 20
+    assert len(asking.asked) > 10
     assert not set(asking.asked) - set(asking.answered)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_no_answer_is_a_second_later_than_the_daemon(start_engine: Callable[..., Engine], number: int) -> None:
     asking, outages = outlast(start_engine(), number, 10)
