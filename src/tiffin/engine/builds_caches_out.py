@@ -19,6 +19,7 @@ from tiffin.build.dockerfile.gotext import parse_bool
 from tiffin.build.solve import exchange
 from tiffin.build.solve.directories import Directories
 from tiffin.build.solve.events import Report, VertexCompleted, VertexProgress, VertexStarted
+from tiffin.build.solve.execution import finished
 from tiffin.build.solve.request import CachePlace, CacheStore, Client
 from tiffin.build.solve.solved import LayerBlob
 from tiffin.build.solve.store import Store
@@ -159,10 +160,10 @@ class _Export:
             if not layers:
                 self._done("skipping cache export for empty result", started)
                 return {}
-            scratch = await in_thread(undo.enter_context, self.directories.scratch())
+            scratch = await finished(in_thread(undo.enter_context, self.directories.scratch()))
             slots = asyncio.Semaphore(_AT_ONCE)
             created = {step.stack.layers[-1].diff: step.created for step in trail.steps if step.stack.layers}
-            stored = await in_thread(self._stored_all, layers, scratch, created)
+            stored = await finished(in_thread(self._stored_all, layers, scratch, created))
             self._done("preparing build cache for export", started)
             try:
                 async with asyncio.TaskGroup() as group:
