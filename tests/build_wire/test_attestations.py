@@ -98,6 +98,7 @@ def test_what_is_built_again_from_the_cache_is_the_same_index(
     tiffin("rmi", "attested:same")
 
 
+@pytest.mark.slow
 def test_without_provenance_a_name_means_the_image_alone(
     build: Build, tiffin: Cli, builder: Engine, folder: Path
 ) -> None:
@@ -271,6 +272,7 @@ def test_options_that_would_make_another_image_are_refused(tiffin: Cli, folder: 
         assert option.partition("=")[0] in done.err
 
 
+@pytest.mark.slow
 def test_an_annotation_describes_an_image_that_is_here_anew(
     build: Build, tiffin: Cli, builder: Engine, folder: Path
 ) -> None:
