@@ -267,7 +267,10 @@ def docker_flags(docker: Cli, path: str) -> dict[str, tuple[str, str]]:
 
 
 # docker has no such commands
-OWN = ("image bootstrap", "registry", "system check", "volume copy", "volume export", "volume import", "volume rename")
+OWN = (
+    *("image bootstrap", "image layers", "registry", "system check"),
+    *("volume copy", "volume export", "volume import", "volume rename"),
+)
 OWN_FLAGS = {("image pull", "referrers")}
 COMPARED = [
     path
