@@ -136,7 +136,7 @@ def set_aside(network: Network) -> str:
         link = links.look_up(socket, network.bridge)
         if link is None or not (link.alias.startswith(_OURS) or link.name == f"br-{network.id[:12]}"):
             return ""
-        aside = f"gone-{network.id[:10]}"
+        aside = f"gone-{link.index}"
         down, away = links.set_down(link.index), links.change(link.index, name=aside, alias=_ASIDE)
         socket.request(down, away, subject=network.bridge)
         # a network of the same subnet may come at once
