@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -99,6 +100,33 @@ def test_without_its_nursery_a_forkserver_makes_place_for_another(tmp_path: Path
         assert (await running.wait()).code == 137
 
     with_forkserver(tmp_path, body)
+
+
+def test_spare_monitors_have_their_pages_only_where_they_will_need_them(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        pid = rig.forkserver.pid
+        resting = await rig.start("sleep", "1000", log=plans.json_log(rig.place))
+        await eventually(lambda: at_rest(rig, resting))
+        await eventually(lambda: len(sizes_of_spares(pid)) == 2)
+        shared = sizes_of_spares(pid)
+        for _ in range(2):  # the first tells which pages a monitor writes to
+            assert (await rig.output("echo", "hi", name="other"))[0] == "hi\n"
+            await eventually(lambda: len(sizes_of_spares(pid)) >= 2)
+        await eventually(lambda: any(size > 2 * max(shared) for size in sizes_of_spares(pid)))
+        resting.signal(9)
+        await resting.wait()
+
+    with_forkserver(tmp_path, body)
+
+
+def sizes_of_spares(pid: int) -> list[int]:
+    """Memory of their own, in KiB, of the monitors that wait for a container."""
+    try:
+        spares = [one for one in children(pid)[1:] if b"nursery" in Path(f"/proc/{one}/cmdline").read_bytes()]
+        texts = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in spares]
+    except OSError:
+        return []  # one has just ended
+    return [int(re.findall(r"Private_Dirty: +(\d+)", text)[0]) for text in texts]
 
 
 def test_a_monitor_is_small(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kernel import plans
-from kernel.launching import Rig, eventually, idle, with_forkserver
+from kernel.launching import Rig, at_rest, eventually, idle, with_forkserver
 from tiffin.linux import namespaces as ns
 from tiffin.runtime.exits import recorded
 from tiffin.runtime.launcher import Running, StartFailed
@@ -133,6 +133,7 @@ def test_an_exec_with_a_terminal_gets_one_of_the_container(tmp_path: Path) -> No
 def test_a_size_for_what_has_no_terminal_leaves_the_monitor_alone(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         running = await rig.start("sleep", "1000")
+        await eventually(lambda: at_rest(rig, running))  # before that it is another process
         monitor = rig.monitor_of()
         with pytest.raises(StartFailed, match="not a terminal"):
             await running.resize(40, 120)

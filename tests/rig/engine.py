@@ -128,7 +128,11 @@ class Engine:
                 self.clear()
             with contextlib.suppress(AssertionError):
                 self.stop()
+                eventually(lambda: not self._has_forkserver(), within=20)  # it leaves with the last monitor
         self.leftovers = self.machine.close()
+
+    def _has_forkserver(self) -> bool:
+        return any(command.startswith("tiffin-forkserver /") for command in self.machine.processes().values())
 
     def clear(self) -> None:
         """Remove all containers."""

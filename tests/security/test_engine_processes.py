@@ -28,9 +28,10 @@ def only_tiffin(engine: Engine) -> None:
 
 
 @pytest.fixture
-def box(docker: Cli) -> Iterator[int]:
-    """A container that sleeps: its pid."""
+def box(docker: Cli, engine: Engine) -> Iterator[int]:
+    """A container that sleeps, and whose monitor has come to rest: its pid."""
     docker("run", "-d", "--name", "box", "busybox", "sleep", "100000")
+    eventually(lambda: at_rest(engine), within=60)
     yield int(docker("inspect", "-f", "{{.State.Pid}}", "box").line)
 
 
@@ -40,6 +41,17 @@ def command_of(pid: int) -> str:
 
 def of_engine(engine: Engine, title: str) -> list[int]:
     return [pid for pid, command in engine.machine.processes().items() if command.startswith(title)]
+
+
+def at_rest(engine: Engine) -> bool:
+    """Whether no monitor has a child that is a monitor too: it leaves when it has started the container."""
+    monitors = of_engine(engine, "tiffin-monitor")
+    try:
+        return not any(
+            int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) in monitors for pid in monitors
+        )
+    except OSError:
+        return False  # one has just ended
 
 
 def seals(pid: int | str) -> int:

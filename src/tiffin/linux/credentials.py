@@ -58,11 +58,18 @@ def last_capability() -> int:
 def drop_bounding(keep: int) -> None:
     """Drop every capability whose bit is not in keep from the bounding set; needs SETPCAP unless nothing is dropped."""
     for number in range(64):
-        held = libc.prctl(PR_CAPBSET_READ, ULONG(number), ULONG(0), ULONG(0), ULONG(0))
-        if held < 0:
-            return
-        if held and not keep >> number & 1:
+        if keep >> number & 1:
+            continue
+        try:
             prctl(PR_CAPBSET_DROP, number, 0, 0, 0)
+        except PermissionError:
+            held = libc.prctl(PR_CAPBSET_READ, ULONG(number), ULONG(0), ULONG(0), ULONG(0))
+            if held > 0:
+                raise
+            if held < 0:
+                return
+        except OSError:
+            return  # beyond the last that the kernel knows
 
 
 def capability_sets(permitted: int, inheritable: int, effective: int) -> tuple[bytes, bytes]:

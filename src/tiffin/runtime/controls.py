@@ -98,9 +98,14 @@ def _members(procs: bytes) -> list[bytes]:
 
 
 def kill(procs: tuple[bytes, ...]) -> None:
-    """Kill every process in a cgroup; the first of the given cgroup.procs files names them all."""
+    """Kill every process of a container, by its cgroup.procs files; a stage is born in the last of these groups."""
+    for path in dict.fromkeys((*procs[-1:], *procs[:1])):
+        _kill_members(path)
+
+
+def _kill_members(procs: bytes) -> None:
     for _ in range(64):
-        pids = _members(procs[0]) if procs else []
+        pids = _members(procs)
         if not pids:
             return
         opened: dict[bytes, int] = {}
@@ -110,7 +115,7 @@ def kill(procs: tuple[bytes, ...]) -> None:
             except OSError:
                 continue
         # the list again: a number that was another process's by the time it was opened is not in it
-        there = _members(procs[0])
+        there = _members(procs)
         for pid, pidfd in opened.items():
             try:
                 if pid in there:

@@ -53,6 +53,7 @@ class Execs:
             "network": False,
             "ephemeral": False,
             "eager": True,
+            "later": False,
             "operations": (),
             "hooks": {},
         }

@@ -42,6 +42,7 @@ class Charge:
         self.left: tuple[bytes, ...] = ()  # control groups to be removed after all
         self.replaced: list[float] = []  # when
         self.foreign = False  # the monitor is the child of a forkserver that was killed
+        self.warm = False  # the kind of monitor, see nursery.py
 
     def close(self) -> None:
         """Release everything kept."""
@@ -62,10 +63,15 @@ class Forkserver:
         self.loop.watch(self.server.fileno(), READ, self._accept)
         self.connections: list[socket.socket] = []
         self.charges: dict[int, Charge] = {}  # by the monitor's pid
+        self.leaving = False  # the last daemon that was here ended in good order
         self._idle()
 
     def _idle(self) -> None:
         self.loop.after("idle", _IDLE, self._leave_if_idle)
+
+    def _leave_if_asked(self) -> None:
+        if self.leaving and not self.connections and not self.charges:
+            self.loop.running = False
 
     def _leave_if_idle(self) -> None:
         if self.connections or self.charges:
@@ -77,6 +83,7 @@ class Forkserver:
     def _accept(self, _: int) -> None:
         connection = channel.accept(self.server)
         if connection is not None:
+            self.leaving = False
             self.connections.append(connection)
             self.loop.watch(connection.fileno(), READ, lambda _: self._request(connection))
 
@@ -92,7 +99,8 @@ class Forkserver:
         elif verb == "leave":
             # the daemon ends in good order: nobody has to wait for the idle time
             self._hang_up(connection)
-            self.loop.running = bool(self.connections or self.charges)
+            self.leaving = True
+            self._leave_if_asked()
         elif verb == "list":
             reply: Payload = {"ids": tuple(str(charge.about["id"]) for charge in self.charges.values())}
             try:
@@ -147,17 +155,18 @@ class Forkserver:
     def _entrust(self, charge: Charge, what: str, task: Payload, attach: tuple[int, ...] = ()) -> None:
         """Find a monitor for a container: vigil.keep says what for, and with which descriptors."""
         while True:
-            pid, ours = self.nursery.take()
+            rests = what == "start" and charge.about["rests"] and not task["wants"]
+            pid, ours = self.nursery.take(warm=not rests)
             held = charge.held
             message: Payload = {"charge": charge.about, "names": tuple(held), **task}
-            rests = what == "start" and charge.about["rests"] and not task["wants"]
+            kind = b"r" if rests else b"-" if self.nursery.pages or what != "start" else b"l"
             try:
-                ours.send((b"r" if rests else b"-") + str(charge.about["id"]).encode())
+                ours.send(kind + str(charge.about["id"]).encode())
                 channel.send(ours, (0, what, message), (*held.values(), *attach))
                 break
             except (BrokenPipeError, ConnectionResetError):
                 ours.close()  # it was killed while it waited
-        charge.monitor, charge.upstream, charge.foreign = pid, ours, False
+        charge.monitor, charge.upstream, charge.foreign, charge.warm = pid, ours, False, not rests
         self.charges[pid] = charge
         self.loop.watch(ours.fileno(), READ, lambda _: self._from_monitor(charge))
 
@@ -183,8 +192,10 @@ class Forkserver:
         elif event == "started":
             charge.held["pidfd"] = attached.pop()
             charge.pid, charge.started_at = int(payload["pid"]), int(payload["at"])  # type: ignore[call-overload]
-            self.nursery.refill()  # now, when the container no longer has to wait for it
+            self.nursery.refill(warm=charge.warm)  # now, when the container no longer has to wait for it
             self.loop.after("spares", _SPARE, self.nursery.drop)
+        elif event == "written":
+            self.nursery.pages = payload["pages"]  # type: ignore[assignment]
         elif event in ("exited", "done"):
             charge.exited = True
             charge.left = payload.get("left", charge.left)  # type: ignore[assignment]
@@ -229,6 +240,7 @@ class Forkserver:
             # Only what was in use when the container ended, lest the next run of it loses its groups.
             controls.remove(charge.left)
             charge.close()
+            self._leave_if_asked()
         elif not charge.pid:
             # It died before there was a container: undo what it did.
             controls.kill(charge.about["procs"])  # type: ignore[arg-type]

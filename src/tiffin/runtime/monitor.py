@@ -20,6 +20,7 @@ from tiffin.runtime.journal import Journal
 from tiffin.runtime.journald import open_log
 from tiffin.runtime.loop import READ, Loop
 from tiffin.runtime.plan import monitor_part
+from tiffin.runtime.spare import Network
 
 Payload = dict[str, object]
 _PATIENCE = 1.0  # s, for the forkserver to say how a container ended that it reaps; then it counts as killed
@@ -47,6 +48,7 @@ class Monitor:
         self.session.on_input_closed = lambda: self._tell("drop", {"name": "stdin"})
         self.execs = Execs(self)
         self.doors = doors.Doors()
+        self.spare: Network | None = None
         self.birth: Birth | External | None = None
         self.pid, self.pidfd, self.started_at = 0, -1, 0
         self.exited: Payload | None = None
@@ -63,23 +65,17 @@ class Monitor:
         self._starter = control
         self.serve(control)
         self.attach_log(adopting=False)
-        step, path = "cgroup", b""
-        birth: Birth | External
         try:
+            birth: Birth | External
             if self.plan["external"]:
                 birth = External(self.loop, self.plan, theirs)
             else:
-                for operation in self.plan["cgroup"]:  # type: ignore[attr-defined]
-                    path = operation[1]
-                    controls.execute(operation)
-                step, path = "start", b""
-                birth = Birth(self.loop, self.plan, *spawn.first(self.plan, theirs, self.held["plan"]))
+                birth = Birth(self.loop, self.plan, *spawn.begin(self.plan, theirs, self.held["plan"], self.spare))
         except OSError as error:
             number, text = error.errno or 0, str(error.strerror)
-            path = error.filename if isinstance(error.filename, bytes) else path
-            for fd, _ in attachments:
-                os.close(fd)
-            return self._failed(error.step if isinstance(error, spawn.Refused) else step, number, path, text)
+            path = error.filename if isinstance(error.filename, bytes) else b""
+            streams.close_all(*(fd for fd, _ in attachments))
+            return self._failed(error.step if isinstance(error, spawn.Refused) else "start", number, path, text)
         if theirs:
             streams.close_all(*set(theirs))
             self.session.open_pipes(self.held.get("stdin", -1), self.held["stdout"], self.held["stderr"])
@@ -203,7 +199,8 @@ class Monitor:
         oom = controls.oom_killed(self.plan["oom"])  # type: ignore[arg-type]
         if self.plan["external"]:
             external.delete(self.plan)
-        left = controls.remove(self.plan["rmdir"])  # type: ignore[arg-type]
+        later = self.plan["ephemeral"] and "poststop" not in self.plan["hooks"]  # type: ignore[operator]
+        left = self.plan["rmdir"] if later else controls.remove(self.plan["rmdir"])  # type: ignore[arg-type]
         self.exited = write_exit(self.state, code_of(status), oom, error)
         self._tell("exited", {"left": left})
         try:
@@ -212,6 +209,9 @@ class Monitor:
             pass
         self._unlink()
         self.announce("exit", self.exited)
+        if later:  # nobody starts it again: who waits for its end need not wait for its groups' end
+            left = controls.remove(left)  # type: ignore[arg-type]
+            self._tell("exited", {"left": left})
         if left:
             self.loop.after("rmdir", 0.05, self._remove_again)
         self.loop.after("linger", _LINGER if self.connections else 0.0, self._let_go)

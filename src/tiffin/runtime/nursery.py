@@ -4,6 +4,10 @@ A monitor's memory, and that of the PID 1 of a container with an init of ours, b
 nothing of another container is in it (test_neighbours). And as this process does next to nothing, the pages of its
 heap stay shared with all monitors. The forkserver asks for a monitor by sending one end of a channel; the monitor is
 born as the forkserver's child and waits at that end for its charge: see vigil.py. Some are born ahead of time.
+
+What a monitor writes to in its life is copied page by page, which takes longer than what it does. One that is to watch
+its container itself gets these pages ahead of time ("warm"; which ones, the first such monitor tells). For one that is
+to rest, see rest.py, that would be memory for nothing.
 """
 
 import _socket as socket
@@ -15,7 +19,7 @@ from collections.abc import Callable
 from tiffin.linux import clone, fds
 from tiffin.runtime import channel, title
 
-SPARES = 2  # monitors that wait for a container
+SPARES = 2  # monitors of a kind that wait for a container
 _OFTEN = 12  # times, until the interpreter has adapted the code and leaves it as it is
 
 
@@ -29,8 +33,9 @@ class Nursery:
     def __init__(self, live: Callable[[socket.socket], None], rehearse: Callable[[], None]) -> None:
         """Forks it. live: what a monitor does with its end of the channel, never to return. rehearse: its beginning."""
         self.socket, theirs = channel.pair()
-        self._ready: list[tuple[int, socket.socket]] = []
-        self._asked: list[socket.socket] = []
+        self._ready: dict[bool, list[tuple[int, socket.socket]]] = {False: [], True: []}  # by whether they are warm
+        self._asked: list[tuple[socket.socket, bool]] = []
+        self.pages = b""  # see linux/pages.py
         self.pid = os.fork()
         if self.pid == 0:
             try:
@@ -39,12 +44,12 @@ class Nursery:
                 os._exit(1)
         theirs.close()
 
-    def refill(self) -> None:
-        """Have as many spares born as there are too few. Raises Gone."""
-        while len(self._ready) + len(self._asked) < SPARES:
-            self._ask()
+    def refill(self, *, warm: bool) -> None:
+        """Have as many spares of a kind born as there are too few. Raises Gone."""
+        for _ in range(len(self._ready[warm]) + sum(kind is warm for _, kind in self._asked), SPARES):
+            self._ask(warm)
 
-    def _ask(self) -> None:
+    def _ask(self, warm: bool) -> None:
         ours, theirs = channel.pair()
         try:
             fds.send(self.socket, b"f", (theirs.fileno(),))
@@ -52,7 +57,12 @@ class Nursery:
             raise Gone(error.errno, error.strerror) from None
         finally:
             theirs.close()
-        self._asked.append(ours)
+        if warm and self.pages:
+            try:
+                ours.send(b"w" + self.pages)
+            except OSError:
+                pass  # the nursery or the monitor was killed just now, which is seen when it is to be born or used
+        self._asked.append((ours, warm))
 
     def heard(self, flags: int = socket.MSG_DONTWAIT) -> None:
         """A monitor was born: it is ready. Raises Gone."""
@@ -64,27 +74,29 @@ class Nursery:
             raise Gone(error.errno, error.strerror) from None
         if not said:
             raise Gone(32, "the nursery ended")
-        pid, end = int.from_bytes(said, "little"), self._asked.pop(0)
+        pid, (end, warm) = int.from_bytes(said, "little"), self._asked.pop(0)
         if pid:
-            self._ready.append((pid, end))
+            self._ready[warm].append((pid, end))
         else:
             end.close()
 
-    def take(self) -> tuple[int, socket.socket]:
+    def take(self, *, warm: bool) -> tuple[int, socket.socket]:
         """A monitor that waits for its charge: its pid, and our end of its channel. OSError when none can be forked."""
-        if not self._ready and not self._asked:
-            self._ask()
-        while self._asked and not self._ready:
+        ready = self._ready[warm]
+        if not ready and not any(kind is warm for _, kind in self._asked):
+            self._ask(warm)
+        while not ready and any(kind is warm for _, kind in self._asked):
             self.heard(0)
-        if not self._ready:
+        if not ready:
             raise OSError(11, "no monitor can be forked")
-        return self._ready.pop(0)
+        return ready.pop(0)
 
     def drop(self) -> None:
         """Let those that are ready go."""
-        for _, end in self._ready:
-            end.close()
-        self._ready.clear()
+        for ready in self._ready.values():
+            for _, end in ready:
+                end.close()
+            ready.clear()
 
 
 def _serve(requests: socket.socket, live: Callable[[socket.socket], None], rehearse: Callable[[], None]) -> None:

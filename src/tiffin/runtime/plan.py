@@ -24,6 +24,7 @@ codec may be looked up.
                        "journal": bytes (journald's fields that are the same for all entries; absent: no journal)},
         "ephemeral": bool,              # removed when it ends: its mounts are taken down after its exit is announced
         "eager": bool,                  # exec without waiting for the word: who kills by procs needs not be told before
+        "later": bool,                  # the stage enters the groups but the last when told that the monitor made them
         "init": bool,                   # PID 1 is a reaper that forwards signals; the process is its child
         "network": bool | "resolver",   # stop after unshare, send netlink socket and netns up (and the sockets that a
                                         # name server takes), wait for the word
@@ -69,7 +70,8 @@ import os
 Operation = tuple[object, ...]
 
 _STAGE = ("operations", "process")  # what a monitor has no use for
-_NEWPID = 0x20000000  # CLONE_NEWPID
+_NEWPID, _NEWUSER, _NEWCGROUP = 0x20000000, 0x10000000, 0x2000000  # CLONE_*
+_OF_GROUPS = ("scheduler", "affinity", "memory_policy")  # what control groups bound, or overwrite
 _PLAN: dict[str, object] = {
     "unshare": 0,
     "join": (),
@@ -83,6 +85,7 @@ _PLAN: dict[str, object] = {
     "log": None,
     "ephemeral": False,
     "eager": False,
+    "later": False,
     "init": False,
     "network": False,
     "hooks": {},
@@ -139,6 +142,7 @@ def sealed(plan: dict[str, object]) -> tuple[bytes, dict[str, object]]:
     """
     filled = defaults(plan)
     filled["eager"] = bool(filled["procs"]) and not filled["gate"]
+    filled["later"] = _can_enter_later(filled)
     part = marshal.dumps({key: value for key, value in filled.items() if key not in _STAGE})
     stdio: dict[str, object] = filled["stdio"]  # type: ignore[assignment]
     charge: dict[str, object] = {key: filled[key] for key in ("id", "state", "procs", "rmdir")}
@@ -148,6 +152,16 @@ def sealed(plan: dict[str, object]) -> tuple[bytes, dict[str, object]]:
     # of another pid namespace, the host's maybe, orphans become the monitor's children: it must be there to reap them
     charge["rests"] = not waited_for and bool(int(filled["unshare"]) & _NEWPID)  # type: ignore[call-overload]
     return len(part).to_bytes(8, "little") + part + marshal.dumps(filled), charge
+
+
+def _can_enter_later(plan: dict[str, object]) -> bool:
+    """Whether nothing but the mounts depends on the groups: the stage makes its namespaces meanwhile."""
+    flags: int = plan["unshare"]  # type: ignore[assignment]
+    for flag, _ in plan["join"]:  # type: ignore[attr-defined]
+        flags |= flag
+    process: dict[str, object] = plan["process"]  # type: ignore[assignment]
+    bounded = any(process[key] is not None for key in _OF_GROUPS)
+    return len(plan["procs"]) > 1 and not flags & (_NEWUSER | _NEWCGROUP) and not bounded  # type: ignore[arg-type]
 
 
 def monitor_part(memory: int) -> dict[str, object]:

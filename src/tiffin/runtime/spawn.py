@@ -4,13 +4,16 @@ Whoever calls is, or is made, the parent of the process: it must be child subrea
 intermediate process has to enter it before the pid namespace can be made, and leaves. Read alongside: stage.py.
 """
 
-import _socket as socket  # socket itself loads enum
+import _signal  # type: ignore[import-not-found]  # signal itself loads enum
+import _socket as socket
 import errno
 import marshal
 import os
 
 from tiffin.linux import clone, fds, mounts, namespaces
+from tiffin.runtime import controls
 from tiffin.runtime import plan as plans
+from tiffin.runtime.spare import Network, serves
 from tiffin.runtime.stage import Plan, Stage
 
 Stdio = tuple[int, int, int] | None
@@ -102,10 +105,40 @@ def _fork(plan: Plan) -> tuple[int, bytes]:
     return os.fork(), b""
 
 
-def first(plan: Plan, stdio: Stdio, whole: int = -1) -> tuple[int, socket.socket]:
+def begin(plan: Plan, stdio: Stdio, whole: int, spare: Network | None = None) -> tuple[int, socket.socket]:
+    """Make the control groups, and `first`; with "later" the fork comes before most of them. Refused for a group."""
+    operations: tuple[controls.Operation, ...] = plan["cgroup"]  # type: ignore[assignment]
+    if not plan["later"]:
+        _make(operations)
+        return first(plan, stdio, whole, spare)
+    birthplace = os.path.dirname(plan["procs"][-1])  # type: ignore[index]
+    _make(tuple(one for one in operations if one[1].startswith(birthplace)))  # type: ignore[attr-defined]
+    pid, channel = first(plan, stdio, whole, spare)
+    try:
+        _make(tuple(one for one in operations if not one[1].startswith(birthplace)))  # type: ignore[attr-defined]
+    except Refused:
+        os.kill(pid, _signal.SIGKILL)  # it waits for us, in a group that is to be removed
+        os.waitpid(pid, 0)
+        channel.close()
+        raise
+    fds.send(channel, b"go")
+    return pid, channel
+
+
+def _make(operations: tuple[controls.Operation, ...]) -> None:
+    for operation in operations:
+        try:
+            controls.execute(operation)
+        except OSError as error:
+            path = error.filename if isinstance(error.filename, bytes) else operation[1]
+            raise Refused("cgroup", error.errno or 0, path, str(error.strerror)) from None  # type: ignore[arg-type]
+
+
+def first(plan: Plan, stdio: Stdio, whole: int = -1, spare: Network | None = None) -> tuple[int, socket.socket]:
     """Start a container's first process: its pid, and the channel on which its stage talks.
 
     whole: the memfd in which the stage finds the plan with all that only a stage needs, behind the monitor's part.
+    spare: closed here.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     user = has_user_namespace(plan)
@@ -118,6 +151,7 @@ def first(plan: Plan, stdio: Stdio, whole: int = -1) -> tuple[int, socket.socket
             plan = plans.stage_part(whole)
         stage = Stage(plan, theirs, stdio)
         try:
+            stage.spare = spare if serves(plan) else None
             stage.prepare(born)
             if user:
                 stage.prepare_sources()
@@ -128,6 +162,8 @@ def first(plan: Plan, stdio: Stdio, whole: int = -1) -> tuple[int, socket.socket
         finally:
             os._exit(127)
     theirs.close()
+    if spare is not None:
+        spare.close()
     if user:
         pid = _crossed(plan, ours, pid)
     else:

@@ -12,14 +12,14 @@ It speaks with the monitor over a SEQPACKET socket (marshalled tuples, descripto
 import _socket as socket  # socket itself loads enum
 import marshal
 import os
-import struct
-from fcntl import ioctl
 
-from tiffin.linux import credentials, fds, mounts, namespaces, paths
+from tiffin.linux import credentials, fds, loopback, mounts, namespaces, paths
 from tiffin.runtime import doors, hooks, process, reaper
 from tiffin.runtime.rootfs import Root
+from tiffin.runtime.spare import Network
 
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+_SYSFS = (b"sysfs", b"sysfs", ())  # type, source and options of a mount
+_WITHOUT_GROUPS = ("propagation", "rootfs")  # operations that may precede entering them, see plan["later"]
 _NAMESPACED = namespaces.CLONE_NEWPID | namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWTIME
 Plan = dict[str, object]
 
@@ -38,6 +38,8 @@ class Stage:
         self.root = Root(user[:2] if user else None)
         self.waited_for_network = not plan["network"]
         self.gate = self.proc = self.mounts = -1
+        self.groups: tuple[bytes, ...] = ()  # still to be entered
+        self.spare: Network | None = None  # in place of a new network namespace
 
     # -- talking -----------------------------------------------------------------------------------------------------
 
@@ -72,11 +74,9 @@ class Stage:
     def prepare(self, born: bytes) -> None:
         """What needs the host's privileges, before any namespace is entered: cgroups but the one born in, limits."""
         process.reset_signals()
-        self.step = "cgroup"
-        for path in self.plan["procs"]:  # type: ignore[attr-defined]
-            self.path = path
-            if path != born:
-                join_cgroup(path)
+        self.groups = tuple(path for path in self.plan["procs"] if path != born)  # type: ignore[attr-defined]
+        if not self.plan["later"]:
+            self.enter_groups()
         self.step, self.path = "limits", b""
         if self.process["oom_score_adj"] is not None:
             process.oom_score(self.process["oom_score_adj"])  # type: ignore[arg-type]
@@ -91,6 +91,25 @@ class Stage:
             self.gate = os.open(self.plan["gate"], paths.O_PATH | os.O_CLOEXEC)  # type: ignore[arg-type]
             # The host's procfs: it reopens the FIFO when no path outside of the root can be named any more.
             self.proc = os.open(b"/proc", paths.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def enter_groups(self) -> None:
+        """The control groups that it was not born in."""
+        self.step = "cgroup"
+        for path in self.groups:
+            self.path = path
+            join_cgroup(path)
+        self.groups = ()
+
+    def groups_made(self) -> None:
+        """Where they were made meanwhile: wait for that, and enter them."""
+        if self.groups:
+            self.wait()
+            self.enter_groups()
+
+    def take_sysfs(self, operation: tuple[object, ...]) -> None:
+        """The one that is there already, once."""
+        if self.spare is not None and self.spare.sysfs >= 0:
+            self.root.prepared[operation], self.spare.sysfs = self.spare.sysfs, -1
 
     def prepare_sources(self) -> None:
         """For a user namespace: clone what its root could not open."""
@@ -114,6 +133,9 @@ class Stage:
             os.close(fd)
         self.step, self.path = "unshare", b""
         flags: int = self.plan["unshare"]  # type: ignore[assignment]
+        if self.spare is not None:
+            namespaces.setns(self.spare.netns, namespaces.CLONE_NEWNET)
+            flags &= ~namespaces.CLONE_NEWNET
         namespaces.unshare(flags & ~_NAMESPACED)
         if self.plan["ephemeral"]:
             self.mounts = os.open(b"/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
@@ -127,9 +149,14 @@ class Stage:
             if self.plan["network"]:
                 self.offer_network()
             for operation in self.plan["operations"]:  # type: ignore[attr-defined]
+                if operation[0] not in _WITHOUT_GROUPS:
+                    self.groups_made()
                 self.step = operation[0]
                 self.path = operation[1] if len(operation) > 1 and isinstance(operation[1], bytes) else b""
+                if operation[0] == "mount" and operation[2:5] == _SYSFS:
+                    self.take_sysfs(operation)
                 self.execute(*operation)
+            self.groups_made()
             self.become()
         except OSError as error:
             self.fail(error)
@@ -192,11 +219,8 @@ class Stage:
         namespaces.setdomainname(name)
 
     def do_loopback(self) -> None:
-        with_socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        request = ioctl(with_socket, _SIOCGIFFLAGS, struct.pack("16sh22x", b"lo", 0))
-        flags = struct.unpack_from("16sh", request)[1] | _IFF_UP
-        ioctl(with_socket, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags))
-        with_socket.close()
+        if self.spare is None:
+            loopback.bring_up()
 
     def do_sysctl(self, key: bytes, value: bytes) -> None:
         # A procfs of our own, never the container's path: nothing can be mounted over it (CVE-2025-52881).
