@@ -56,6 +56,19 @@ def test_a_group_that_cannot_be_made_ends_the_start_and_leaves_nothing(tmp_path:
 
 
 @several_trees
+def test_what_fails_while_groups_are_made_is_told(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        own, wanted = groups()
+        for _ in range(10):  # it has left before it reads that its groups are there
+            with pytest.raises(StartFailed) as failure:
+                await rig.start("true", process={"oom_score_adj": 5000}, **wanted)
+            assert failure.value.step == "limits", failure.value
+            assert not any(one.exists() for one in own)
+
+    with_forkserver(tmp_path, body)
+
+
+@several_trees
 def test_the_groups_of_what_is_removed_at_its_end_go_too(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         own, wanted = groups()

@@ -46,7 +46,9 @@ class Birth:
             self._close()
             self.on_started()
         else:
-            self._failed("start", 0, b"", "the process ended before it had begun")
+            status = namespaces.zombie_status(self.pid)
+            how = "" if status is None else f" ({os.waitstatus_to_exitcode(status)})"
+            self._failed("start", 0, b"", f"the process ended before it had begun{how}")
 
     def _handle(self, name: object, message: tuple[object, ...], attached: list[int]) -> None:
         if name == "sandbox":

@@ -36,7 +36,10 @@ class Refused(OSError):
 
 def receive(channel: socket.socket) -> tuple[tuple[object, ...], list[int]]:
     """One message of the stage; () at the end of the stream. Refused where it is an error."""
-    data, attached = fds.receive(channel)
+    try:
+        data, attached = fds.receive(channel)
+    except ConnectionResetError:  # told once, and before what it has said: it left without reading something of ours
+        data, attached = fds.receive(channel)
     message: tuple[object, ...] = marshal.loads(data) if data else ()
     if message and message[0] == "error":
         raise Refused(*message[1:])  # type: ignore[arg-type]
@@ -121,7 +124,10 @@ def begin(plan: Plan, stdio: Stdio, whole: int, spare: Network | None = None) ->
         os.waitpid(pid, 0)
         channel.close()
         raise
-    fds.send(channel, b"go")
+    try:
+        fds.send(channel, b"go")
+    except OSError:
+        pass  # it is gone; what it has said tells why
     return pid, channel
 
 
@@ -159,6 +165,8 @@ def first(plan: Plan, stdio: Stdio, whole: int = -1, spare: Network | None = Non
             stage.run()
         except OSError as error:
             stage.fail(error)
+        except BaseException as error:  # a mistake of ours: it must not end without a word
+            stage.fail(OSError(0, f"{type(error).__name__}: {error}"))
         finally:
             os._exit(127)
     theirs.close()
@@ -266,6 +274,8 @@ def further(plan: Plan, pidfd: int, stdio: Stdio) -> tuple[int, socket.socket]:
             stage.join()
         except OSError as error:
             stage.fail(error)
+        except BaseException as error:  # a mistake of ours: it must not end without a word
+            stage.fail(OSError(0, f"{type(error).__name__}: {error}"))
         finally:
             os._exit(127)
     theirs.close()
