@@ -55,10 +55,10 @@ class Machine:
         return subprocess.run(self.inside(argv), check=check, **(defaults | options))
 
     def popen(
-        self, argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, **options: Any
+        self, argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, mounts: bool = True, **options: Any
     ) -> subprocess.Popen[bytes]:
         """Start argv in both namespaces, with `env` added to the environment."""
-        return subprocess.Popen(self.inside(argv, mounts=True), env={**os.environ, **(env or {})}, **options)
+        return subprocess.Popen(self.inside(argv, mounts=mounts), env={**os.environ, **(env or {})}, **options)
 
     def processes(self) -> dict[int, str]:
         """pid -> command line of each process of this machine (its mounts, or its cgroups), without the holder."""

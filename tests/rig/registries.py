@@ -65,7 +65,10 @@ class Registry:
         )
         with self.log.open("ab") as log:
             self._process = engine.machine.popen(
-                ["docker-registry", "serve", self.root / "config.yml"], stdout=log, stderr=log
+                ["docker-registry", "serve", self.root / "config.yml"],
+                mounts=not engine.suite,  # among those of another suite there is no docker-registry
+                stdout=log,
+                stderr=log,
             )
         scheme = "https" if certificate else "http"
         probe = ["curl", "-sk", "-o", "/dev/null", f"{scheme}://{self.address}/v2/"]

@@ -1,7 +1,7 @@
 """Content digests: names, modes, owners and bytes of what a step takes, never times.
 
-Files of a directory that is kept across builds are hashed once: `Hashes` remembers them by inode, size and times of
-change, the last of which only the kernel sets.
+Files of a directory that is kept across builds are read once: `Hashes` remembers them and their extended attributes by
+inode, size and times of change, the last of which only the kernel sets.
 """
 
 import hashlib
@@ -19,14 +19,17 @@ from tiffin.model.digest import Digest
 from tiffin.snapshots import trees
 
 _CHUNK = 1 << 20
-_VERSION = 1
+_VERSION = 2
 _TICK = 100_000_000  # ns: within a tick of the kernel's clock a file may change twice and show one time
 
-_Known = tuple[int, int, int, bytes]
+_Known = tuple[int, int, int, bytes, bytes]
 
 
 class Hashes:
-    """Digests of files by what the kernel says of them, kept in a file if there is a path. One thread at a time."""
+    """Digests and attributes of files by what the kernel says of them, kept in a file if there is a path.
+
+    One thread at a time.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -40,17 +43,17 @@ class Hashes:
                 pass  # none yet, or cut short: everything is hashed once more
         self._changed = False
 
-    def of(self, status: os.stat_result, opened: Callable[[], int]) -> bytes:
-        """opened gives a descriptor of the file to read, if it must be read."""
+    def of(self, status: os.stat_result, opened: Callable[[], int], said: Callable[[], bytes]) -> tuple[bytes, bytes]:
+        """A file's digest and what is said of its attributes. opened gives a descriptor of it; each if it must be."""
         key = (status.st_dev, status.st_ino)
         state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         found = self._known.get(key)
         if found is None or found[:3] != state:
-            found = (*state, _hashed(opened()))
+            found = (*state, _hashed(opened()), said())
             self._changed = True
         if status.st_ctime_ns < time.time_ns() - _TICK:
             self._used[key] = found
-        return found[3]
+        return found[3], found[4]
 
     def save(self) -> None:
         """Keep what was asked for since it was opened; what was not asked for is forgotten."""
@@ -98,12 +101,14 @@ def _source(root: int, found: selection.Found, rules: Rules, hashes: Hashes) -> 
         status = os.fstat(fd)
         proc = f"/proc/self/fd/{fd}"
         if stat.S_ISDIR(status.st_mode):
-            yield b"", _line(b"", status, b"", trees.xattrs(proc, follow=True))
+            yield b"", _line(b"", status, b"", _attributes(proc, follow=True))
             with selection.below(fd, b".") as top:
                 yield from _beneath(top, rules, None, hashes)
+        elif stat.S_ISREG(status.st_mode):
+            read = hashes.of(status, lambda: _reading(proc), lambda: _attributes(proc, follow=True))
+            yield b"", _line(b"", status, *read)
         else:
-            content = _content(status, hashes, lambda: _reading(proc), lambda: b"")
-            yield b"", _line(b"", status, content, trees.xattrs(proc, follow=True))
+            yield b"", _line(b"", status, _device(status), _attributes(proc, follow=True))
 
 
 def _reading(path: str | bytes, directory: int | None = None) -> int:
@@ -121,25 +126,27 @@ def _beneath(directory: int, rules: Rules, above: Entry | None, hashes: Hashes) 
 
 
 def _entry_line(directory: int, entry: Entry, hashes: Hashes) -> bytes:
-    name = entry.name
-    content = _content(
-        entry.status, hashes, lambda: _reading(name, directory), lambda: os.readlink(name, dir_fd=directory)
-    )
-    return _line(entry.relative, entry.status, content, trees.xattrs(trees.at(directory, name)))
-
-
-def _content(status: os.stat_result, hashes: Hashes, reading: Callable[[], int], link: Callable[[], bytes]) -> bytes:
+    name, status = entry.name, entry.status
     if stat.S_ISREG(status.st_mode):
-        return hashes.of(status, reading)
-    if stat.S_ISLNK(status.st_mode):
-        return link()
+        read = hashes.of(status, lambda: _reading(name, directory), lambda: _attributes(trees.at(directory, name)))
+        return _line(entry.relative, status, *read)
+    link = stat.S_ISLNK(status.st_mode)
+    content = os.readlink(name, dir_fd=directory) if link else _device(status)
+    return _line(entry.relative, status, content, _attributes(trees.at(directory, name)))
+
+
+def _device(status: os.stat_result) -> bytes:
     return b"%d" % status.st_rdev if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode) else b""
 
 
-def _line(relative: bytes, status: os.stat_result, content: bytes, attributes: dict[bytes, bytes]) -> bytes:
+def _attributes(path: str, *, follow: bool = False) -> bytes:
+    found = sorted(trees.xattrs(path, follow=follow).items())
+    return b"".join(b"%d:%s%d:%s" % (len(key), key, len(value), value) for key, value in found)
+
+
+def _line(relative: bytes, status: os.stat_result, content: bytes, attributes: bytes) -> bytes:
     """Lengths in front, so that no two different entries read the same."""
     head = b"%d:%s %o %d %d %d:" % (
         len(relative), relative, status.st_mode, status.st_uid, status.st_gid, len(content),
     )  # fmt: skip
-    rest = b"".join(b"%d:%s%d:%s" % (len(key), key, len(value), value) for key, value in sorted(attributes.items()))
-    return head + content + rest + b"\n"
+    return head + content + attributes + b"\n"
