@@ -1,0 +1,133 @@
+"""What docker's command line takes by itself: its commands against an engine that does nothing and answers at once.
+
+    python bench/client.py [ROUNDS]
+
+No engine can be faster than this with the same client: what bench/run.py says of a command has this in every column.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socketserver
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests")]
+
+from rig.commands import docker_binary  # noqa: E402
+
+ID = "0123456789abcdef" * 4
+LISTED = [
+    {"Id": f"{number:064x}", "Names": [f"/box-{number}"], "Image": "busybox", "Command": "true", "Created": 1}
+    | {"State": "created", "Status": "Created", "Ports": [], "Labels": {}}
+    for number in range(200)
+]
+ANSWERS = (
+    ("GET|HEAD", r"/_ping", 200, None),
+    ("GET", r"/containers/json", 200, LISTED),
+    ("POST", r"/containers/create", 201, {"Id": ID, "Warnings": []}),
+    ("POST", r"/containers/\w+/exec", 201, {"Id": ID}),
+    ("GET", r"/containers/\w+/json", 200, {"Id": ID, "State": {"Running": True}, "Config": {"Tty": False}}),
+    ("GET", r"/exec/\w+/json", 200, {"ID": ID, "Running": False, "ExitCode": 0}),
+    ("DELETE", r"/containers/\w+", 204, None),
+)
+COMMANDS = {
+    "run": (["run", "--rm", "busybox", "true"],),
+    "exec": (["exec", "box", "true"],),
+    "create": (["create", "--name", "box", "busybox"], ["rm", "box"]),
+    "ps": (["ps", "-a"],),
+}
+
+
+class Idle(BaseHTTPRequestHandler):
+    """One connection of the client."""
+
+    protocol_version = "HTTP/1.1"
+    started = threading.Event()
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = re.sub(r"^/v[\d.]+|\?.*$", "", self.path)
+        if path.endswith("/attach") or re.fullmatch(r"/exec/\w+/start", path):
+            return self.hijacked(at_once=path.startswith("/exec"))
+        if path.endswith("/start"):
+            self.say(204, None)
+            return self.started.set()
+        if path.endswith("/wait"):
+            return self.waited()
+        for method, pattern, status, body in ANSWERS:
+            if re.fullmatch(method, self.command) and re.fullmatch(pattern, path):
+                return self.say(status, body)
+        self.say(404, {"message": f"{self.command} {path} is not answered here"})
+
+    do_HEAD = do_GET = do_POST = do_DELETE = answer
+
+    def say(self, status: int, body: object) -> None:
+        content = b"" if body is None else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in (("Api-Version", "1.51"), ("Ostype", "linux"), ("Content-Type", "application/json")):
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def hijacked(self, *, at_once: bool) -> None:
+        """The container's output, which is none, ends with the container."""
+        self.send_response(101)
+        for name, value in (("Connection", "Upgrade"), ("Upgrade", "tcp")):
+            self.send_header(name, value)
+        self.end_headers()
+        if not at_once:
+            self.started.wait()
+        self.close_connection = True
+
+    def waited(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.flush()
+        self.started.wait()
+        self.wfile.write(b'11\r\n{"StatusCode":0}\n\r\n0\r\n\r\n')
+
+    def address_string(self) -> str:
+        return "client"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/engine.sock"
+        server = socketserver.ThreadingUnixStreamServer(path, Idle)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        environment = {**os.environ, "DOCKER_HOST": f"unix://{path}", "DOCKER_CONFIG": directory}
+        print("| docker's own part of | |\n|---|---:|")
+        for name, commands in COMMANDS.items():
+            taken = [once(commands, environment) for _ in range(rounds + 1)][1:]
+            print(f"| {name} | {statistics.median(taken):.1f} ms |")
+
+
+def once(commands: tuple[list[str], ...], environment: dict[str, str]) -> float:
+    """Milliseconds of these one after another."""
+    Idle.started.clear()
+    begun = time.perf_counter()
+    for words in commands:
+        subprocess.run([docker_binary(), *words], env=environment, check=True, stdout=subprocess.DEVNULL)
+    return (time.perf_counter() - begun) * 1000
+
+
+if __name__ == "__main__":
+    main()
