@@ -9,20 +9,18 @@
 Rules add up; what none allows is refused. `*` stands for a part of a name up to the next slash, `**` for anything.
 """
 
-import os
 import re
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tiffin.errors import Invalid
+from tiffin.registry.server.watched import Watched
 
 PULL, PUSH, DELETE = "pull", "push", "delete"
 ACTIONS = frozenset((PULL, PUSH, DELETE))
 NOTHING: frozenset[str] = frozenset()
 USERS, ANYONE = "@users", "@anyone"
-_LIMIT = 1 << 20  # bytes of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,45 +34,18 @@ class Rights:
     """The file is read again when it changes. One with mistakes is refused at the start, ignored later."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._stamp = (0, 0, 0)
-        self._rules: tuple[Rule, ...] = ()
-        self._load()
+        self._rules = Watched(path, "the rights", lambda lines: tuple(rules(lines, str(path))))
 
     @property
     def for_anyone(self) -> bool:
         """Whether those without a password have any right."""
-        return any(ANYONE in rule.who for rule in self._rules)
+        return any(ANYONE in rule.who for rule in self._rules.content())
 
     def allowed(self, user: str, name: str) -> frozenset[str]:
         """What a user may do in a repository. user: empty for those without a password."""
-        self._reload()
         mine = {ANYONE, USERS, user} if user else {ANYONE}
-        fitting = [rule.actions for rule in self._rules if rule.who & mine and rule.names.fullmatch(name)]
-        return NOTHING.union(*fitting)
-
-    def _reload(self) -> None:
-        try:
-            status = os.stat(self._path)
-        except OSError:
-            return
-        if (status.st_mtime_ns, status.st_size, status.st_ino) != self._stamp:
-            with self._lock:
-                try:
-                    self._load()
-                except Invalid:
-                    return
-
-    def _load(self) -> None:
-        try:
-            with open(self._path, encoding="utf-8") as file:
-                status = os.fstat(file.fileno())
-                lines = file.read(_LIMIT).splitlines()
-        except (OSError, ValueError) as error:
-            raise Invalid(f"cannot read the rights in {self._path}: {error}") from error
-        self._stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-        self._rules = tuple(rules(lines, str(self._path)))
+        fitting = (rule for rule in self._rules.content() if rule.who & mine and rule.names.fullmatch(name))
+        return NOTHING.union(*(rule.actions for rule in fitting))
 
 
 def rules(lines: Iterable[str], where: str) -> Iterable[Rule]:

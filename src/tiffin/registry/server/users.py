@@ -6,7 +6,6 @@ A check costs tens of milliseconds on purpose; one that has succeeded is remembe
 import base64
 import binascii
 import hmac
-import os
 import secrets
 import threading
 import time
@@ -14,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tiffin.errors import Invalid, Unsupported
+from tiffin.registry.server.watched import Watched
 
 _PREFIXES = ("$2a$", "$2b$", "$2y$")
 _REMEMBERED_SECONDS = 300.0
@@ -31,9 +31,7 @@ class Users:
         except ImportError as error:
             raise Unsupported("passwords need bcrypt: pip install 'tiffin[registry]'") from error
         self._check = bcrypt.checkpw
-        self._path = path
-        self._stamp: tuple[int, int, int] = (0, 0, 0)
-        self._hashes: dict[str, bytes] = {}
+        self._hashes = Watched(path, "the passwords", lambda lines: _hashes(lines, path))
         # for names that are not there: they take as long as wrong passwords
         self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
         self._key = secrets.token_bytes(32)
@@ -41,7 +39,6 @@ class Users:
         self._lock = threading.Lock()
         self.threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="passwords")
         """For `admitted`: guessing must take neither every processor nor the threads of those who are in."""
-        self._load()
 
     def remembered(self, authorization: str) -> str:
         """The user of an Authorization header whose password was right lately; empty for anyone else. Quick."""
@@ -50,8 +47,7 @@ class Users:
 
     def known(self, name: str) -> bool:
         """Whether the file has this user now."""
-        self._reload()
-        return name in self._hashes
+        return name in self._hashes.content()
 
     def admitted(self, authorization: str) -> str:
         """The user of an Authorization header; empty for anyone else. Blocks while a password is checked."""
@@ -78,37 +74,19 @@ class Users:
             return "", b"", b"", None
         if not colon or "\0" in name + password:
             return "", b"", b"", None
-        self._reload()
-        known = self._hashes.get(name)
+        known = self._hashes.content().get(name)
         mark = hmac.digest(self._key, b"\0".join((name.encode(), password.encode(), known or b"")), "sha256")
         return name, password.encode(), mark, known
 
-    def _reload(self) -> None:
-        try:
-            status = os.stat(self._path)
-        except OSError:
-            return
-        if (status.st_mtime_ns, status.st_size, status.st_ino) != self._stamp:
-            with self._lock:
-                try:
-                    self._load()
-                except Invalid:
-                    return
 
-    def _load(self) -> None:
-        try:
-            with open(self._path, encoding="utf-8") as file:
-                status = os.fstat(file.fileno())
-                lines = file.read(1 << 20).splitlines()
-        except (OSError, ValueError) as error:
-            raise Invalid(f"cannot read the passwords in {self._path}: {error}") from error
-        self._stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-        hashes = {}
-        for number, line in enumerate(lines, 1):
-            name, colon, value = line.strip().partition(":")
-            if not line.strip() or line.startswith("#"):
-                continue
-            if not colon or not name or not value.startswith(_PREFIXES) or len(value) != 60:
-                raise Invalid(f"{self._path}, line {number}: not NAME:BCRYPT-HASH; make it with htpasswd -B")
-            hashes[name] = value.encode()
-        self._hashes = hashes
+def _hashes(lines: list[str], where: Path) -> dict[str, bytes]:
+    """name -> bcrypt hash. Raises Invalid with the line's number."""
+    found = {}
+    for number, line in enumerate(lines, 1):
+        name, colon, value = line.strip().partition(":")
+        if not line.strip() or line.startswith("#"):
+            continue
+        if not colon or not name or not value.startswith(_PREFIXES) or len(value) != 60:
+            raise Invalid(f"{where}, line {number}: not NAME:BCRYPT-HASH; make it with htpasswd -B")
+        found[name] = value.encode()
+    return found
