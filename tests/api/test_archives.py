@@ -16,6 +16,7 @@ import pytest
 import zstandard
 
 from rig import Cli, Engine
+from rig.engine import running
 from rig.registries import Fake, fake, made_image
 
 pytestmark = pytest.mark.root
@@ -23,12 +24,8 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Engine]:
-    made = Engine("tiffin")
-    try:
-        made.load("busybox")
-        yield made
-    finally:
-        made.close()
+    with running() as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")

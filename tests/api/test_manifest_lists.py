@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,20 +9,9 @@ import pytest
 from rig import Engine
 from rig.commands import Result
 from rig.platforms import DOCKER_MANIFEST, image, index
-from rig.served import Inside, Served
+from rig.served import Served
 
 LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-PORTS = {"tiffin": 5010, "docker-registry": 5011}
-
-
-@pytest.fixture(scope="module", params=["tiffin", pytest.param("docker-registry", marks=pytest.mark.slow)])
-def registry(
-    request: pytest.FixtureRequest, engine: Engine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    root = tmp_path_factory.mktemp(request.param)
-    made = Served(Inside(engine.machine), root / "registry", port=PORTS[request.param], kind=request.param)
-    yield made
-    made.close()
 
 
 @pytest.fixture

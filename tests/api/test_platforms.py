@@ -5,8 +5,6 @@ import os
 import re
 import subprocess
 import tarfile
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +12,10 @@ import pytest
 
 from rig import Cli, Engine
 from rig.platforms import index
-from rig.served import OCI_INDEX, OCI_MANIFEST, Client, Inside, Served
+from rig.served import OCI_INDEX, OCI_MANIFEST, Client, Served
 
-PORTS = {"tiffin": 5020, "docker-registry": 5021}
 HERE, OTHER, THIRD = "linux/amd64", "linux/arm64", "linux/arm/v7"
 LACKING = "was found but does not provide the specified platform"
-
-
-@pytest.fixture(scope="module", params=["tiffin", pytest.param("docker-registry", marks=pytest.mark.slow)])
-def registry(
-    request: pytest.FixtureRequest, engine: Engine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    root = tmp_path_factory.mktemp(request.param)
-    made = Served(Inside(engine.machine), root / "registry", port=PORTS[request.param], kind=request.param)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def path(docker: Cli) -> Iterator[str]:
-    """A repository of the test's own; what is loaded of it is removed afterwards."""
-    path = f"test-{uuid.uuid4().hex[:12]}"
-    yield path
-    for line in docker("images", "--format", "{{.Repository}}:{{.Tag}}").out.split():
-        if path in line:
-            docker("rmi", "-f", line, check=False)
 
 
 def api(engine: Engine, target: str) -> Any:

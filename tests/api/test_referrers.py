@@ -3,8 +3,6 @@
 import json
 import os
 import tarfile
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +10,10 @@ import pytest
 
 from rig import Cli, Engine
 from rig.platforms import image, index
-from rig.served import EMPTY, OCI_INDEX, OCI_MANIFEST, Client, Inside, Served, described, digest_of
+from rig.served import EMPTY, OCI_INDEX, OCI_MANIFEST, Client, Served, described, digest_of
 
-PORTS = {"tiffin": 5030, "docker-registry": 5031}
 HERE, OTHER = "linux/amd64", "linux/arm64"
 SIGNATURE, NOTE = "application/vnd.test.signature", "application/vnd.test.note"
-
-
-@pytest.fixture(scope="module", params=["tiffin", pytest.param("docker-registry", marks=pytest.mark.slow)])
-def registry(
-    request: pytest.FixtureRequest, engine: Engine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    """One that lists referrers, and one that doesn't: there clients keep the list under a tag."""
-    root = tmp_path_factory.mktemp(request.param)
-    made = Served(Inside(engine.machine), root / "registry", port=PORTS[request.param], kind=request.param)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def path(docker: Cli) -> Iterator[str]:
-    path = f"test-{uuid.uuid4().hex[:12]}"
-    yield path
-    for line in docker("images", "--format", "{{.Repository}}:{{.Tag}}").out.split():
-        if path in line:
-            docker("rmi", "-f", line, check=False)
 
 
 def refer(client: Client, path: str, subject: dict[str, Any], kind: str, content: bytes = b"") -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 
 from build import building
 from rig import Cli, Engine
+from rig.engine import running
 from rig.served import Inside, Served
 
 pytestmark = pytest.mark.root
@@ -34,13 +35,8 @@ STEPS = 6  # the base image is one
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    made = Engine("tiffin")
-    try:
-        made.load("busybox")
-        yield made
-        assert "Traceback" not in made.log.read_text(errors="replace"), made.log_tail()
-    finally:
-        made.close()
+    with running() as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 
 from build import building
 from rig import Cli, Engine
+from rig.engine import running
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -19,13 +20,8 @@ SIZES = {"first": 1_000_000, "second": 2_000_000, "third": 3_000_000}
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    made = Engine("tiffin")
-    try:
-        made.load("busybox")
-        yield made
-        assert "Traceback" not in made.log.read_text(errors="replace"), made.log_tail()
-    finally:
-        made.close()
+    with running() as engine:
+        yield engine
 
 
 @pytest.fixture

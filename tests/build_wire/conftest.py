@@ -9,19 +9,15 @@ from pathlib import Path
 import pytest
 
 from rig import Cli, Engine
+from rig.engine import running
 from rig.plugins import Missing, fetched, newest
 
 
 @pytest.fixture(scope="session")
 def builder() -> Iterator[Engine]:
     """An engine of its own: what is built must not turn up in other tests' lists."""
-    engine = Engine("tiffin")
-    try:
-        engine.load("busybox")
+    with running() as engine:
         yield engine
-        assert "Traceback" not in engine.log.read_text(errors="replace"), engine.log_tail()
-    finally:
-        engine.close()
 
 
 def with_plugins(engine: Engine, plugins: Path) -> Cli:

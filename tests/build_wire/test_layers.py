@@ -10,6 +10,7 @@ import pytest
 
 from build_wire.test_buildx import write
 from rig import Cli, Engine
+from rig.engine import running
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -25,13 +26,8 @@ WORKDIR /more
 @pytest.fixture(scope="module", params=["overlay", pytest.param("erofs", marks=pytest.mark.slow)])
 def other(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """An engine with this storage driver."""
-    engine = Engine("tiffin", options=["--storage-driver", request.param])
-    try:
-        engine.load("busybox")
+    with running(options=["--storage-driver", request.param]) as engine:
         yield engine
-        assert "Traceback" not in engine.log.read_text(errors="replace"), engine.log_tail()
-    finally:
-        engine.close()
 
 
 def test_each_layer_says_what_it_adds_changes_hides_and_wastes(other: Engine, tmp_path: Path) -> None:

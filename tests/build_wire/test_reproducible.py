@@ -15,6 +15,7 @@ import pytest
 
 from build_wire.test_several_platforms import archived, inspected
 from rig import Engine, eventually
+from rig.engine import running
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -39,13 +40,8 @@ RUN echo last > /work/last
 
 @pytest.fixture(scope="module")
 def other() -> Iterator[Engine]:
-    engine = Engine("tiffin")
-    try:
-        engine.load("busybox")
+    with running() as engine:
         yield engine
-        assert "Traceback" not in engine.log.read_text(errors="replace"), engine.log_tail()
-    finally:
-        engine.close()
 
 
 def context(folder: Path, when: int) -> Path:

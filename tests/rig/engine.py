@@ -11,7 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rig import archives, debian, newer
@@ -169,6 +169,18 @@ class Engine:
         docker = self.cli("docker")
         docker("load", "-i", str(archive), timeout=600)
         self.loaded |= {"busybox"} if name == "busybox" else {"debian", "python"}
+
+
+@contextlib.contextmanager
+def running(kind: str = "tiffin", *, options: Sequence[str] = ()) -> Iterator[Engine]:
+    """An engine of one's own, with busybox. A traceback in its log is a failure of whoever used it."""
+    engine = Engine(kind, options=options)
+    try:
+        engine.load("busybox")
+        yield engine
+        assert "Traceback" not in engine.log.read_text(errors="replace"), engine.log_tail()
+    finally:
+        engine.close()
 
 
 class Peer(Engine):
