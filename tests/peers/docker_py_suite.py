@@ -3,13 +3,16 @@
     python tests/peers/docker_py_suite.py CHECKOUT --engine dockerd --write dockerd.txt
     python tests/peers/docker_py_suite.py CHECKOUT --engine tiffin --baseline dockerd.txt
 
-Each line of a list is `outcome test - reason`. With a baseline the report names the tests that pass there and not here.
+docker.io is a docker-registry of the run's own, set as its mirror; one test wants an image by a digest that only the real
+one has. Each line of a list is `outcome test - reason`. With a baseline the report names the tests that pass there and
+not here.
 Nothing of the suite is part of this project; it is read where it lies.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import subprocess
@@ -23,9 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rig import Engine, archives
 from rig.engine import KINDS
+from rig.registries import Registry
 
 # No swarm, no plugins: no goal of this project.
 LEFT_OUT = ("swarm", "service", "services", "nodes", "secret", "config", "plugin")
+PORT = 5000
 STUBS = Path(__file__).resolve().parent / "stubs"
 
 
@@ -38,10 +43,12 @@ def main() -> int:
     parser.add_argument("--write", type=Path, help="where the list of outcomes goes")
     parser.add_argument("-k", dest="expression", default="", help="as pytest's -k")
     options = parser.parse_args()
-    engine = Engine(options.engine)
+    engine = Engine(options.engine, options=["--registry-mirror", f"http://127.0.0.1:{PORT}"])
     try:
         prepare(engine)
-        run_suite(engine, options.checkout, options.junit, options.expression)
+        with contextlib.closing(Registry(engine, engine.root / "registry", PORT)) as registry:
+            publish(engine, registry)
+            run_suite(engine, options.checkout, options.junit, options.expression)
     finally:
         engine.close()
     outcomes = read(options.junit)
@@ -65,6 +72,17 @@ def prepare(engine: Engine) -> None:
     archive = engine.root / "alpine-archive.tar"
     archives.write(archive, [archives.Recipe(["alpine:3.10", "alpine:latest"], layers, config)])
     engine.cli("docker")("load", "-i", str(archive))
+
+
+def publish(engine: Engine, registry: Registry) -> None:
+    """Have in docker.io's mirror what the suite pulls, and of it only alpine and busybox in the engine."""
+    docker = engine.cli("docker")
+    for local, name in (("alpine:latest", "alpine:latest"), ("alpine:3.10", "alpine:3.10"),
+                        ("busybox:latest", "busybox:latest"), ("busybox:latest", "hello-world:latest")):  # fmt: skip
+        there = f"{registry.address}/library/{name}"
+        docker("tag", local, there)
+        docker("push", there)
+        docker("rmi", there)
 
 
 def alpine_layer() -> bytes:
