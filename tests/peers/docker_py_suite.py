@@ -3,9 +3,9 @@
     python tests/peers/docker_py_suite.py CHECKOUT --engine dockerd --write dockerd.txt
     python tests/peers/docker_py_suite.py CHECKOUT --engine tiffin --baseline dockerd.txt
 
-docker.io is a docker-registry of the run's own, set as its mirror; one test wants an image by a digest that only the real
-one has. Each line of a list is `outcome test - reason`. With a baseline the report names the tests that pass there and
-not here.
+docker.io is a docker-registry of the run's own, set as its mirror; one test wants an image by a digest that only the
+real one has. Each line of a list is `outcome test - reason`. With a baseline the report names the tests that pass there
+and not here.
 Nothing of the suite is part of this project; it is read where it lies.
 """
 
