@@ -8,10 +8,16 @@ import pytest
 
 from rig import Engine
 from rig.commands import Result
+from rig.peers import tiffins_own
 from rig.platforms import DOCKER_MANIFEST, image, index
 from rig.served import Served
 
 LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def by_the_daemon(engine: Engine) -> None:
+    tiffins_own(engine, "docker's command line does this by itself, tiffin's asks the daemon")
 
 
 @pytest.fixture

@@ -11,11 +11,17 @@ from typing import Any
 import pytest
 
 from rig import Cli, Engine
+from rig.peers import needs_api
 from rig.platforms import index
 from rig.served import OCI_INDEX, OCI_MANIFEST, Client, Served
 
 HERE, OTHER, THIRD = "linux/amd64", "linux/arm64", "linux/arm/v7"
 LACKING = "was found but does not provide the specified platform"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def several(engine: Engine) -> None:
+    needs_api(engine, "1.49", "several platforms under one name")
 
 
 def api(engine: Engine, target: str) -> Any:

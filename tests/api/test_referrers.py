@@ -9,11 +9,17 @@ from typing import Any
 import pytest
 
 from rig import Cli, Engine
+from rig.peers import tiffins_own
 from rig.platforms import image, index
 from rig.served import EMPTY, OCI_INDEX, OCI_MANIFEST, Client, Served, described, digest_of
 
 HERE, OTHER = "linux/amd64", "linux/arm64"
 SIGNATURE, NOTE = "application/vnd.test.signature", "application/vnd.test.note"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kept(engine: Engine) -> None:
+    tiffins_own(engine, "it keeps no referrers")
 
 
 def refer(client: Client, path: str, subject: dict[str, Any], kind: str, content: bytes = b"") -> dict[str, Any]:
