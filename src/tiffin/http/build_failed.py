@@ -8,15 +8,11 @@ POST /build/failed/{id}/resize   query: h, w
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import socket
-
 from tiffin.engine.builds_debug import Shells
 from tiffin.errors import TiffinError
 from tiffin.http import response
 from tiffin.http.containers import size_of
-from tiffin.http.hijack import RAW_STREAM
+from tiffin.http.hijack import RAW_STREAM, last_words
 from tiffin.http.request import Request
 from tiffin.http.response import Response
 from tiffin.http.router import route
@@ -53,15 +49,8 @@ async def shell(request: Request) -> Response | None:
         try:
             await shells.open(failed, command, client, size)
         except TiffinError as error:
-            await _tell(spare, f"{error}\r\n".encode())
+            await last_words(spare, f"{error}\r\n".encode())
     return None
-
-
-async def _tell(client: socket.socket, text: bytes) -> None:
-    client.setblocking(False)
-    with contextlib.suppress(OSError):  # nobody listens any more
-        await asyncio.get_running_loop().sock_sendall(client, text)
-        client.shutdown(socket.SHUT_RDWR)
 
 
 @route("POST", "/build/failed/{id}/resize")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 
 from tiffin.engine.container_context import Exec
@@ -11,7 +10,7 @@ from tiffin.engine.container_exec import ExecConfig, ExecFailed
 from tiffin.errors import Conflict, Invalid, NotFound
 from tiffin.http import response
 from tiffin.http.containers import containers_of, size_of
-from tiffin.http.hijack import MULTIPLEXED_STREAM, RAW_STREAM, Hijacked
+from tiffin.http.hijack import MULTIPLEXED_STREAM, RAW_STREAM, Hijacked, last_words
 from tiffin.http.request import Request
 from tiffin.http.response import Response
 from tiffin.http.router import route
@@ -77,10 +76,7 @@ async def _started(
         text = f"{failure}\r\n".encode()
         if framed:
             text = b"\x01\0\0\0" + len(text).to_bytes(4, "big") + text
-        spare.setblocking(False)
-        with contextlib.suppress(OSError):  # nobody listens any more
-            await asyncio.get_running_loop().sock_sendall(spare, text)
-            spare.shutdown(socket.SHUT_RDWR)
+        await last_words(spare, text)
 
 
 @route("POST", "/exec/{id}/resize")

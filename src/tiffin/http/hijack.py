@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 
 RAW_STREAM = "application/vnd.docker.raw-stream"
@@ -41,3 +43,11 @@ class Hijacked:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+async def last_words(client: socket.socket, text: bytes) -> None:
+    """Say why nothing more comes to a client whose connection was handed over, and end it."""
+    client.setblocking(False)
+    with contextlib.suppress(OSError):  # nobody listens any more
+        await asyncio.get_running_loop().sock_sendall(client, text)
+        client.shutdown(socket.SHUT_RDWR)
