@@ -8,11 +8,6 @@ def container_of(mode: str) -> str | None:
     return mode.partition(":")[2] if mode.startswith("container:") else None
 
 
-def is_user_network(mode: str) -> bool:
-    """A network that someone created."""
-    return mode not in ("", "default", "bridge", "host", "none") and container_of(mode) is None
-
-
 def has_own_network(mode: str) -> bool:
     """Whether the container gets a network namespace of its own."""
     return mode != "host" and container_of(mode) is None

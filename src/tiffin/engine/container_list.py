@@ -64,10 +64,6 @@ class Listing:
             names |= {one.network, one.network_id}
         return frozenset(names)
 
-    def using_image(self, image_id: str) -> list[Container]:
-        """The containers made from an image."""
-        return [one for one in self._context.records if one.image_id == image_id]
-
     async def sizes(self, container: Container) -> Sizes:
         """Walks the layer."""
         layer = await asyncio.to_thread(layer_size, self._context, container)

@@ -37,10 +37,6 @@ class Hierarchies:
         """1 (hybrid too) or 2."""
         return 1 if any(not name.startswith("name=") for name in self.v1) else 2
 
-    @property
-    def hybrid(self) -> bool:
-        return self.version == 1 and self.unified is not None
-
     def place(self, cgroups_path: str) -> Cgroup:
         """The directories of an OCI cgroupsPath: absolute below the mounts, relative below this process's own group."""
         directories: dict[str, str] = {}

@@ -41,11 +41,6 @@ def exists(cgroup: Cgroup) -> bool:
     return os.path.isdir(_processes_directory(cgroup))
 
 
-def freezable(cgroup: Cgroup) -> bool:
-    """Whether this machine can freeze the group at all."""
-    return _freezer(cgroup) is not None
-
-
 def freeze(cgroup: Cgroup, timeout: float = 10.0) -> None:
     """Stop every process of the group; returns when they stand. Raises OSError EBUSY, thawed again, after `timeout`."""
     _set_frozen(cgroup, True, timeout)

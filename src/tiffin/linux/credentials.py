@@ -47,14 +47,6 @@ class Filter(ctypes.Structure):
         return cls(len(program) // 8, program)
 
 
-def last_capability() -> int:
-    """The highest capability the kernel knows."""
-    for number in range(63, -1, -1):
-        if libc.prctl(PR_CAPBSET_READ, ULONG(number), ULONG(0), ULONG(0), ULONG(0)) >= 0:
-            return number
-    return 0
-
-
 def drop_bounding(keep: int) -> None:
     """Drop every capability whose bit is not in keep from the bounding set; needs SETPCAP unless nothing is dropped."""
     for number in range(64):

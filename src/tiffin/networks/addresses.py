@@ -81,11 +81,6 @@ def address_of(text: str, what: str = "address") -> IPAddress:
         raise Invalid(f"invalid {what} {text}: not an IP address") from error
 
 
-def first_host(subnet: IPNetwork) -> IPAddress:
-    """The lowest address that a gateway may have."""
-    return subnet.network_address + 1 if subnet.num_addresses > 2 else subnet.network_address
-
-
 def mac_of(address: IPAddress) -> str:
     """A locally administered MAC made from an IPv4 address, as docker's were for ten years.
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tiffin.build.dockerfile.directives import find_directive, find_syntax
+from tiffin.build.dockerfile.directives import find_directive
 from tiffin.build.dockerfile.heredocs import heredocs_of, parse_heredoc
 from tiffin.build.dockerfile.source import DockerfileError, Span
 from tiffin.build.dockerfile.statements import Statement, read_statements
@@ -164,25 +164,17 @@ def test_comments_stand_above_their_instruction() -> None:
 @pytest.mark.parametrize(
     ("source", "value", "line"),
     [
-        (b"# syntax = docker/dockerfile:1 # note\nFROM a", "docker/dockerfile:1 # note", 1),
-        (b"#!/bin/x\n#syntax=a\n", "a", 2),
-        (b"// syntax=b\n", "b", 1),
-        (b'{"syntax": "c"}', "c", 0),
-        (b"\xef\xbb\xbf#SYNTAX=d\r\n", "d", 1),
+        (b"# check = skip=all # note\nFROM a", "skip=all # note", 1),
+        (b"#!/bin/x\n#check=a\n", "a", 2),
+        (b"\xef\xbb\xbf#CHECK=d\r\n", "d", 1),
     ],
 )
-def test_the_syntax_is_found_in_several_spellings(source: bytes, value: str, line: int) -> None:
-    found = find_syntax(source)
+def test_a_directive_is_found_below_what_comes_first(source: bytes, value: str, line: int) -> None:
+    found = find_directive("check", source)
     assert found is not None
     assert (found.value, found.span.start) == (value, line)
 
 
-@pytest.mark.parametrize("source", [b"\n# syntax=a", b"FROM a\n# syntax=a", b'{"syntax": 1}', b"# other=1\n# syntax=a"])
-def test_a_late_syntax_is_none(source: bytes) -> None:
-    assert find_syntax(source) is None
-
-
-def test_other_directives_have_one_spelling() -> None:
-    assert find_directive("check", b"// check=skip=all") is None
-    found = find_directive("check", b"# check=skip=all")
-    assert found is not None and found.value == "skip=all"
+@pytest.mark.parametrize("source", [b"\n# check=a", b"FROM a\n# check=a", b"// check=a"])
+def test_a_late_directive_is_none(source: bytes) -> None:
+    assert find_directive("check", source) is None

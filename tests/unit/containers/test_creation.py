@@ -147,7 +147,6 @@ def test_what_docker_accepts_is_accepted() -> None:
 
 def test_modes_say_whose_network_it_is() -> None:
     assert modes.container_of("container:x") == "x" and modes.container_of("host") is None
-    assert modes.is_user_network("backend") and not modes.is_user_network("bridge")
     assert modes.has_own_network("none") and not modes.has_own_network("host")
 
 

@@ -1,6 +1,5 @@
 """Parser directives: `# syntax=…`, `# escape=…`, `# check=…` in the first lines of a Dockerfile."""
 
-import json
 import re
 from dataclasses import dataclass
 
@@ -50,22 +49,7 @@ def without_bom(source: bytes) -> bytes:
 
 def find_directive(name: str, source: bytes) -> Directive | None:
     """The directive of that name, below a `#!` line if there is one. A repeated directive ends the search."""
-    return _find(name, *_below_shebang(source), "#")
-
-
-def find_syntax(source: bytes) -> Directive | None:
-    """Which frontend the source asks for: `# syntax=`, `// syntax=` or `{"syntax": …}`. Its first word counts."""
-    body, line = _below_shebang(source)
-    found = _find("syntax", body, line, "#") or _find("syntax", body, line, "//")
-    if found is not None:
-        return found
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(document, dict) and isinstance(document.get("syntax"), str):
-        return Directive("syntax", document["syntax"], Span(line, line))
-    return None
+    return _find(name, *_below_shebang(source))
 
 
 def _below_shebang(source: bytes) -> tuple[bytes, int]:
@@ -73,8 +57,8 @@ def _below_shebang(source: bytes) -> tuple[bytes, int]:
     return (source.partition(b"\n")[2], 1) if source.startswith(b"#!") else (source, 0)
 
 
-def _find(name: str, source: bytes, line: int, comment: str) -> Directive | None:
-    reader = DirectiveReader(comment, line)
+def _find(name: str, source: bytes, line: int) -> Directive | None:
+    reader = DirectiveReader(line=line)
     for raw in source.split(b"\n"):
         try:
             found = reader.read(raw.removesuffix(b"\r").decode(errors="replace"))

@@ -109,12 +109,6 @@ class Cache:
             row = db.execute("SELECT * FROM build_step WHERE key = ?", (key,)).fetchone()
         return _step(row) if row else None
 
-    def of_chain(self, chain: Digest) -> list[Step]:
-        """The steps whose result ends with this layer."""
-        with self._ledger.reading() as db:
-            rows = db.execute("SELECT * FROM build_step WHERE chain = ? ORDER BY key", (chain,)).fetchall()
-        return [_step(row) for row in rows]
-
     def steps(self) -> list[Step]:
         """Oldest first."""
         with self._ledger.reading() as db:

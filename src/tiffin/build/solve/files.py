@@ -7,7 +7,7 @@ from tiffin.build.solve import copying, placing
 from tiffin.build.solve.placing import Stamp
 from tiffin.build.solve.ports import OwnerOf
 from tiffin.build.solve.store import Store
-from tiffin.build.solve.values import EMPTY, Stack, Value
+from tiffin.build.solve.values import Value
 from tiffin.build.steps import CopyFiles, InlineSource, MakeDirectory
 
 _SECOND = 1_000_000_000
@@ -46,8 +46,3 @@ def write_inline(step: InlineSource, into: Path) -> None:
     path.write_bytes(step.content.encode("utf-8", "surrogateescape"))
     path.chmod(step.mode)
     os.utime(path, ns=(0, 0))
-
-
-def base_of(value: Value) -> Stack:
-    """The stack that a step works on."""
-    return value if isinstance(value, Stack) else EMPTY

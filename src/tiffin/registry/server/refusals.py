@@ -36,10 +36,6 @@ def upload_unknown() -> Refusal:
     return Refusal("BLOB_UPLOAD_UNKNOWN", 404, "blob upload unknown to registry")
 
 
-def upload_invalid(text: str, status: int = 400) -> Refusal:
-    return Refusal("BLOB_UPLOAD_INVALID", status, f"blob upload invalid: {text}")
-
-
 def digest_invalid(text: str) -> Refusal:
     return Refusal("DIGEST_INVALID", 400, f"provided digest did not match uploaded content: {text}")
 
