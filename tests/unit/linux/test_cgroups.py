@@ -50,7 +50,7 @@ def written_v2(resources, controllers=("cpu", "memory", "io", "pids")):
 
 def test_v1_hierarchies_are_found_by_their_mounts(machine):
     found = machine(V1, OWN_V1)
-    assert (found.version, found.hybrid) == (1, False)
+    assert (found.version, found.unified) == (1, None)
     assert found.v1["cpu"] == found.v1["cpuacct"] == "/sys/fs/cgroup/cpu,cpuacct"
     assert found.v1["name=systemd"] == "/sys/fs/cgroup/systemd"
 
