@@ -174,6 +174,16 @@ def test_one_failing_platform_ends_the_others(build: Build, tmp_path: Path) -> N
     assert "did not complete successfully: exit code: 1" in said
 
 
+def test_what_is_loaded_is_an_index_with_what_was_attested(
+    build: Build, builder: Engine, tiffin: Cli, cross: Path
+) -> None:
+    build("--load", "--provenance=true", "--sbom=true", "--platform", BOTH, "-t", "several:loaded", cross)
+    assert platforms(builder, "several:loaded") == ["linux/amd64", "linux/arm64"]
+    kinds = [one["Kind"] for one in inspected(builder, "several:loaded")["Manifests"]]
+    assert kinds.count("attestation") == 2
+    tiffin("rmi", "several:loaded")
+
+
 @pytest.mark.slow
 def test_bake_builds_targets_of_several_platforms_on_each_other(
     docker: Cli, tiffin: Cli, builder: Engine, tmp_path: Path

@@ -43,8 +43,6 @@ class Services:
     bootstraps: Any = None
     check: Any = None
     storage_driver: str = ""
-    storage_status: Callable[[], list[tuple[str, str]]] = list
-    """Pairs for `docker info`."""
     census: Callable[[], Census] = Census
     _builder: Any = None
 
