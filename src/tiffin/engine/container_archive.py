@@ -15,6 +15,7 @@ from tiffin.containers.users import resolve
 from tiffin.content.compression import Readable, decompressed
 from tiffin.engine import container_files, container_root
 from tiffin.engine.container_context import Context
+from tiffin.engine.threads import in_thread
 from tiffin.errors import Conflict, Forbidden, Invalid, NotFound
 from tiffin.linux import paths
 from tiffin.model.container import Container
@@ -228,7 +229,7 @@ class Archives:
 
 async def _threaded(work: Callable[[Container, int], T], container: Container, pidfd: int) -> T:
     """In a thread, which is waited for even when nobody wants its result: what it stands on stays till then."""
-    task = asyncio.create_task(asyncio.to_thread(work, container, pidfd))
+    task = asyncio.create_task(in_thread(work, container, pidfd))
     try:
         return await asyncio.shield(task)
     finally:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from tiffin.containers import creation, logs, modes, mounts, names, spec_devices, spec_mounts, validation
 from tiffin.content import crash
-from tiffin.engine import container_external, container_images, container_links
+from tiffin.engine import container_external, container_images, container_links, container_volumes
 from tiffin.engine.container_context import Context, now
+from tiffin.engine.threads import in_thread
 from tiffin.errors import Invalid, NotFound, Unavailable
 from tiffin.model.container import Config, Container, ContainerId, EndpointRequest
 from tiffin.model.container_host import HostConfig, MountPoint
@@ -56,6 +57,7 @@ class Creation:
         for path in host.tmpfs or {}:
             spec_mounts.tmpfs(path, (host.tmpfs or {})[path])
         container_id = ContainerId(names.new_id())
+        await container_volumes.answering(host)
         points = mounts.settle(merged, host, context.records.find)
         path, args = creation.command_of(merged)
         async with AsyncExitStack() as undo:
@@ -126,7 +128,7 @@ class Creation:
         volumes = self._context.volumes
         options = point.request.volume_options if point.request else None
         driver = options.driver_config if options else None
-        volume = await asyncio.to_thread(
+        volume = await in_thread(
             volumes.create,
             point.name,
             driver="" if point.driver == "local" else point.driver,  # whoever has it, where nobody else is asked for

@@ -30,6 +30,7 @@ from tiffin.engine import (
 from tiffin.engine.container_context import Context
 from tiffin.engine.container_failures import OTHER, StartError, of_runtime
 from tiffin.engine.container_links import Link
+from tiffin.engine.threads import in_thread
 from tiffin.errors import Conflict, Internal, TiffinError
 from tiffin.linux import cgroups_live, mounts
 from tiffin.model.container import Container
@@ -90,7 +91,7 @@ class Starter:
         """Give back what a run held outside the monitor's reach; nothing happens when there is nothing."""
         await self._context.networks.release(container_id)
         if self._context.volumes.mounted(container_id):
-            await asyncio.to_thread(self._context.volumes.unmount, container_id)
+            await in_thread(self._context.volumes.unmount, container_id)
         container_files.drop_shm(self._context.state(container_id))
         container_images.unmount(self._context.state(container_id))
         container_external.drop(self._context, container_id)

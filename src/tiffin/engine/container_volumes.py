@@ -7,13 +7,21 @@ import os
 
 from tiffin.engine import container_images, container_root
 from tiffin.engine.container_context import Context
+from tiffin.engine.threads import in_thread
 from tiffin.errors import Conflict, Invalid
 from tiffin.linux import paths
 from tiffin.model.container import Container
-from tiffin.model.container_host import MountPoint
+from tiffin.model.container_host import HostConfig, MountPoint
 from tiffin.model.container_status import Running
 from tiffin.model.mount import Mount
 from tiffin.snapshots import trees
+
+
+async def answering(host: HostConfig) -> None:
+    """Until the file systems of its binds have answered: where one hangs, nobody but this request waits for it."""
+    for request in host.mounts or ():
+        if request.type == "bind" and request.source.startswith("/"):
+            await in_thread(os.path.exists, request.source)
 
 
 async def sources(context: Context, container: Container, layers: tuple[Mount, ...]) -> dict[str, str]:
@@ -25,13 +33,13 @@ async def sources(context: Context, container: Container, layers: tuple[Mount, .
     for point in container.mounts:
         match point.type:
             case "bind":
-                _check_bind(point)
+                await in_thread(_check_bind, point)
             case "volume":
                 source = point.source
                 if point.driver != "local":  # its driver says where
-                    source = await asyncio.to_thread(context.volumes.mount, point.name, container.id)
+                    source = await in_thread(context.volumes.mount, point.name, container.id)
                     found[point.destination] = source
-                if point.copy_up and _is_empty(source):
+                if point.copy_up and await in_thread(_is_empty, source):
                     await asyncio.to_thread(_fill, source, point.destination, layers)
                 if point.subpath:
                     below(source, point.subpath)  # an error that names it, before anything begins

@@ -21,6 +21,7 @@ from tiffin.engine.builds import Builds, PruneRequest
 from tiffin.engine.builds_classic import Narrator, message_of
 from tiffin.engine.builds_contexts import Unpacked
 from tiffin.engine.builds_prune import FILTERS
+from tiffin.engine.threads import in_thread
 from tiffin.errors import Invalid, NotFound, TiffinError, Unsupported
 from tiffin.http import build_session, errors, registry, response
 from tiffin.http.flows import Inflow
@@ -166,7 +167,7 @@ async def _context(request: Request, path: Path) -> str:
     name = request.query.text("dockerfile") or builds_contexts.DEFAULT
     remote = request.query.text("remote")
     if remote:
-        found = await asyncio.to_thread(builds_contexts.fetch, remote, path, lambda stream, data: None)
+        found = await in_thread(builds_contexts.fetch, remote, path, lambda stream, data: None)
         return found or name
     if not request.has_body:
         raise Invalid("no build context: send a tar archive, or give remote=")
@@ -174,7 +175,7 @@ async def _context(request: Request, path: Path) -> str:
     body = Inflow(request)
     (path / "context").mkdir()
     try:
-        await asyncio.to_thread(builds_contexts.unpack, body, path / "context")
+        await in_thread(builds_contexts.unpack, body, path / "context")
     finally:
         await body.close()
     return name

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
+from tiffin.engine.threads import in_thread
 from tiffin.errors import Invalid
 from tiffin.http.request import Request
 from tiffin.linux import heap
@@ -104,7 +105,7 @@ async def reporting(work: Callable[[Callable[[M], None]], T], flow: Inflow | Non
     def report(message: M) -> None:
         loop.call_soon_threadsafe(messages.put_nowait, message)
 
-    task = asyncio.create_task(asyncio.to_thread(work, report))
+    task = asyncio.create_task(in_thread(work, report))
     task.add_done_callback(lambda _: messages.put_nowait(None))
     try:
         while (message := await messages.get()) is not None:
@@ -136,10 +137,10 @@ async def outflow(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
                 break
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    pending = asyncio.create_task(asyncio.to_thread(gather))
+    pending = asyncio.create_task(in_thread(gather))
     try:
         while data := await asyncio.shield(pending):  # a cancelled listener must not hide a thread that still runs
-            pending = asyncio.create_task(asyncio.to_thread(gather))
+            pending = asyncio.create_task(in_thread(gather))
             yield data
     finally:
         if not pending.done():
@@ -148,4 +149,4 @@ async def outflow(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
             pending.exception()
         close = getattr(pieces, "close", None)
         if close is not None:
-            await asyncio.to_thread(close)
+            await in_thread(close)

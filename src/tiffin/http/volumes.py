@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 
@@ -10,6 +9,7 @@ from msgspec import UNSET
 
 from tiffin.engine import container_volumes
 from tiffin.engine.moments import rfc3339
+from tiffin.engine.threads import in_thread
 from tiffin.errors import Invalid, Unavailable
 from tiffin.http import response
 from tiffin.http.filters import Filters
@@ -30,7 +30,7 @@ async def listing(request: Request) -> Response:
     """Every volume that the filters let through."""
     volumes = request.services.volumes
     filters = request.query.filters(_FILTERS)
-    present = await asyncio.to_thread(volumes.all)
+    present = await in_thread(volumes.all)
     found = [one for one in present if _matches(one, filters, used=bool(volumes.holders(one.name)))]
     return response.json(wire.VolumeList(volumes=[shape(one) for one in found]))
 
@@ -39,7 +39,7 @@ async def listing(request: Request) -> Response:
 async def create(request: Request) -> Response:
     """Make a volume, or find the one of that name."""
     body = await request.json(wire.VolumeCreate)
-    volume = await asyncio.to_thread(
+    volume = await in_thread(
         request.services.volumes.create,
         body.name,
         driver=body.driver,
@@ -58,7 +58,7 @@ async def prune(request: Request) -> Response:
     def wanted(volume: Volume) -> bool:
         return (everything or volume.anonymous) and _has_labels(volume.labels, filters)
 
-    removed, freed = await asyncio.to_thread(request.services.volumes.prune, wanted)
+    removed, freed = await in_thread(request.services.volumes.prune, wanted)
     request.services.events.publish("volume", "prune", "", {"reclaimed": str(freed)})
     return response.json(wire.VolumesPruned(volumes_deleted=removed or None, space_reclaimed=freed))
 
@@ -68,7 +68,7 @@ async def copy(request: Request) -> Response:
     """Tiffin's own: another volume with the same files."""
     body = await request.json(wire.VolumeCopy)
     _check_idle(request)
-    made = await asyncio.to_thread(_copies(request).copy, request["name"], body.name, body.labels)
+    made = await in_thread(_copies(request).copy, request["name"], body.name, body.labels)
     return response.json(shape(made), status=201)
 
 
@@ -76,14 +76,14 @@ async def copy(request: Request) -> Response:
 async def rename(request: Request) -> Response:
     """Tiffin's own: another name for a volume that no container has."""
     body = await request.json(wire.VolumeRename)
-    return response.json(shape(await asyncio.to_thread(request.services.volumes.rename, request["name"], body.name)))
+    return response.json(shape(await in_thread(request.services.volumes.rename, request["name"], body.name)))
 
 
 @route("GET", "/tiffin/volumes/{name}/export")
 async def export(request: Request) -> Response:
     """Tiffin's own: a tar of a volume's files."""
     _check_idle(request)
-    await asyncio.to_thread(request.services.volumes.check_ours, request["name"], "export")
+    await in_thread(request.services.volumes.check_ours, request["name"], "export")
     return response.stream(outflow(_copies(request).export(request["name"])), "application/x-tar")
 
 
@@ -93,7 +93,7 @@ async def import_(request: Request) -> Response:
     labels = [item.partition("=") for item in request.query.texts("label")]
     flow = Inflow(request)
     try:
-        made = await asyncio.to_thread(
+        made = await in_thread(
             _copies(request).import_, request["name"], flow, {key: value for key, _, value in labels}
         )
     finally:
@@ -114,7 +114,7 @@ def _check_idle(request: Request) -> None:
 @route("GET", "/volumes/{name:.*}")
 async def inspect(request: Request) -> Response:
     """One volume."""
-    return response.json(shape(await asyncio.to_thread(request.services.volumes.look, request["name"])))
+    return response.json(shape(await in_thread(request.services.volumes.look, request["name"])))
 
 
 @route("PUT", "/volumes/{name:.*}", since="1.42")
@@ -130,7 +130,7 @@ async def update(request: Request) -> Response:
 async def remove(request: Request) -> Response:
     """Remove a volume that no container has; with `force` a missing one is no error."""
     force = request.query.flag("force")
-    await asyncio.to_thread(request.services.volumes.remove, request["name"], force=force)
+    await in_thread(request.services.volumes.remove, request["name"], force=force)
     return response.empty()
 
 
