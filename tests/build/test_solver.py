@@ -14,6 +14,7 @@ from build.solving import Workshop, names, run
 from tiffin.build.solve.events import Event
 from tiffin.build.solve.failures import StepFailed
 from tiffin.build.solve.ports import Process
+from tiffin.build.solve.values import Stack
 
 pytestmark = pytest.mark.root
 
@@ -133,6 +134,42 @@ def test_a_step_that_others_wait_for_survives_whoever_began_it(workshop: Worksho
 
     asyncio.run(main())
     assert workshop.runner.ran == ["slow"]
+
+
+def test_what_a_shared_step_reads_stays_when_its_build_has_gone(workshop: Workshop) -> None:
+    dockerfile = "FROM scratch\nCOPY <<END /file\ncontent\nEND"
+
+    async def main() -> Stack:
+        solver = workshop.solver
+        for _ in range(16):
+            await solver.slots.acquire()
+        first = asyncio.create_task(workshop.build(dockerfile))
+        while not any(flight.waiting == 1 for flight in solver.flights.active.values()):
+            await asyncio.sleep(0.01)
+        second = asyncio.create_task(workshop.build(dockerfile))
+        while not any(flight.waiting == 2 for flight in solver.flights.active.values()):
+            await asyncio.sleep(0.01)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        for _ in range(16):
+            solver.slots.release()
+        return await second
+
+    with workshop.opened(asyncio.run(main())) as root:
+        assert (root / "file").read_text() == "content\n"
+    assert os.listdir(workshop.root / "build" / "scratch") == []
+
+
+def test_equal_steps_with_mounts_run_once(workshop: Workshop, context: Path) -> None:
+    mounts = "--mount=type=cache,target=/c --mount=type=bind,target=/b --mount=type=tmpfs,target=/t"
+
+    async def main() -> None:
+        builds = [workshop.build(f"FROM scratch\nRUN {mounts} common\nRUN own{n}", context) for n in range(4)]
+        await asyncio.gather(*builds)
+
+    asyncio.run(main())
+    assert sorted(workshop.runner.ran) == ["common", *(f"own{n}" for n in range(4))]
 
 
 def test_a_cancelled_build_leaves_no_snapshot_and_runs_nothing_more(workshop: Workshop) -> None:

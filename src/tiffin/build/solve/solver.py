@@ -17,31 +17,30 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from tiffin.build.keys import ContentInput, Part, content_inputs, key_of, key_parts
+from tiffin.build.keys import Part, key_of
 from tiffin.build.plan import BuildPlan
-from tiffin.build.solve import contents
 from tiffin.build.solve.cache import Cache
 from tiffin.build.solve.cache import Step as Record
 from tiffin.build.solve.events import Report, VertexCompleted, VertexExplained, VertexLog, VertexStarted
-from tiffin.build.solve.execution import Execution, Tools, finished, held
+from tiffin.build.solve.execution import Execution, Tools, finished
 from tiffin.build.solve.failures import StepFailed
-from tiffin.build.solve.flights import Flight, Flights
+from tiffin.build.solve.flights import Flight, Flights, Lent
 from tiffin.build.solve.imports import Imports
+from tiffin.build.solve.lookup import Lookup, by_key
 from tiffin.build.solve.ports import Bases
 from tiffin.build.solve.reasons import Reasons
 from tiffin.build.solve.request import BuildRequest
 from tiffin.build.solve.sources import Sources
 from tiffin.build.solve.threads import in_thread
 from tiffin.build.solve.trail import Traced, Trail
-from tiffin.build.solve.values import EMPTY, Files, Outcome, Stack, Value
-from tiffin.build.steps import RunCommand, Step
+from tiffin.build.solve.values import EMPTY, Outcome, Stack, Value
+from tiffin.build.steps import RunCommand, SecretMount, SshMount, Step
 from tiffin.errors import NotFound, TiffinError
 from tiffin.model.digest import Digest
 
 log = logging.getLogger(__name__)
 
 CANCELED = "context canceled"
-_EVERYTHING = ContentInput(0, ("/",))
 
 
 class Solver:
@@ -68,12 +67,15 @@ class Solver:
         allowed: the chain IDs that cached steps may have; None for any. imports: what other builders tell.
         Raises StepFailed.
         """
-        async with contextlib.AsyncExitStack() as undo:
-            sources = Sources(self.tools.store, self.cache, self.tools.directories, bases, request, undo)
-            stack, trail = await _Build(self, plan, request, sources, report, undo, allowed, imports).run()
+        lent = Lent()
+        try:
+            sources = Sources(self.tools.store, self.cache, self.tools.directories, bases, request, lent.undo)
+            stack, trail = await _Build(self, plan, request, sources, report, lent, allowed, imports).run()
             for held in (stack, *trail.kept):
                 self.tools.store.holds.take(held)
             return stack, trail
+        finally:
+            await lent.done()
 
 
 class _Build:
@@ -86,7 +88,7 @@ class _Build:
         request: BuildRequest,
         sources: Sources,
         report: Report,
-        undo: contextlib.AsyncExitStack,
+        lent: Lent,
         allowed: Collection[Digest] | None,
         imports: Imports | None,
     ) -> None:
@@ -96,16 +98,22 @@ class _Build:
         self._request = request
         self._sources = sources
         self._report = report
-        self._undo = undo
-        self._allowed = allowed
+        self._lent = lent
         self._imports = imports
         self._tasks: dict[Digest, asyncio.Task[Outcome]] = {}
-        self._elsewhere: set[Digest] = set()  # steps whose layers are not here
         self._coming: dict[Digest, asyncio.Task[Outcome]] = {}
         self._traced: dict[Digest, Traced] = {}
-        self._contents: dict[tuple[Digest, str], Digest] = {}
         self._reasons = Reasons(solver.cache, plan, request)
-        self._hashing = asyncio.Lock()
+        self._lookup = Lookup(
+            self._store,
+            solver.cache,
+            self._reasons,
+            lent.undo,
+            epoch=plan.epoch,
+            allowed=allowed,
+            imports=imports,
+            here=self._here,
+        )
         self._used: list[Digest] = []
 
     async def run(self) -> tuple[Stack, Trail]:
@@ -121,7 +129,7 @@ class _Build:
             output = await self._layered(await self._here(self._plan.output))
             kept = await self._kept() if self._request.whole_trail else ()
             steps = tuple(self._traced[digest] for digest in self._plan.steps if digest in self._traced)
-            return output, Trail(steps, self._contents, kept)
+            return output, Trail(steps, self._lookup.contents, kept)
         finally:
             tasks = [*self._tasks.values(), *self._coming.values()]
             for task in tasks:
@@ -155,7 +163,7 @@ class _Build:
 
     def _hold(self, stack: Stack) -> None:
         self._store.holds.take(stack)
-        self._undo.callback(self._store.holds.release, stack)
+        self._lent.undo.callback(self._store.holds.release, stack)
 
     def _ended(self, digest: Digest, step: Step, error: BaseException, what: str = "") -> None:
         """Tell of a failure. What a user can understand is raised as StepFailed."""
@@ -169,17 +177,16 @@ class _Build:
         if isinstance(outcome.value, Stack):
             return outcome.value
         stack = await in_thread(self._store.layer_of, outcome.value, self._store.holds.take)
-        self._undo.callback(self._store.holds.release, stack)
+        self._lent.undo.callback(self._store.holds.release, stack)
         return stack
 
     async def _made(
         self, digest: Digest, step: Step, inputs: list[Outcome | None], *, trusting: bool = True
     ) -> Outcome:
         """trusting: what was imported counts."""
-        imports = self._imports if trusting else None
         started = VertexStarted(digest=digest, name=step.label, inputs=tuple(one for one in step.inputs if one))
         try:
-            parts = await self._parts(step, inputs, imports)
+            parts = await self._lookup.parts(step, inputs, trusting=trusting)
         except NotFound as error:
             self._report(started)
             self._ended(digest, step, error, "failed to compute cache key: ")
@@ -188,7 +195,9 @@ class _Build:
         below = EMPTY if first is None else await self._layered(first)
         key = key_of(parts)
         parents = tuple(one.key for one in inputs if one is not None)
-        record, believed = (None, False) if step.fresh else await self._recorded(digest, key, below, imports)
+        record, believed = None, False
+        if not step.fresh:
+            record, believed = await self._lookup.record(digest, key, below, trusting=trusting)
         believed = believed or any(one is not None and one.believed for one in inputs)
         if record is not None:
             self._report(replace(started, cached=True))
@@ -199,12 +208,14 @@ class _Build:
             self._traced[digest] = Traced(key, _label(step), parents, record.stack, record.created)
             return Outcome(key, record.stack, believed)
         here = [None if given is None else await self._here(given) for given in step.inputs]
-        if imports is not None:  # once more with what is here: others' word for it is in no key that is kept
+        if (
+            trusting and self._imports is not None
+        ):  # once more with what is here: others' word for it is in no key that is kept
             return await self._made(digest, step, here, trusting=False)
-        # what must be made afresh, may ask this client for secrets, or stands beside what only this build believes in,
-        # is nobody else's
-        beside = any(one is not None and one.believed for one in _by_key(step, inputs)[1:])
-        own = step.fresh or beside or (isinstance(step, RunCommand) and bool(step.mounts))
+        # what must be made afresh, asks this client for secrets, or stands beside what only this build believes in, is
+        # nobody else's
+        beside = any(one is not None and one.believed for one in by_key(step, inputs)[1:])
+        own = step.fresh or beside or _asks_client(step)
         name = (key, below.chain, self if own else None)
         self._report(started)
         if self._request.explain and not step.fresh:
@@ -220,7 +231,9 @@ class _Build:
             return asyncio.create_task(self._execute(execution, step, values, below), name=f"run {digest[7:19]}")
 
         try:
-            stack = await self._solver.flights.join(name, begin, _addressed(self._report, digest), self._hold)
+            stack = await self._solver.flights.join(
+                name, begin, _addressed(self._report, digest), self._hold, self._lent
+            )
         except BaseException as error:
             self._ended(digest, step, error)
             raise
@@ -238,7 +251,7 @@ class _Build:
     async def _here(self, digest: Digest) -> Outcome:
         """A step's outcome with its layers, fetched if need be; run after all where they can't be had."""
         outcome = await asyncio.shield(self._tasks[digest])
-        if digest not in self._elsewhere:
+        if digest not in self._lookup.elsewhere:
             return outcome
         if digest not in self._coming:
             self._coming[digest] = asyncio.create_task(self._brought(digest, outcome), name=f"bring {digest[7:19]}")
@@ -259,14 +272,14 @@ class _Build:
             self._report(VertexLog(digest=digest, stream=2, data=text.encode()))
             inputs = [None if given is None else await self._here(given) for given in step.inputs]
             return await self._made(digest, step, inputs, trusting=False)
-        self._undo.callback(self._store.holds.release, stack)
+        self._lent.undo.callback(self._store.holds.release, stack)
         return outcome
 
     async def _kept(self) -> tuple[Stack, ...]:
         """The layers of every step, as far as they can be had."""
         kept = []
         for digest, traced in list(self._traced.items()):
-            if digest in self._elsewhere and digest not in self._coming and not self._offered(traced.stack):
+            if digest in self._lookup.elsewhere and digest not in self._coming and not self._offered(traced.stack):
                 continue
             with contextlib.suppress(StepFailed):  # of one that nothing else needed
                 await self._here(digest)
@@ -281,72 +294,6 @@ class _Build:
     def _explain(self, digest: Digest, part: str, reason: str) -> None:
         if self._request.explain:
             self._report(VertexExplained(digest=digest, part=part, reason=reason))
-
-    async def _parts(self, step: Step, inputs: list[Outcome | None], imports: Imports | None) -> tuple[Part, ...]:
-        """What the key is made of. `inputs` get their layers where those must be read. NotFound for a missing file."""
-        found = [await self._content_of(want, step, inputs, imports) for want in content_inputs(step)]
-        keys: list[Digest | None] = []
-        for one in _by_key(step, inputs):
-            if one is None:
-                keys.append(None)
-            else:
-                keys.append(await self._content(_EVERYTHING, one.value) if isinstance(one.value, Files) else one.key)
-        epoch = () if self._plan.epoch is None else (Part("epoch", str(self._plan.epoch)),)
-        return (*key_parts(step, keys, found), *epoch)
-
-    async def _content_of(
-        self, want: ContentInput, step: Step, inputs: list[Outcome | None], imports: Imports | None
-    ) -> Digest:
-        one, given = inputs[want.index], step.inputs[want.index]
-        if one is None or given is None:
-            return await self._content(want, EMPTY)
-        if given in self._elsewhere and isinstance(one.value, Stack) and one.value.chain:
-            told = imports.contents.get((one.value.chain, want.name)) if imports else None
-            if told is not None:
-                self._contents[one.value.chain, want.name] = told
-                return told
-            one = inputs[want.index] = await self._here(given)
-        return await self._content(want, one.value)
-
-    async def _content(self, wanted: ContentInput, value: Value) -> Digest:
-        def work() -> Digest:
-            hashes = value.hashes if isinstance(value, Files) else contents.Hashes()
-            listing: list[tuple[bytes, bytes]] = []
-            with self._store.opened(value) as root:
-                found = contents.digest(root, wanted, hashes, listing)
-            self._reasons.listings[found] = listing
-            return found
-
-        if isinstance(value, Files):
-            async with self._hashing:
-                return await in_thread(work)
-        if value.chain is None:
-            return await in_thread(work)
-        found = await in_thread(self._solver.cache.content, value.chain, wanted.name, work)
-        self._contents[value.chain, wanted.name] = found
-        return found
-
-    async def _recorded(
-        self, digest: Digest, key: Digest, below: Stack, imports: Imports | None
-    ) -> tuple[Record | None, bool]:
-        """The cached result on the base's layers as this build has them (blobs may be compressed otherwise), and
-        whether it was imported. Held, unless its layers are elsewhere."""
-        own = self._solver.cache.find(key)
-        told = imports.steps.get(key) if imports else None
-        for record in (own, told):
-            if record is None or not record.stack.stands_on(below):
-                continue
-            stack = Stack((*below.layers, *record.stack.layers[len(below.layers) :]))
-            if self._allowed is not None and stack.chain not in self._allowed:
-                continue
-            strange = imports is not None and record is told and imports.strange(stack.layers)
-            # not held is what is damaged, was pruned meanwhile, or removed by hand
-            if not strange and await held(self._store, stack, self._undo):
-                return replace(record, stack=stack), record is told
-            if record is told:
-                self._elsewhere.add(digest)
-                return replace(record, stack=stack), True
-        return None, False
 
     def _keeping(
         self,
@@ -375,14 +322,12 @@ class _Build:
             return await execution.run(step, values, below)
 
 
+def _asks_client(step: Step) -> bool:
+    return isinstance(step, RunCommand) and any(isinstance(one, SecretMount | SshMount) for one in step.mounts)
+
+
 def _label(step: Step) -> str:
     return step.label or type(step).__name__
-
-
-def _by_key(step: Step, inputs: list[Outcome | None]) -> list[Outcome | None]:
-    """The inputs that count by their keys; None in place of those of which the content counts."""
-    by_content = {one.index for one in content_inputs(step)}
-    return [None if index in by_content else one for index, one in enumerate(inputs)]
 
 
 def _words(error: BaseException) -> str:
