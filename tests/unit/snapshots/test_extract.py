@@ -80,6 +80,19 @@ def test_owners_modes_times_links_and_devices_are_as_the_archive_says(root: Path
     assert stat.S_ISFIFO((root / "fifo").stat().st_mode)
 
 
+@pytest.mark.parametrize("seconds", [1 << 62, -(1 << 62), 10**17])
+def test_a_time_that_no_file_system_can_hold_is_1970(root: Path, seconds: int) -> None:
+    header = tarfile.TarInfo("a")
+    header.mtime = seconds
+    stream = header.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
+    fd = os.open(root, os.O_PATH)
+    try:
+        extract(fd, io.BytesIO(stream))
+    finally:
+        os.close(fd)
+    assert (root / "a").stat().st_mtime == 0
+
+
 def test_capabilities_survive_the_change_of_owner(root: Path) -> None:
     value = bytes.fromhex("0100000200040000000000000000000000000000")
     unpack(root, tar((Entry(b"ping", mode=0o755, uid=5, xattrs={b"security.capability": value}), b"x")))

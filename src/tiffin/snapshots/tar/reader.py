@@ -25,6 +25,7 @@ _KINDS = {
 }  # fmt: skip
 _LINKS = (Kind.SYMLINK, Kind.LINK)
 _UNSIGNED32 = 1 << 32
+_SIGNED64 = 1 << 63
 
 
 class TarReader:
@@ -191,6 +192,8 @@ class TarReader:
         for path in (entry.name, entry.link):
             if path and (len(path) >= limits.name or b"\0" in path or path.count(b"/") > limits.depth):
                 raise Invalid(f"{_shown(entry.name)}: name or link too long, or with a zero byte")
+        if not -_SIGNED64 <= entry.mtime < _SIGNED64:
+            entry.mtime = 0  # a time that no file system can hold is 1970, as docker has it
         if entry.kind in _LINKS and not entry.link:
             raise Invalid(f"{_shown(entry.name)}: {entry.kind.value} to nothing")
 
