@@ -57,6 +57,8 @@ def select(
     if unknown:
         raise Invalid(f"invalid filter '{min(unknown)}'")
     tests = [_test(key, list(values), find, ancestors, networks) for key, values in filters.items() if values]
+    if not tests:
+        return list(containers)
     return [container for container in containers if all(test(container) for test in tests)]
 
 

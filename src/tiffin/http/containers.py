@@ -13,14 +13,12 @@ from tiffin.engine.containers import Containers
 from tiffin.errors import Invalid
 from tiffin.http import containers_views as views
 from tiffin.http import response
-from tiffin.http.containers_list import Summaries
+from tiffin.http.containers_list import Names, Summaries
 from tiffin.http.containers_shapes import creation, to_model
 from tiffin.http.request import Request
 from tiffin.http.response import Response
 from tiffin.http.router import route
-from tiffin.model.container import Container
 from tiffin.model.container_host import HostConfig
-from tiffin.model.digest import Digest
 from tiffin.wire import containers as wire
 
 
@@ -55,28 +53,15 @@ async def list_all(request: Request) -> Response:
         if query.text(old):
             filters.setdefault(old, []).append(query.text(old))
     found = containers.listing.select(filters, every=query.flag("all"), limit=query.integer("limit"))
-    names: dict[str, set[Digest]] = {}
     if not query.flag("size"):
         summaries: Summaries = request.services.summaries
-        text = summaries.listed(
-            containers.context, found, request.version, lambda one: _image_name(containers, one, names)
-        )
-        return response.raw(text, response.JSON)
-    shown = []
+        return response.raw(summaries.listed(containers.context, found, request.version), response.JSON)
+    shown, names = [], Names()
     for one in found:
         sizes = await containers.listing.sizes(one)
-        shown.append(
-            views.summary(containers.context, one, request.version, sizes, _image_name(containers, one, names))
-        )
+        name = names.image(containers.context, one)
+        shown.append(views.summary(containers.context, one, request.version, sizes, name))
     return response.json(shown)
-
-
-def _image_name(containers: Containers, container: Container, known: dict[str, set[Digest]]) -> str:
-    """The name that was used, or the id when it means another image by now."""
-    name = container.config.image
-    if name not in known:
-        known[name] = containers.context.images.meant(name)
-    return name if container.image_id in known[name] else container.image_id
 
 
 @route("GET", "/containers/{id}/json")
