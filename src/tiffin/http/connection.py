@@ -21,7 +21,10 @@ from tiffin.http import errors, files, upgrade
 from tiffin.http.chunks import Chunks
 from tiffin.http.errors import ClientGone
 from tiffin.http.exchange import Exchange
+from tiffin.http.hangups import probe
 from tiffin.http.hijack import Hijacked
+from tiffin.http.lending import Lent
+from tiffin.http.messages import Messages
 from tiffin.http.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -29,24 +32,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HEADER_LIMIT = 256 << 10
-"""Bytes of a request line and its headers (X-Registry-Config is one of them)."""
-
-BUFFERED = 256 << 10
-"""Bytes of a body that wait for the handler, of an answer that wait for the client, and of early data."""
-
-HEADER_SECONDS = 60.0
-"""A request that has begun must have sent its headers by then."""
-
-LINGER_SECONDS = 2.0
-"""How long the rest of an unwanted body is discarded before the connection closes, so that the answer is seen."""
-
-_PROBES = (
-    ((socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1),
-    ((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 5),
-    ((socket.IPPROTO_TCP, socket.TCP_KEEPINTVL), 5),
-    ((socket.IPPROTO_TCP, socket.TCP_KEEPCNT), 3),
-)
+HEADER_LIMIT = 256 << 10  # bytes of a request line and its headers (X-Registry-Config is one of them)
+BUFFERED = 256 << 10  # bytes of a body that wait for the handler, of an answer for the client, and of early data
+HEADER_SECONDS = 60.0  # a request that has begun must have sent its headers by then
+LINGER_SECONDS = 2.0  # the rest of an unwanted body is discarded so long, so that the answer is seen
 
 
 class Connection(asyncio.Protocol):
@@ -54,7 +43,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADER_LIMIT)
+        self.http = Messages(HEADER_LIMIT)
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.secure = False
         self.is_unix = False
@@ -97,6 +86,8 @@ class Connection(asyncio.Protocol):
             self._tunnel.from_client(data)
         elif self._chunks is not None:
             self._take_apart(self._chunks, data)
+        elif self._exchange is None and not self._discarding and self.http.take(data):
+            self._advance(len(data))
         elif not self._discarding:
             # up to the headers' end: what a body looks like shows in them
             head = data[: data.find(b"\r\n\r\n") + 4] if self._exchange is None and b"\r\n\r\n" in data else data
@@ -109,19 +100,24 @@ class Connection(asyncio.Protocol):
         try:
             piece, rest = chunks.feed(data)
         except h11.RemoteProtocolError as error:
-            self._chunks = None
-            self._refuse(error)
+            self._end_chunks(error)
             return
         if piece:
             self._body.append(piece)
             self._body_size += len(piece)
             self._wake()
         if rest is not None:
-            self._chunks = None
-            self.http.receive_data(rest)
-            self._advance(len(rest))
+            self._end_chunks(rest)
         elif self._body_size > BUFFERED:
             self._pause_reading()
+
+    def _end_chunks(self, behind: bytes | h11.RemoteProtocolError) -> None:
+        self._chunks = None
+        if isinstance(behind, bytes):
+            self.http.receive_data(behind)
+            self._advance(len(behind))
+        else:
+            self._refuse(behind)
 
     def eof_received(self) -> bool:
         """The client sends no more. It may still listen: the answer in progress goes on."""
@@ -135,8 +131,7 @@ class Connection(asyncio.Protocol):
             self._advance(0)
         if not self.is_unix:
             # TCP tells a half-close from a full one only when probed
-            for option, value in _PROBES:
-                self.socket.setsockopt(*option, value)
+            probe(self.socket)
         self.server.hangups.watch(self.socket.fileno(), self.transport.abort)
         return True
 
@@ -220,7 +215,7 @@ class Connection(asyncio.Protocol):
             raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding are given")
         self._body_complete = False
         self._early = 0
-        if any(name == b"transfer-encoding" for name, _ in head.headers) and not self.http.trailing_data[0]:
+        if any(name == b"transfer-encoding" for name, _ in head.headers) and not self.http.behind:
             self._chunks = Chunks()  # else h11 has a part of the body already, and reads all of it
         self.served += 1
         self._exchange = Exchange(self, head)
@@ -245,9 +240,7 @@ class Connection(asyncio.Protocol):
         self._exchange = None
         self._body.clear()
         self._body_size = 0
-        reusable = self.http.our_state is h11.DONE and self.http.their_state is h11.DONE
-        if reusable and not self.server.closing:
-            self.http.start_next_cycle()
+        if not self.server.closing and self.http.next_cycle():
             self._resume_reading()
             self._advance(0)
         elif self._body_complete or self._ended:
@@ -269,7 +262,7 @@ class Connection(asyncio.Protocol):
 
     def _linger(self) -> None:
         # closing with unread input resets the connection, and the client would lose the answer
-        self._discarding = True
+        self._discarding, self._chunks = True, None
         if self.transport.is_closing():
             return
         if self.transport.can_write_eof():
@@ -293,7 +286,7 @@ class Connection(asyncio.Protocol):
     async def receive(self) -> bytes:
         """The next piece of the body, b"" at its end. Raises Invalid when the client breaks off."""
         if self.http.they_are_waiting_for_100_continue and not self._body:
-            self.write(self.http.send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")))
+            self.write(self.http.inform(100))
         while not self._body:
             if self._body_complete:
                 return b""
@@ -306,6 +299,19 @@ class Connection(asyncio.Protocol):
         if self._body_size <= BUFFERED // 2:
             self._resume_reading()
         return piece
+
+    def lend(self) -> Lent | None:
+        """The body for a thread to read; None where that is not for it: TLS, h11 has a part of it, or all has come."""
+        if self._chunks is None or self.secure or self.lost or self._ended:
+            return None
+        arrived, self._body, self._body_size = self._body, deque(), 0
+        self._pause_reading()
+        return Lent(self.socket.dup(), self._chunks, arrived, self._returned)
+
+    def _returned(self, behind: bytes | h11.RemoteProtocolError | None) -> None:
+        if behind is not None and not self.lost:
+            self._end_chunks(behind)
+        self._resume_reading()
 
     def write(self, data: bytes | None) -> None:
         """Send. Raises ClientGone."""
@@ -387,7 +393,7 @@ class Connection(asyncio.Protocol):
         while await self.receive():
             pass
         self._pause_reading()
-        return bytes(self.http.trailing_data[0])
+        return self.http.behind
 
     async def leave_translated(self, header: bytes, codec: upgrade.Codec) -> Hijacked:
         """Send `header`, then translate by `codec` between the client and the socket that is returned."""

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import h11
@@ -15,6 +15,7 @@ from tiffin.errors import Invalid, TiffinError
 from tiffin.http import errors, response, upgrade, websocket
 from tiffin.http.errors import ClientGone
 from tiffin.http.hijack import Hijacked
+from tiffin.http.lending import Lent
 from tiffin.http.request import Query, Request
 from tiffin.http.response import File, Response
 from tiffin.http.router import Route
@@ -109,6 +110,10 @@ class Exchange:
         """The next piece of the body."""
         return await self._connection.receive()
 
+    def lend(self) -> Lent | None:
+        """The body, for a thread to read by itself where that can be."""
+        return self._connection.lend()
+
     async def hijack(self, content_type: str, protocol: str) -> Hijacked:
         """Answer 101, or a raw 200 to a client that did not ask to upgrade, and give the socket away."""
         header = upgrade.switching(content_type, protocol) if self._upgrades else upgrade.raw_stream(content_type)
@@ -140,11 +145,10 @@ class Exchange:
         if answer.status not in (204, 304):
             head.append((b"Content-Length", b"%d" % len(body)))
         self._announce_end(head)
-        reply = h11.Response(status_code=answer.status, headers=head, reason=upgrade.reason(answer.status))
-        pieces = [http.send(reply) or b""]
+        pieces = [http.head(answer.status, head)]
         if body and self._method != "HEAD" and answer.status not in (204, 304):
-            pieces.append(http.send(h11.Data(data=body)) or b"")
-        pieces.append(http.send(h11.EndOfMessage()) or b"")
+            pieces.append(http.data(body))
+        pieces.append(http.end())
         data = b"".join(pieces)
         for start in range(0, len(data), _SLICE):
             self._connection.write(data[start : start + _SLICE])
@@ -161,13 +165,12 @@ class Exchange:
         head = [*self._header(answer), (b"Content-Length", b"%d" % part.length)]
         self._announce_end(head)
         try:
-            reply = h11.Response(status_code=answer.status, headers=head, reason=upgrade.reason(answer.status))
-            self._connection.write(http.send(reply))
+            self._connection.write(http.head(answer.status, head))
             if self._method != "HEAD" and part.length:
-                http.send_with_data_passthrough(h11.Data(data=cast("bytes", part)))  # h11 counts; the kernel sends
+                http.passed(part.length, part)
                 async for count in self._connection.send_file(part.file, part.offset, part.length):
                     self._sent += count
-            http.send(h11.EndOfMessage())
+            http.end()
         finally:
             part.file.close()
 
@@ -189,8 +192,7 @@ class Exchange:
             head = self._header(answer)
             if answer.length is not None:
                 head.append((b"Content-Length", b"%d" % answer.length))
-            reply = h11.Response(status_code=answer.status, headers=head, reason=upgrade.reason(answer.status))
-            self._connection.write(http.send(reply))
+            self._connection.write(http.head(answer.status, head))
             if self._method != "HEAD":
                 try:
                     await self._send_pieces(first, pieces)
@@ -200,7 +202,7 @@ class Exchange:
                     trace = None if isinstance(error, TiffinError) else error
                     log.error("%s %s broke off: %s", self._method, self._head.target.decode(), error, exc_info=trace)
                     raise ClientGone from error
-            self._connection.write(http.send(h11.EndOfMessage()))
+            self._connection.write(http.end())
 
     async def _send_pieces(self, first: bytes, pieces: AsyncIterator[bytes]) -> None:
         if first:
@@ -213,7 +215,7 @@ class Exchange:
         http = self._connection.http
         for start in range(0, len(piece), _SLICE):
             data = piece[start : start + _SLICE] if len(piece) > _SLICE else piece
-            self._connection.write(http.send(h11.Data(data=data)))
+            self._connection.write(http.data(data))
             self._sent += len(data)
             await self._connection.drain()
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from tiffin.engine.threads import in_thread
 from tiffin.errors import Invalid
+from tiffin.http.lending import Lent
 from tiffin.http.request import Request
 from tiffin.linux import heap
 
@@ -26,6 +27,24 @@ _PIECE = 1 << 20
 
 class Inflow:
     """A request's body, read from one thread. Reading slowly slows the client down; `close` ends a reader at once."""
+
+    def __init__(self, request: Request) -> None:
+        self._body = request.exchange.lend() or _Pumped(request)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Blocks for the next bytes; b"" at the end. Raises what broke the body off."""
+        return self._body.read(size)
+
+    async def close(self) -> None:
+        """From the loop: stop taking the body; whoever still reads gets an error."""
+        if isinstance(self._body, Lent):
+            self._body.close()
+        else:
+            await self._body.close()
+
+
+class _Pumped:
+    """A body that the loop takes from the connection."""
 
     def __init__(self, request: Request) -> None:
         self._loop = asyncio.get_running_loop()

@@ -8,7 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
 from collections.abc import Callable
+
+_PROBES = (
+    ((socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 5),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPINTVL), 5),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPCNT), 3),
+)
+
+
+def probe(connection: socket.socket) -> None:
+    """Have TCP ask now and then whether the peer is still there."""
+    for option, value in _PROBES:
+        connection.setsockopt(*option, value)
 
 
 class Hangups:

@@ -29,6 +29,7 @@ from tiffin.errors import Invalid
 from tiffin.http import decode
 from tiffin.http.filters import Filters, parse
 from tiffin.http.hijack import RAW_STREAM, Hijacked
+from tiffin.http.lending import Lent
 
 T = TypeVar("T")
 Version = tuple[int, int]
@@ -49,6 +50,10 @@ class Exchange(Protocol):
 
     async def receive(self) -> bytes:
         """The next piece of the body, b"" at its end. Raises Invalid when the client breaks off."""
+        ...
+
+    def lend(self) -> Lent | None:
+        """The body, for a thread to read by itself where that can be."""
         ...
 
     async def hijack(self, content_type: str, protocol: str) -> Hijacked:

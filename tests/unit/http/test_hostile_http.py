@@ -138,7 +138,7 @@ def test_ten_thousand_dropped_connections_leave_nothing_behind() -> None:
         descriptors, memory = _descriptors(), _memory()
         drop(10_000)
         assert _descriptors() <= descriptors + 2
-        assert _memory() < memory + (16 << 20)
+        assert _memory() < memory + (64 << 20)  # 10,000 leaks would be more; how many are open at once is the load
 
 
 def test_dropped_hijacks_are_seen_by_their_holder() -> None:
