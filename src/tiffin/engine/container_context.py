@@ -49,7 +49,7 @@ class Settings:
 
 @dataclass(slots=True)
 class Exec:
-    """A further process of a container, from create until the container has ended."""
+    """A further process of a container, from create until some minutes after its end, or the container's removal."""
 
     id: str
     container_id: str
@@ -187,6 +187,11 @@ class Context:
         live = self._live.pop(container_id, None)
         for exec_id in live.execs if live else ():
             self.execs.pop(exec_id, None)
+
+    def forget_exec(self, execution: Exec) -> None:
+        self.execs.pop(execution.id, None)
+        if (live := self._live.get(execution.container_id)) is not None:
+            live.execs.pop(execution.id, None)
 
     def task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run work that belongs to no request; `close` waits for its end. What it raises is logged."""

@@ -27,6 +27,8 @@ from tiffin.runtime.compile import compile_exec
 from tiffin.runtime.launcher import Attachment, ExecProcess, Running, StartFailed
 
 _LOST_PATIENCE = 2.0  # s
+_REMEMBERED = 300.0
+"""Seconds in which the exit code of one that has ended can be asked for, while its container goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,7 @@ class Execs:
         execution.exit_code = code
         execution.ended.set()
         self._context.publish(container, "exec_die", execID=execution.id, exitCode=str(code))
+        asyncio.get_running_loop().call_later(_REMEMBERED, self._context.forget_exec, execution)
 
     async def resize(self, exec_id: str, height: int, width: int) -> None:
         """Raises NotFound, Conflict for one that does not run."""

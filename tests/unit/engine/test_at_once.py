@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -197,6 +198,32 @@ def test_the_client_of_an_exec_whose_container_is_gone_sees_the_end(made: Meetin
             with pytest.raises(NotFound):
                 await execs.start(execution, fd=theirs.detach())
             assert ours.recv(1) == b""
+
+    run(body())
+
+
+def test_a_container_that_runs_on_does_not_keep_what_was_executed_in_it(
+    made: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        one, _ = made.add(RUNNING)
+        execs = Execs(made.context)
+        monkeypatch.setattr("tiffin.engine.container_exec._REMEMBERED", 0.0)
+        forgotten, forget = asyncio.Event(), made.context.forget_exec
+        monkeypatch.setattr(made.context, "forget_exec", lambda one: (forget(one), forgotten.set()))
+
+        async def ended(*_: Any) -> Any:
+            return SimpleNamespace(wait=AsyncMock(return_value=7))
+
+        monkeypatch.setattr(execs, "_run", ended)
+        execution = execs.get(execs.create("web", ExecConfig(("true",))))
+        await execs.start(execution, fd=None)
+        await execution.ended.wait()
+        assert execution.exit_code == 7
+        await forgotten.wait()
+        assert not made.context.execs and not made.context.live(one.id).execs
+        with pytest.raises(NotFound):
+            execs.get(execution.id)
 
     run(body())
 
