@@ -24,6 +24,8 @@ def decode(body: bytes, kind: type[T]) -> T:
     """Decode a request body. Raises Invalid (400) for malformed JSON and for values of the wrong type."""
     try:
         raw = msgspec.json.decode(body)
+        if b"\\u0000" in body and _has_nul(raw):
+            raise Invalid("a NUL byte can't be part of a name, a path or a value")
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Invalid(f"invalid JSON: {error}") from error
     if raw is None:
@@ -33,6 +35,15 @@ def decode(body: bytes, kind: type[T]) -> T:
         return msgspec.convert(walk(raw) if walk else raw, kind)
     except (msgspec.ValidationError, RecursionError) as error:
         raise Invalid(f"invalid JSON: {error}") from error
+
+
+def _has_nul(raw: Any) -> bool:
+    """Whether a string in it ends early for the kernel."""
+    if isinstance(raw, dict):
+        return any("\0" in key or _has_nul(value) for key, value in raw.items())
+    if isinstance(raw, list):
+        return any(map(_has_nul, raw))
+    return isinstance(raw, str) and "\0" in raw
 
 
 def _walker(kind: Any) -> _Walk | None:

@@ -118,6 +118,13 @@ def test_malformed_bodies_are_invalid(body: bytes) -> None:
         decode(body, Outer)
 
 
+@pytest.mark.parametrize("body", [b'{"\\u0000": 1}', b'{"A": ["x", {"B": "a\\u0000b"}]}', b'"\\u0000"'])
+def test_a_string_that_the_kernel_would_cut_short_is_refused(body: bytes) -> None:
+    with pytest.raises(Invalid, match="NUL"):
+        decode(body, Outer)
+    decode(b'{"Name": "a backslash before u: \\\\u0000"}', Outer)
+
+
 def test_a_body_comes_in_pieces() -> None:
     assert run(request(b'{"Im', b'age":"x"}').json(Outer)).image == "x"
 
