@@ -52,26 +52,43 @@ def export(images: Images, results: Mapping[str, Solved], wanted: Wanted) -> Exp
         raise Forbidden(f"{host.NAME.familiar}: this name is reserved for the root file system of this machine")
     made = compose(images.blobs, results, wanted, _said_before(images, wanted.names))
     as_index = made.is_index and bool(wanted.names)
-    before = {images.indexes.of(name) for name in wanted.names} - {made.top.digest, None}
+    if not _is_here(images, made, wanted.names):
+        _store(images, made, wanted.names, as_index=as_index)
+    for name in wanted.names:
+        images.publish("tag", made.first.config.id, {"name": name.familiar})
+    top = made.top if as_index or not made.is_index else made.first.descriptor
+    return _told(made, top, wanted.names)
+
+
+def _is_here(images: Images, made: Composed, names: Sequence[Reference]) -> bool:
+    """Whether the names mean all this already."""
+    first, index = made.first.config.id, made.top.digest if made.is_index else None
+    if not names or any(images.catalog.named(one) != first or images.indexes.of(one) != index for one in names):
+        return False
+    try:
+        found = [images.catalog.image(one.config.id).manifest.raw for one in made.images]
+    except (TiffinError, OSError):
+        return False
+    return found == [one.manifest.raw for one in made.images] and all(map(images.blobs.exists, made.blobs))
+
+
+def _store(images: Images, made: Composed, names: tuple[Reference, ...], *, as_index: bool) -> None:
+    before = {images.indexes.of(name) for name in names} - {made.top.digest, None}
     with images.blobs.lease() as lease:
         for digest, raw in made.documents.items() if as_index else ():
             images.blobs.lease_blob(lease, digest)
             if not images.blobs.exists(digest):
                 images.blobs.put(raw, lease)
         for one in made.images:
-            names = () if as_index else wanted.names
-            images.arrivals.add(Parts(one.config, one.layers, one.manifest.raw, names=names), lease, silent)
+            own = () if as_index else names
+            images.arrivals.add(Parts(one.config, one.layers, one.manifest.raw, names=own), lease, silent)
         if as_index:
-            _name(images, made, wanted.names)
+            _name(images, made, names)
         elif not made.is_index:
             _renew(images, made)
     if before:
         images.blobs.sweep(images.wanted_blobs)
     images.written()
-    for name in wanted.names:
-        images.publish("tag", made.first.config.id, {"name": name.familiar})
-    top = made.top if as_index or not made.is_index else made.first.descriptor
-    return _told(made, top, wanted.names)
 
 
 def _told(made: Composed, top: Descriptor, names: tuple[Reference, ...]) -> Exported:

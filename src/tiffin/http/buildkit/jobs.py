@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from time import time_ns
 from typing import Any
 
@@ -17,6 +18,10 @@ JOB_SECONDS = 10.0
 """Status and LLBBridge calls may come before the Solve that they belong to."""
 
 JOBS = 256
+_GATHER = 0.01
+"""s between two messages about a build: each costs client and daemon three system calls."""
+_MOST = 1 << 20
+"""Bytes of messages that are told as one."""
 
 
 class Job:
@@ -36,10 +41,14 @@ class Job:
         """What the client asked for through the bridge."""
         self.attestations: Mapping[str, Mapping[str, str]] = {}
         """What is to be said of the result, by kind."""
-        self.ended = False
+        self._over = asyncio.Event()
         self._told: list[bytes] = []
         self._forgotten = 0
         self._more = asyncio.Event()
+
+    @property
+    def ended(self) -> bool:
+        return self._over.is_set()
 
     def report(self, event: Event) -> None:
         """The engine's Report."""
@@ -71,26 +80,39 @@ class Job:
             self._forgotten += 1
 
     async def follow(self) -> AsyncIterator[bytes]:
-        """Everything told, from the beginning, until the job has ended."""
+        """Everything told, from the beginning, until the job has ended. What came together is one message."""
         at = 0
         while True:
             more = self._more
             while (at := max(at, self._forgotten)) < self._forgotten + len(self._told):
-                yield self._told[at - self._forgotten]
-                at += 1
+                together = list(_fitting(self._told[at - self._forgotten :]))
+                yield b"".join(together)  # protobuf: repeated fields one after the other are one
+                at += len(together)
             if self.ended:
                 return
             await more.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), _GATHER)
 
     def end(self) -> None:
         """Nothing comes any more. Results are released."""
-        self.ended = True
+        self._over.set()
         self._more.set()
         for task in self.tasks:
             task.cancel()
         for solved in self.results.values():
             solved.release()
         self.results.clear()
+
+
+def _fitting(messages: Sequence[bytes]) -> Iterator[bytes]:
+    """The first one, and those after it that are small enough to go with it."""
+    size = 0
+    for message in messages:
+        size += len(message)
+        if size > max(_MOST, len(messages[0])):
+            return
+        yield message
 
 
 class Jobs:
