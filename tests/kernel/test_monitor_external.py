@@ -99,7 +99,7 @@ def test_a_process_is_executed_in_it(tmp_path: Path, runtime: str) -> None:
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_missing_program_is_said_by_the_runtime(tmp_path: Path, runtime: str) -> None:
     async def body(rig: Rig) -> None:
-        with pytest.raises(StartFailed, match=r"OCI runtime create failed: .*nope.*not found.*: unknown"):
+        with pytest.raises(StartFailed, match=r"OCI runtime create failed: .*nope.*not found"):
             await rig.start("x", external=bundle(rig, runtime, "nope"))
 
     with_forkserver(tmp_path, body)

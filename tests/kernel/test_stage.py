@@ -141,14 +141,13 @@ def test_a_missing_working_directory_is_made_where_asked(tmp_path: Path) -> None
         ("nope", 'exec: "nope": executable file not found in $PATH'),
         ("/bin/nope", 'exec: "/bin/nope": stat /bin/nope: no such file or directory'),
         ("/etc/passwd", 'exec: "/etc/passwd": permission denied'),
-        ("/etc", 'exec: "/etc": is a directory'),
+        ("/etc", 'exec: "/etc": is a directory: permission denied'),
     ],
 )
 def test_what_can_not_be_executed_is_said_in_docker_words(tmp_path: Path, program: str, message: str) -> None:
     text = str(refused(tmp_path, program))
     assert text.startswith("failed to create task for container: failed to create shim task: OCI runtime create failed")
-    assert message in text
-    assert text.endswith(": unknown")
+    assert text.endswith(message)
 
 
 def test_a_mount_does_not_follow_a_link_out_of_the_root(tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ class Engine:
         binary = str(BIN / "tiffind") if self.kind == "tiffin" else "dockerd"
         roots = ["--data-root", str(self.data_root), "--exec-root", str(self.exec_root), "-p", str(self.root / "pid")]
         words = [binary, "-H", self.host, *roots, "--cgroup-parent", self.machine.cgroup_parent, *self.options]
-        return newer.command(newer.tree(self.suite), words) if self.suite else words
+        # with containerd's store of images, which the platforms of an image, its manifests and attestations need
+        return newer.command(newer.tree(self.suite), [*words, *newer.STORE]) if self.suite else words
 
     def environment(self) -> dict[str, str]:
         """What commands against this engine get added to their environment."""

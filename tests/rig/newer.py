@@ -15,6 +15,7 @@ from pathlib import Path
 from rig import archives, debian
 
 PACKAGES = "docker.io,iptables,ca-certificates,mount"
+STORE = ("--feature", "containerd-snapshotter=true")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _LEAN = "--dpkgopt=path-exclude=/usr/share/doc/*"
 

@@ -70,7 +70,7 @@ def _words(value: Any) -> tuple[str, ...] | None:
 
 def _union(ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     if not ours and not theirs:
-        return ours
+        return None
     return {**{name: {} for name in theirs or {}}, **(ours or {})}
 
 
@@ -141,12 +141,6 @@ def settle(host: HostConfig, *, runtime: str, log: LogConfig, unified_cgroups: b
         security_opt=security,
         masked_paths=masked,
         readonly_paths=readonly,
-        port_bindings={} if host.port_bindings is None else host.port_bindings,
-        dns=host.dns or (),
-        dns_options=host.dns_options or (),
-        dns_search=host.dns_search or (),
-        devices=host.devices or (),
-        blkio_weight_device=host.blkio_weight_device or (),
     )
 
 

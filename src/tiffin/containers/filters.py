@@ -30,7 +30,8 @@ ACCEPTED = frozenset(
         "until",
     ]
 )
-_STATES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
+_STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
+_HEALTHS = ("none", "starting", "healthy", "unhealthy")
 
 
 def label_matches(wanted: str, labels: Mapping[str, str]) -> bool:
@@ -85,15 +86,15 @@ def _test(
         case "status":
             for value in values:
                 if value not in _STATES:
-                    raise Invalid(f"invalid filter 'status={value}'")
+                    raise Invalid(_one_of("status", value, "state", _STATES))
             return lambda c: status_word(c.status) in values
         case "exited":
             codes = {_number(key, value) for value in values}
             return lambda c: isinstance(c.status, Exited) and exit_code_of(c.status) in codes
         case "health":
             for value in values:
-                if value not in ("starting", "healthy", "unhealthy", "none"):
-                    raise Invalid(f"invalid filter 'health={value}'")
+                if value not in _HEALTHS:
+                    raise Invalid(_one_of("health", value, "health", _HEALTHS))
             return lambda c: (c.health.status if c.health else "none") in values
         case "ancestor":
             wanted = frozenset[str]().union(*(ancestors(value) for value in values))
@@ -115,10 +116,16 @@ def _test(
             ports = frozenset[str]().union(*(_ports(key, value) for value in values))
             return lambda c: bool(ports & set(_published(c) if key == "publish" else c.config.exposed_ports or {}))
         case "is-task":
-            return lambda c: not any(_true(value) for value in values)
+            tasks = _true(key, values)
+            return lambda c: not tasks
         case "isolation":
             return lambda c: (c.host.isolation or "default") in values
     return lambda c: True  # until is the prune's business
+
+
+def _one_of(key: str, value: str, what: str, known: Sequence[str]) -> str:
+    """docker's words for a value that is none of those it may be."""
+    return f"invalid filter '{key}={value}': invalid value for {what} ({value}): must be one of {', '.join(known)}"
 
 
 def _published(container: Container) -> list[str]:
@@ -141,8 +148,11 @@ def _number(key: str, value: str) -> int:
         raise Invalid(f"invalid filter '{key}={value}'") from None
 
 
-def _true(value: str) -> bool:
-    return value.lower() in ("1", "t", "true")
+def _true(key: str, values: list[str]) -> bool:
+    meanings = {value.lower() in ("1", "t", "true") for value in values}
+    if len(meanings) != 1 or any(value.lower() not in ("0", "f", "false", "1", "t", "true") for value in values):
+        raise Invalid(f"invalid filter '{key}=[{' '.join(values)}]'")
+    return meanings.pop()
 
 
 def _ports(key: str, value: str) -> frozenset[str]:

@@ -144,8 +144,8 @@ def check_volume_name(name: str) -> None:
 
 def _check_destination(kind: str, destination: str, text: str | None = None) -> str:
     if not destination.startswith("/"):
-        problem = f"invalid mount path: '{destination}' mount path must be absolute"
-        raise Invalid(f"invalid volume specification: '{text}': {problem}" if text else _config(kind, problem))
+        problem = _config(kind, f"invalid mount path: '{destination}' mount path must be absolute")
+        raise Invalid(f"invalid volume specification: '{text}': {problem}" if text else problem)
     clean = posixpath.normpath("/" + destination.lstrip("/"))
     if clean == "/":
         problem = "invalid specification: destination can't be '/'"
@@ -257,7 +257,15 @@ def _image_request(request: MountRequest, destination: str) -> MountPoint:
     subpath = request.image_options.subpath if request.image_options else ""
     if subpath and _leaves(subpath):
         raise Invalid(_config("image", f"subpath '{subpath}' must be a relative path inside the image"))
-    return MountPoint("image", destination, source=request.source, rw=False, subpath=subpath, request=request)
+    return MountPoint(
+        "image",
+        destination,
+        source=request.source,
+        rw=False,
+        propagation="rprivate",
+        subpath=subpath,
+        request=request,
+    )
 
 
 def tmpfs_options(request: MountRequest) -> tuple[str, ...]:

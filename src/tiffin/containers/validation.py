@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 
 from tiffin.containers import logs, modes, restart
 from tiffin.containers.signals import signal_number
@@ -136,8 +137,6 @@ def check_resources(host: HostConfig) -> None:
         raise Invalid("Minimum memory reservation allowed is 6MB")
     if host.memory > 0 and host.memory_reservation > host.memory:
         raise Invalid("Minimum memory limit can not be less than memory reservation limit, see usage")
-    if 0 < host.kernel_memory < LEAST_MEMORY:
-        raise Invalid("Minimum kernel memory limit allowed is 6MiB")
     _check_cpu(host)
     if host.blkio_weight and not 10 <= host.blkio_weight <= 1000:
         raise Invalid("Range of blkio weight is from 10 to 1000")
@@ -191,12 +190,8 @@ def members(text: str) -> set[int] | None:
 
 
 def _check_security(host: HostConfig) -> None:
-    for option in (*(host.cap_add or ()), *(host.cap_drop or ())):
-        try:
-            if option.upper() != "ALL":
-                capabilities.normalize(option)
-        except (ValueError, OSError):
-            raise Invalid(f'invalid capability: unknown capability "{option}"') from None
+    _check_capabilities("CapAdd", host.cap_add)
+    _check_capabilities("CapDrop", host.cap_drop)
     for option in host.security_opt or ():
         key, separator, value = option.partition("=" if "=" in option else ":")
         if option in ("no-new-privileges", "disable", "label=disable"):
@@ -216,13 +211,24 @@ def _check_security(host: HostConfig) -> None:
             raise Invalid(f'invalid --security-opt 2: "{option}"')
 
 
+def _check_capabilities(field: str, names: Iterable[str] | None) -> None:
+    for name in names or ():
+        try:
+            if name.upper() != "ALL":
+                capabilities.normalize(name)
+        except (ValueError, OSError):
+            shown = f"CAP_{name.upper().removeprefix('CAP_')}"
+            raise Invalid(f'invalid {field}: unknown capability: "{shown}"') from None
+
+
 def _check_host(host: HostConfig) -> None:
     if host.shm_size < 0:
         raise Invalid("SHM size can not be less than 0")
     if not -1000 <= host.oom_score_adj <= 1000:
         raise Invalid(f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]")
     if host.log_config.type and host.log_config.type not in logs.DRIVERS:
-        raise Invalid(f"logger: no log driver named '{host.log_config.type}' is registered")
+        driver = host.log_config.type
+        raise Invalid(f'error looking up logging plugin {driver}: plugin "{driver}" not found')
     if host.isolation not in ("", "default"):
         raise Invalid(f"invalid isolation ({host.isolation}): must be 'default' on Linux")
     for key in host.annotations or {}:

@@ -56,7 +56,10 @@ class Changing:
             bare = checked(name)
             if bare == container.name:
                 raise Invalid("Renaming a container with the same name as its current name")
-            context.records.reserve_name(bare, container.id)
+            try:
+                context.records.reserve_name(bare, container.id)
+            except Conflict as error:
+                raise Conflict(f"Error when allocating new name: {error}") from error
             old = container.name
             container = replace(container, name=bare)
             context.records.rewrite(container)

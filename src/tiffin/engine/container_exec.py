@@ -88,7 +88,7 @@ class Execs:
         container = self._context.records.find(reference)
         match container.status:
             case Paused():
-                raise Conflict(f"container {container.id} is paused, unpause the container before exec")
+                raise Conflict(f"Container {reference} is paused, unpause the container before exec")
             case Restarting():
                 raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
             case RunningStatus():

@@ -66,13 +66,14 @@ class Statistics:
             found = None  # it ended just now
         if found is None:
             return _empty(container)
+        none: list[Any] | None = [] if self._context.hierarchies.version == 1 else None
         sample = {
             "name": "/" + container.name,
             "id": container.id,
             "read": rfc3339(time.time_ns()),
             "preread": before["read"] if before else _NEVER,
             "pids_stats": _pids(found["pids"]),
-            "blkio_stats": {name: found["blkio"].get(name) or None for name in _BLKIO},
+            "blkio_stats": {name: found["blkio"].get(name) or none for name in _BLKIO},
             "num_procs": 0,
             "storage_stats": {},
             "cpu_stats": _cpu(found["cpu"]),

@@ -9,7 +9,7 @@ import signal
 from tiffin.containers.signals import signal_number
 from tiffin.engine.container_context import Context, stop_signal_of
 from tiffin.engine.container_lifecycle import Lifecycle
-from tiffin.errors import Conflict, Internal, NotModified
+from tiffin.errors import Conflict, Internal, Invalid, NotModified
 from tiffin.linux import cgroups_live
 from tiffin.model.container import Container
 from tiffin.model.container_status import Paused, Restarting, Running, is_running
@@ -130,7 +130,10 @@ class Signals:
         """Raises NotFound, Invalid, Conflict for one that does not run."""
         context = self._context
         container = context.records.find(reference)
-        number = signal_number(signal_name) if signal_name else int(signal.SIGKILL)
+        try:
+            number = signal_number(signal_name) if signal_name else int(signal.SIGKILL)
+        except Invalid as error:
+            raise Invalid(f"cannot kill container: {reference}: {error}") from error
         async with context.records.lock(container.id):
             container = context.records.get(container.id)
             live = context.live(container.id)
@@ -139,7 +142,7 @@ class Signals:
                 self._lifecycle.give_up_restart(container.id)
                 return
             if live.process is None or not isinstance(container.status, Running | Paused):
-                raise Conflict(f"cannot kill container: {container.id}: container {container.id} is not running")
+                raise Conflict(f"cannot kill container: {reference}: container {container.id} is not running")
             own = container.config.stop_signal
             # docker's rule: without a stop signal of its own, whatever is sent means that it shall not come back
             if number == signal.SIGKILL or not own or number == signal_number(own):
@@ -163,16 +166,16 @@ class Signals:
                 case Restarting():
                     raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
                 case Running() if context.live(container.id).killed:
-                    raise Conflict(f"Container {container.id} is not running")
+                    raise Conflict(f"container {container.id} is not running")
                 case Running(pid=pid, started_at=started, finished_at=finished):
                     try:
                         await asyncio.to_thread(cgroups_live.freeze, context.cgroup(container))
                     except FileNotFoundError as error:
-                        raise Conflict(f"Container {container.id} is not running") from error
+                        raise Conflict(f"container {container.id} is not running") from error
                     write = context.records.change if lasting else context.records.note
                     write(container.id, status=Paused(pid, started, finished))
                 case _:
-                    raise Conflict(f"Container {container.id} is not running")
+                    raise Conflict(f"container {container.id} is not running")
         context.publish(container, "pause")
 
     async def unpause(self, reference: str) -> None:

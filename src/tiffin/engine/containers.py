@@ -83,7 +83,7 @@ class Containers:
             return self.context.waits.removal(container.id)
         if condition == "not-running" and not is_running(container.status):
             done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-            done.set_result(Outcome(exit_code_of(container.status)))
+            done.set_result(Outcome(exit_code_of(container.status), getattr(container.status, "error", "")))
             return done
         return self.context.waits.exit(container.id)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
 
@@ -33,6 +32,8 @@ async def create(request: Request) -> Response:
     if not request.has_body:
         raise Invalid("invalid JSON: got EOF while reading request body")
     body = await request.json(wire.CreateBody)
+    if request.since("1.42"):
+        body.host_config.kernel_memory = msgspec.UNSET
     config, host, networks = creation(body)
     if not request.since("1.44") and len(networks) > 1:
         raise Invalid(
@@ -126,10 +127,16 @@ async def resize(request: Request) -> Response:
 
 def size_of(request: Request) -> tuple[int, int]:
     """`h` and `w` of a terminal. Raises Invalid."""
-    height, width = (request.query.integer(key) for key in ("h", "w"))
-    if not (0 <= height < 65536 and 0 <= width < 65536):
-        raise Invalid(f"invalid resize: {height}x{width}")
-    return height, width
+    return _characters(request, "height"), _characters(request, "width")
+
+
+def _characters(request: Request, what: str) -> int:
+    text = request.query.text(what[0])
+    if not (text.isascii() and text.isdigit()):
+        raise Invalid(f'invalid resize {what} "{text}": invalid syntax')
+    if int(text) >= 65536:
+        raise Invalid(f'invalid resize {what} "{text}": value out of range')
+    return int(text)
 
 
 @route("POST", "/containers/{id}/rename")
@@ -157,8 +164,8 @@ async def wait(request: Request) -> Response:
 async def _outcome(waiting: asyncio.Future[Outcome]) -> AsyncIterator[bytes]:
     """The header is on its way before the wait begins: `docker run` starts the container only then."""
     outcome = await waiting
-    error: Any = {"Message": outcome.error} if outcome.error else None
-    yield msgspec.json.encode({"Error": error, "StatusCode": outcome.exit_code}) + b"\n"
+    error = {"Error": {"Message": outcome.error}} if outcome.error else {}
+    yield msgspec.json.encode({"StatusCode": outcome.exit_code, **error}) + b"\n"
 
 
 @route("DELETE", "/containers/{id:.+}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from tiffin.containers import spec_security
+from tiffin.containers import modes, spec_security
 from tiffin.containers.creation import command_line
 from tiffin.containers.status_text import status_text
 from tiffin.engine import container_links
@@ -19,6 +20,7 @@ from tiffin.http.containers_shapes import to_wire
 from tiffin.model.container import Container, EndpointRequest
 from tiffin.model.container_host import MountPoint, PortBinding
 from tiffin.model.container_status import (
+    Created,
     Dead,
     Health,
     Paused,
@@ -37,7 +39,6 @@ Version = tuple[int, int]
 
 def inspect(context: Context, container: Container, version: Version, sizes: Sizes | None) -> dict[str, Any]:
     """GET …/json."""
-    directory = context.directory(container.id)
     endpoints = context.networks.endpoints(container.id)
     found: dict[str, Any] = {
         "Id": container.id,
@@ -46,10 +47,7 @@ def inspect(context: Context, container: Container, version: Version, sizes: Siz
         "Args": list(container.args),
         "State": _state(container),
         "Image": container.image_id,
-        "ResolvConfPath": _if_made(directory / "resolv.conf"),
-        "HostnamePath": _if_made(directory / "hostname"),
-        "HostsPath": _if_made(directory / "hosts"),
-        "LogPath": context.log_path(container),
+        **_files(context, container),
         "Name": "/" + container.name,
         "RestartCount": container.restart_count,
         "Driver": container.driver,
@@ -57,11 +55,11 @@ def inspect(context: Context, container: Container, version: Version, sizes: Siz
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": spec_security.apparmor(container.host) or "",
-        "ExecIDs": [key for key, one in context.live(container.id).execs.items() if one.running] or None,
+        "ExecIDs": [key for key, one in context.live(container.id).execs.items() if one.exit_code is None] or None,
         "HostConfig": host_config(container),
         "GraphDriver": {"Data": None, "Name": container.driver},
         "Mounts": [mount_point(point) for point in container.mounts],
-        "Config": config(container, version),
+        "Config": config(context, container, version),
         "NetworkSettings": network_settings(context, container, endpoints, version),
     }
     if sizes is not None:
@@ -69,8 +67,28 @@ def inspect(context: Context, container: Container, version: Version, sizes: Siz
     return found
 
 
-def _if_made(path: Any) -> str:
+def _files(context: Context, container: Container) -> dict[str, str]:
+    """Where its files are: those about names are another's on whose network it is, a log is there with the start."""
+    names = context.directory((_host_of(context, container) or container).id)
+    log = context.log_path(container)
+    return {
+        "ResolvConfPath": _if_made(names / "resolv.conf"),
+        "HostnamePath": _if_made(names / "hostname"),
+        "HostsPath": _if_made(names / "hosts"),
+        "LogPath": _if_made(Path(log)) if log and isinstance(container.status, Created) else log,
+    }
+
+
+def _if_made(path: Path) -> str:
     return str(path) if path.exists() else ""
+
+
+def _host_of(context: Context, container: Container) -> Container | None:
+    """The container whose network it is on, once it was started."""
+    other = modes.container_of(container.host.network_mode)
+    if other is None or isinstance(container.status, Created) or other not in context.records:
+        return None
+    return context.records.get(other)
 
 
 def _state(container: Container) -> wire.State:
@@ -106,9 +124,11 @@ def host_config(container: Container) -> wire_host.HostConfig:
     return found
 
 
-def config(container: Container, version: Version) -> wire.Config:
+def config(context: Context, container: Container, version: Version) -> wire.Config:
     """Config, merged with the image's."""
     found = to_wire(container.config, wire.Config)
+    if (host := _host_of(context, container)) is not None:
+        found.hostname, found.domainname = host.config.hostname, host.config.domainname
     found.labels = dict(container.config.labels or {})
     if version >= (1, 44):
         found.mac_address = msgspec.UNSET
@@ -198,7 +218,7 @@ def endpoint(
         "Aliases": aliases,
         "MacAddress": place.mac_address if place else request.mac_address,
         "DriverOpts": shape.driver_opts,
-        "NetworkID": place.network_id if place else network_id(context, name),
+        "NetworkID": place.network_id if place else _joined(context, name, container),
         "EndpointID": place.id if place else "",
         "Gateway": place.ipv4_gateway if place else "",
         "IPAddress": place.ipv4 if place else "",
@@ -215,6 +235,10 @@ def endpoint(
     return found
 
 
+def _joined(context: Context, name: str, container: Container) -> str:
+    return "" if isinstance(container.status, Created) else network_id(context, name)
+
+
 def network_id(context: Context, name: str) -> str:
     """The id of a network by its name; empty when it is gone."""
     try:
@@ -228,8 +252,9 @@ def summary(
 ) -> dict[str, Any]:
     """One entry of the list."""
     endpoints = context.networks.endpoints(container.id) if is_running(container.status) else None
+    not_listed = dict.fromkeys(("Aliases", "DriverOpts", *(["DNSNames"] if version >= (1, 44) else [])))
     networks = {
-        name: endpoint(context, name, request, _place(endpoints, name), container, version)
+        name: endpoint(context, name, request, _place(endpoints, name), container, version) | not_listed
         for name, request in container.networks.items()
     }
     found: dict[str, Any] = {
@@ -250,7 +275,8 @@ def summary(
     if version >= (1, 46) and container.host.annotations:
         found["HostConfig"]["Annotations"] = dict(container.host.annotations)
     if sizes is not None:
-        found["SizeRw"], found["SizeRootFs"] = sizes.layer, sizes.root
+        found |= {"SizeRw": sizes.layer} if sizes.layer else {}
+        found["SizeRootFs"] = sizes.root
     return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from msgspec import UNSET
+
 from tiffin.engine.container_context import Exec
 from tiffin.engine.container_exec import ExecConfig, ExecFailed
 from tiffin.errors import Conflict, Invalid, NotFound
@@ -108,7 +110,7 @@ def _shown(execution: Exec) -> ExecInspect:
             entrypoint=config.cmd[0],
             arguments=list(config.cmd[1:]),
             privileged=config.privileged,
-            user=config.user,
+            user=config.user or UNSET,
         ),
         open_stdin=config.attach_stdin,
         open_stderr=config.attach_stderr,

@@ -1,6 +1,7 @@
 """Failures of a start in the words of Docker and runc: the docker CLI derives its exit status 126 or 127 from them."""
 
 import os
+from errno import EISDIR
 
 _CREATE = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
 _TASK = f"{_CREATE}runc create failed: unable to start container process: "
@@ -10,13 +11,13 @@ _EXEC = "OCI runtime exec failed: exec failed: unable to start container process
 def start_failure(step: str, number: int, path: str, text: str) -> str:
     """Of a container's first process. step and path: see plan.py; number: errno, or 0."""
     if step == "runtime":
-        return f"{_CREATE}{text}: unknown"  # another runtime's own words
-    return f"{_TASK}{_reason(step, number, path, text)}: unknown"
+        return f"{_CREATE}{text}"  # another runtime's own words
+    return f"{_TASK}error during container init: {_reason(step, number, path, text)}"
 
 
 def exec_failure(step: str, number: int, path: str, text: str) -> str:
     """Of a further process."""
-    return f"{_EXEC}{_reason(step, number, path, text)}: unknown"
+    return f"{_EXEC}{_reason(step, number, path, text)}"
 
 
 def _quoted(text: str) -> str:
@@ -27,12 +28,13 @@ def _quoted(text: str) -> str:
 def _reason(step: str, number: int, path: str, text: str) -> str:
     what = (text or os.strerror(number)).lower() if text == os.strerror(number) else text
     if step == "exec":
+        what += ": permission denied" if number == EISDIR else ""
         return f"exec: {_quoted(path)}: {what}" if path else f"exec: {what}"
     if step == "chdir":
-        return f"error during container init: chdir to cwd ({_quoted(path)}) set in config.json failed: {what}"
+        return f"chdir to cwd ({_quoted(path)}) set in config.json failed: {what}"
     if step in ("mount", "rootfs", "mask", "readonly", "device", "symlink", "file", "directory", "source"):
-        return f"error during container init: error mounting {_quoted(path)} to rootfs ({step}): {what}"
+        return f"error mounting {_quoted(path)} to rootfs ({step}): {what}"
     if step == "cgroup":
         return f"unable to apply cgroup configuration: failed to write {_quoted(path)}: {what}"
     place = f" {_quoted(path)}" if path else ""
-    return f"error during container init: {step}{place}: {what}"
+    return f"{step}{place}: {what}"

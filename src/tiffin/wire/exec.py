@@ -1,16 +1,18 @@
 """The shapes of /exec (Engine API v1.51)."""
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from tiffin.wire.containers_host import rename
 
 
 class ProcessConfig(Struct, rename="lower", kw_only=True):
+    """User is left out where the container's is meant."""
+
     tty: bool
     entrypoint: str
     arguments: list[str]
     privileged: bool
-    user: str = ""
+    user: str | UnsetType = UNSET
 
 
 class ExecInspect(Struct, rename=rename, kw_only=True):

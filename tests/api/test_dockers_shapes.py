@@ -1,0 +1,210 @@
+"""Details of answers that clients compare or branch on, as dockerd 28 has them: what is null, left out, or not yet known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import docker as docker_py
+import pytest
+from docker.errors import APIError
+
+from rig import Cli, Engine, eventually
+from rig.peers import needs_api
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def client(engine: Engine, tidy: None) -> Iterator[docker_py.APIClient]:
+    needs_api(engine, "1.51", "shapes of dockerd 28")
+    made = docker_py.APIClient(base_url=engine.host, timeout=60, version="1.51")
+    yield made
+    made.close()
+
+
+def post(client: docker_py.APIClient, path: str, body: Any = None) -> Any:
+    """The answer's JSON. Raises APIError."""
+    return client._result(client._post_json(client._url(path), body), json=True)
+
+
+def create(client: docker_py.APIClient, name: str, *command: str, **fields: Any) -> str:
+    made = post(client, f"/containers/create?name={name}", {"Image": "busybox", "Cmd": list(command) or None, **fields})
+    return str(made["Id"])
+
+
+def refusal(client: docker_py.APIClient, path: str, body: Any = None) -> tuple[int, str]:
+    with pytest.raises(APIError) as refused:
+        post(client, path, body)
+    return refused.value.status_code, str(refused.value.explanation).strip()
+
+
+def test_what_a_request_leaves_out_is_null_in_inspect(client: docker_py.APIClient) -> None:
+    create(client, "bare")
+    found = client.inspect_container("bare")
+    names = ("PortBindings", "Dns", "DnsOptions", "DnsSearch", "Devices", "BlkioWeightDevice", "Binds", "ExtraHosts")
+    assert {name: found["HostConfig"][name] for name in names} == dict.fromkeys(names)
+    assert found["Config"]["Volumes"] is None
+    create(client, "empty", Volumes={}, HostConfig={"Dns": [], "PortBindings": {}})
+    found = client.inspect_container("empty")
+    assert (found["HostConfig"]["Dns"], found["HostConfig"]["PortBindings"]) == ([], {})
+    assert found["Config"]["Volumes"] is None
+
+
+def test_a_container_that_never_ran_has_no_log_and_no_networks_id(client: docker_py.APIClient) -> None:
+    create(client, "young", "true")
+    found = client.inspect_container("young")
+    assert (found["LogPath"], found["NetworkSettings"]["Networks"]["bridge"]["NetworkID"]) == ("", "")
+    (listed,) = client.containers(all=True, filters={"name": "young"})
+    assert listed["NetworkSettings"]["Networks"]["bridge"]["NetworkID"] == ""
+    client.start("young")
+    client.wait("young")
+    found = client.inspect_container("young")
+    assert found["LogPath"].endswith("-json.log")
+    assert found["NetworkSettings"]["Networks"]["bridge"]["NetworkID"] == client.inspect_network("bridge")["Id"]
+
+
+def test_the_list_says_less_of_networks_than_inspect(docker: Cli, client: docker_py.APIClient) -> None:
+    network = client.create_network("shapes")["Id"]
+    try:
+        docker(
+            "run", "-d", "--name", "named", "--network", "shapes", "--network-alias", "other", "busybox", "sleep", "99"
+        )
+        (listed,) = client.containers(filters={"name": "named"})
+        of_list = listed["NetworkSettings"]["Networks"]["shapes"]
+        of_inspect = client.inspect_container("named")["NetworkSettings"]["Networks"]["shapes"]
+        hidden = ("Aliases", "DNSNames", "DriverOpts")
+        assert {name: of_list[name] for name in hidden} == dict.fromkeys(hidden)
+        assert of_inspect["Aliases"] == ["other"] and "other" in of_inspect["DNSNames"]
+        shown = of_list.keys() - set(hidden)
+        assert {name: of_list[name] for name in shown} == {name: of_inspect[name] for name in shown}
+    finally:
+        docker("rm", "-f", "named")
+        client.remove_network(network)
+
+
+def test_a_size_of_nothing_is_left_out_of_the_list(client: docker_py.APIClient) -> None:
+    create(client, "sized", "true")
+    (listed,) = client.containers(all=True, size=True, filters={"name": "sized"})
+    assert listed.get("SizeRw", 1) > 0 and listed["SizeRootFs"] > 0
+
+
+def test_a_container_on_anothers_network_has_that_ones_name_and_files(client: docker_py.APIClient) -> None:
+    create(client, "donor", "sleep", "99")
+    client.start("donor")
+    create(client, "guest", "sleep", "99", HostConfig={"NetworkMode": "container:donor"})
+    client.start("guest")
+    donor, guest = (client.inspect_container(name) for name in ("donor", "guest"))
+    assert guest["Config"]["Hostname"] == donor["Config"]["Hostname"] != ""
+    for field in ("HostsPath", "HostnamePath", "ResolvConfPath"):
+        assert guest[field] == donor[field] != ""
+
+
+def test_execs_are_listed_until_they_end(client: docker_py.APIClient) -> None:
+    create(client, "host", "sleep", "99")
+    client.start("host")
+    made = post(client, "/containers/host/exec", {"Cmd": ["true"], "AttachStdout": True})["Id"]
+    assert client.inspect_container("host")["ExecIDs"] == [made]
+    assert "user" not in client.exec_inspect(made)["ProcessConfig"]
+    client.exec_start(made)
+    eventually(lambda: client.inspect_container("host")["ExecIDs"] is None)
+
+
+def test_wait_tells_of_a_start_that_failed_and_nothing_otherwise(client: docker_py.APIClient) -> None:
+    create(client, "fine", "true")
+    client.start("fine")
+    assert client.wait("fine") == {"StatusCode": 0}
+    create(client, "wrong", "nosuch")
+    assert refusal(client, "/containers/wrong/start")[0] == 400
+    ended = client.wait("wrong")
+    assert ended["StatusCode"] == 127
+    assert ended["Error"]["Message"] == client.inspect_container("wrong")["State"]["Error"] != ""
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("nosuch", 'exec: "nosuch": executable file not found in $PATH'),
+        ("/nosuch", 'exec: "/nosuch": stat /nosuch: no such file or directory'),
+        ("/etc", 'exec: "/etc": is a directory: permission denied'),
+    ],
+)
+def test_a_command_that_cannot_run_is_told_in_runcs_words(
+    client: docker_py.APIClient, command: str, words: str
+) -> None:
+    create(client, "cannot", command)
+    status, said = refusal(client, "/containers/cannot/start")
+    assert status == 400
+    assert said == (
+        "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
+        f"unable to start container process: error during container init: {words}"
+    )
+
+
+def test_refusals_name_the_container_as_the_client_did(client: docker_py.APIClient) -> None:
+    identity = create(client, "stopped", "true")
+    create(client, "frozen", "sleep", "99")
+    client.start("frozen")
+    client.pause("frozen")
+    not_running = f"container {identity} is not running"
+    taken = f'The container name "/stopped" is already in use by container "{identity}"'
+    for path, body, status, words in (
+        ("stopped/kill", None, 409, f"cannot kill container: stopped: {not_running}"),
+        ("stopped/kill?signal=FOO", None, 400, "cannot kill container: stopped: invalid signal: FOO"),
+        ("stopped/pause", None, 409, not_running),
+        ("frozen/exec", {"Cmd": ["true"]}, 409, "Container frozen is paused, unpause the container before exec"),
+        ("frozen/rename?name=stopped", None, 409, f"Error when allocating new name: Conflict. {taken}"),
+        ("frozen/resize?h=a&w=2", None, 400, 'invalid resize height "a": invalid syntax'),
+    ):
+        found = refusal(client, f"/containers/{path}", body)
+        assert (found[0], found[1][: len(words)]) == (status, words)
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ({"CapAdd": ["JUNK"]}, 'invalid CapAdd: unknown capability: "CAP_JUNK"'),
+        ({"CapDrop": ["junk"]}, 'invalid CapDrop: unknown capability: "CAP_JUNK"'),
+        ({"LogConfig": {"Type": "junk"}}, 'error looking up logging plugin junk: plugin "junk" not found'),
+    ],
+)
+def test_a_create_that_names_what_is_not_there_is_refused(
+    client: docker_py.APIClient, host: dict[str, Any], words: str
+) -> None:
+    assert refusal(client, "/containers/create", {"Image": "busybox", "HostConfig": host}) == (400, words)
+
+
+def test_a_limit_of_kernel_memory_is_of_the_past(client: docker_py.APIClient) -> None:
+    create(client, "past", HostConfig={"KernelMemory": 1})
+    assert "KernelMemory" not in client.inspect_container("past")["HostConfig"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "words"),
+    [
+        (
+            {"status": ["junk"]},
+            "invalid filter 'status=junk': invalid value for state (junk): must be one of created, running, paused, "
+            "restarting, removing, exited, dead",
+        ),
+        (
+            {"health": ["junk"]},
+            "invalid filter 'health=junk': invalid value for health (junk): must be one of none, starting, healthy, "
+            "unhealthy",
+        ),
+        ({"is-task": ["junk"]}, "invalid filter 'is-task=[junk]'"),
+    ],
+)
+def test_filters_say_what_they_take(client: docker_py.APIClient, filters: dict[str, list[str]], words: str) -> None:
+    with pytest.raises(APIError) as refused:
+        client.containers(filters=filters)
+    assert (refused.value.status_code, refused.value.explanation) == (400, words)
+
+
+def test_lists_of_block_io_are_lists(client: docker_py.APIClient, engine: Engine) -> None:
+    if client.info()["CgroupVersion"] != "1":
+        pytest.skip("null without a device that was used, where the control groups are version 2")
+    create(client, "counted", "sleep", "99")
+    client.start("counted")
+    found = client.stats("counted", stream=False)["blkio_stats"]
+    assert all(isinstance(entries, list) for entries in found.values()), found
