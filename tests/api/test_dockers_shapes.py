@@ -1,4 +1,4 @@
-"""Details of answers that clients compare or branch on, as dockerd 28 has them: what is null, left out, or not yet known."""
+"""Details of answers, as dockerd 28 has them: what is null, left out, or not yet known, and how refusals read."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ def test_a_command_that_cannot_run_is_told_in_runcs_words(
     status, said = refusal(client, "/containers/cannot/start")
     assert status == 400
     assert said == (
-        "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
-        f"unable to start container process: error during container init: {words}"
+        "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create "
+        f"failed: unable to start container process: error during container init: {words}"
     )
 
 
