@@ -26,6 +26,7 @@ CHUNK = 1 << 20
 FREE_SPACE_FLOOR = 64 << 20  # bytes left to the machine by whatever is written here
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _CHECK_EVERY = 32 << 20
+_VECTOR = 64  # pieces that one system call takes well
 
 
 def require_free_space(path: Path | int, floor: int = FREE_SPACE_FLOOR) -> None:
@@ -72,13 +73,17 @@ class _Hash:
         self._hash = hashlib.sha256()
         self._pending: Future[None] | None = None
 
-    def update(self, data: bytes) -> None:
-        """Returns before it is done; one piece is under way at a time."""
+    def update(self, pieces: list[bytes], size: int) -> None:
+        """Returns before it is done; one list of pieces, size bytes in all, is under way at a time."""
         self.wait()
-        if len(data) < CHUNK // 16:
-            self._hash.update(data)
+        if size < CHUNK // 16:
+            self._take(pieces)
         else:
-            self._pending = self._threads.submit(self._hash.update, data)
+            self._pending = self._threads.submit(self._take, pieces)
+
+    def _take(self, pieces: list[bytes]) -> None:
+        for piece in pieces:
+            self._hash.update(piece)
 
     def wait(self) -> None:
         if self._pending is not None:
@@ -117,13 +122,12 @@ class BlobWriter:
         if self._written >= self._next_check:
             require_free_space(self._store.root)
             self._next_check = self._written + _CHECK_EVERY
-        data = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
-        self._gathered.clear()
-        self._hash.update(data)
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
-        self._written += len(data)
+        pieces, self._gathered = self._gathered, []
+        if len(pieces) > _VECTOR:
+            pieces = [b"".join(pieces)]
+        self._hash.update(pieces, self.size - self._written)
+        disk.write(self._file.fileno(), pieces)
+        self._written = self.size
         self._early.written(self._file.fileno(), self._written)
 
     def commit(self, expected: Digest | None = None, size: int | None = None) -> Digest:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 
 from tiffin.linux.syscalls import INT, function
@@ -44,6 +45,16 @@ class Usage:
 def freed_by(status: os.stat_result) -> int:
     """The bytes that removing one name of a file frees: none while it has another."""
     return status.st_blocks * _BLOCK if status.st_nlink == 1 else 0
+
+
+def write(fd: int, pieces: Sequence[bytes]) -> None:
+    """All of them, in one system call where that can be; at most as many as writev(2) takes."""
+    left = os.writev(fd, pieces)
+    for piece in pieces:  # what it left over, as a disk that fills up makes it do
+        view = memoryview(piece)[left:]
+        left = max(left - len(piece), 0)
+        while view:
+            view = view[os.write(fd, view) :]
 
 
 class Early:

@@ -140,6 +140,8 @@ class Tree:
 
     def whiteout(self, directory: Directory, name: bytes) -> bool:
         """Whether a name was a whiteout (then done)."""
+        if not name.startswith(PREFIX):
+            return False
         if name == OPAQUE:
             directory.opaque = True
             return True
@@ -150,7 +152,7 @@ class Tree:
                 directory.children[hidden] = self._whiteout_inode()
             elif isinstance(there, Directory):
                 there.opaque = True  # this layer has the name itself: only what is below is hidden
-        return name.startswith(PREFIX)
+        return True
 
     def _whiteout_inode(self) -> int:
         """One for the whole layer: overlayfs looks at nothing but that it is a 0/0 character device."""

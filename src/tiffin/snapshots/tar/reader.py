@@ -9,11 +9,14 @@ Everything in an archive is hostile until checked: numbers are bounded, lengths 
 """
 
 from collections.abc import Callable, Iterator
+from struct import Struct
+from zlib import adler32
 
 from tiffin.content.compression import Readable, read_exactly
 from tiffin.errors import Invalid
 from tiffin.snapshots.tar import pax, sparse
 from tiffin.snapshots.tar.entry import BLOCK, Entry, Kind, Limits
+from tiffin.snapshots.tar.pax import number
 
 CHUNK = 1 << 20
 _ZERO = bytes(BLOCK)
@@ -25,6 +28,7 @@ _KINDS = {
 }  # fmt: skip
 _LINKS = (Kind.SYMLINK, Kind.LINK)
 _UNSIGNED32 = 1 << 32
+_FIELDS = Struct("100s 8s 8s 8s 12s 12s 9x 100s 6s 2x 32s 32s 8s 8s 155s 12x").unpack  # POSIX.1, pax: ustar
 _SIGNED64 = 1 << 63
 
 
@@ -94,8 +98,9 @@ class TarReader:
             return None
         if len(block) != BLOCK:
             raise Invalid("archive ends in the middle of a header: unexpected EOF")
-        stated = pax.number(block[_CHECKSUM])
-        total = sum(block) - sum(block[_CHECKSUM]) + _SPACES
+        stated = number(block[_CHECKSUM])
+        # the sum of all bytes: exact for so few of them, and three times as fast as sum()
+        total = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2 - sum(block[_CHECKSUM]) + _SPACES
         if stated != total:
             # some old writers summed signed characters
             high = sum(1 for byte in block[:148] + block[156:] if byte > 127)
@@ -112,7 +117,7 @@ class TarReader:
             flag = block[156:157]
             if flag not in b"xgXLKV":
                 return self._entry(block, flag, name, link, records)
-            size = pax.number(block[124:136])
+            size = number(block[124:136])
             extended += size
             if size < 0 or extended > self._limits.header:
                 raise Invalid(f"invalid tar header: extended header above {self._limits.header} bytes")
@@ -183,18 +188,20 @@ class TarReader:
 
     def _check(self, entry: Entry) -> None:
         limits = self._limits
+        name, link = entry.name, entry.link
         if not 0 <= entry.size <= limits.file:
             raise Invalid(f"{_shown(entry.name)}: invalid tar header: size {entry.size}")
         if not 0 <= entry.uid < _UNSIGNED32 - 1 or not 0 <= entry.gid < _UNSIGNED32 - 1:
             raise Invalid(f"{_shown(entry.name)}: invalid tar header: owner {entry.uid}:{entry.gid}")
         if not 0 <= entry.major < 1 << 12 or not 0 <= entry.minor < 1 << 20:
             raise Invalid(f"{_shown(entry.name)}: invalid tar header: device {entry.major}:{entry.minor}")
-        for path in (entry.name, entry.link):
-            if path and (len(path) >= limits.name or b"\0" in path or path.count(b"/") > limits.depth):
-                raise Invalid(f"{_shown(entry.name)}: name or link too long, or with a zero byte")
+        if max(len(name), len(link)) >= limits.name or b"\0" in name or b"\0" in link:
+            raise Invalid(f"{_shown(name)}: name or link too long, or with a zero byte")
+        if max(name.count(b"/"), link.count(b"/")) > limits.depth:
+            raise Invalid(f"{_shown(name)}: name or link too long: more than {limits.depth} components")
         if not -_SIGNED64 <= entry.mtime < _SIGNED64:
             entry.mtime = 0  # a time that no file system can hold is 1970, as docker has it
-        if entry.kind in _LINKS and not entry.link:
+        if not link and entry.kind in _LINKS:
             raise Invalid(f"{_shown(entry.name)}: {entry.kind.value} to nothing")
 
 
@@ -203,24 +210,21 @@ def _shown(name: bytes) -> str:
 
 
 def _plain(block: bytes, kind: Kind) -> Entry:
-    name = block[:100].split(b"\0", 1)[0]
-    magic = block[257:263]
-    if magic == b"ustar\0":
+    name, mode, uid, gid, size, mtime, link, magic, user, group, major, minor, prefix = _FIELDS(block)
+    name = name.split(b"\0", 1)[0]
+    if magic == b"ustar\0" and prefix[0]:
         # star ends its shorter prefix with times; both begin alike
-        length = 131 if block[508:512] == b"tar\0" else 155
-        prefix = block[345 : 345 + length].split(b"\0", 1)[0]
-        name = prefix + b"/" + name if prefix else name
-    entry = Entry(
-        name, kind, pax.number(block[100:108]) & 0o7777, pax.number(block[108:116]), pax.number(block[116:124])
-    )
-    entry.size = pax.number(block[124:136])
-    entry.mtime = pax.number(block[136:148]) * 1_000_000_000
-    entry.link = block[157:257].split(b"\0", 1)[0]
+        length = 131 if block[508:] == b"tar\0" else 155
+        name = prefix[:length].split(b"\0", 1)[0] + b"/" + name
+    entry = Entry(name, kind, number(mode) & 0o7777, number(uid), number(gid), number(size))
+    entry.mtime = number(mtime) * 1_000_000_000
+    if link[0]:
+        entry.link = link.split(b"\0", 1)[0]
     if magic.startswith(b"ustar"):
-        entry.user = block[265:297].split(b"\0", 1)[0]
-        entry.group = block[297:329].split(b"\0", 1)[0]
+        if user[0] or group[0]:
+            entry.user, entry.group = user.split(b"\0", 1)[0], group.split(b"\0", 1)[0]
         if kind in (Kind.CHARACTER, Kind.BLOCK):
-            entry.major, entry.minor = pax.number(block[329:337]), pax.number(block[337:345])
+            entry.major, entry.minor = number(major), number(minor)
     return entry
 
 
