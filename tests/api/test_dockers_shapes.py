@@ -201,6 +201,69 @@ def test_filters_say_what_they_take(client: docker_py.APIClient, filters: dict[s
     assert (refused.value.status_code, refused.value.explanation) == (400, words)
 
 
+def test_networks_show_what_was_asked_for(client: docker_py.APIClient) -> None:
+    asked = {"Subnet": "10.223.0.0/24"}
+    made = post(client, "/networks/create", {"Name": "asked", "IPAM": {"Config": [asked]}})["Id"]
+    try:
+        assert client.inspect_network("asked")["IPAM"] == {"Driver": "default", "Options": None, "Config": [asked]}
+        create(client, "there", "sleep", "99", HostConfig={"NetworkMode": "asked"})
+        client.start("there")
+        place = client.inspect_container("there")["NetworkSettings"]["Networks"]["asked"]
+        assert (place["Gateway"], place["IPAddress"]) == ("10.223.0.1", "10.223.0.2")
+        with pytest.raises(APIError) as refused:
+            client.remove_network("asked")
+        words = f'network asked has active endpoints (name:"there" id:"{place["EndpointID"][:12]}")'
+        assert refused.value.explanation == f"error while removing network: {words}"
+    finally:
+        client.remove_container("there", force=True)
+        client.remove_network(made)
+    for name in ("host", "none"):
+        found = client.inspect_network(name)
+        assert (found["EnableIPv4"], found["IPAM"]["Config"]) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("pool", "words"),
+    [
+        ({"Subnet": "junk"}, "invalid subnet junk: invalid CIDR block notation"),
+        ({"Subnet": "10.223.0.5/16"}, "invalid subnet 10.223.0.5/16: it should be 10.223.0.0/16"),
+        (
+            {"Subnet": "10.223.0.0/24", "Gateway": "10.1.1.1"},
+            "invalid gateway 10.1.1.1: parent subnet 10.223.0.0/24 doesn't contain this address",
+        ),
+        (
+            {"Subnet": "10.223.0.0/24", "IPRange": "10.1.1.0/24"},
+            "invalid ip-range 10.1.1.0/24: parent subnet 10.223.0.0/24 doesn't contain ip-range",
+        ),
+        (
+            {"Subnet": "10.223.0.0/24", "AuxiliaryAddresses": {"a": "10.1.1.1"}},
+            "invalid auxiliary address a: parent subnet 10.223.0.0/24 doesn't contain this address",
+        ),
+    ],
+)
+def test_addresses_of_a_network_that_make_no_sense(
+    client: docker_py.APIClient, pool: dict[str, Any], words: str
+) -> None:
+    body = {"Name": "wrong", "IPAM": {"Config": [pool]}}
+    assert refusal(client, "/networks/create", body) == (400, f"invalid network config:\n{words}")
+
+
+def test_networks_of_the_host_are_not_joined(client: docker_py.APIClient) -> None:
+    create(client, "joining", "sleep", "99")
+    create(client, "hosts", "sleep", "99", HostConfig={"NetworkMode": "host"})
+    made = client.create_network("other")["Id"]
+    sharing = "container sharing network namespace with another container or host"
+    try:
+        for network, name, words in (
+            ("host", "joining", "cannot connect container to host network - container must be created in host network"),
+            ("other", "hosts", f"{sharing} cannot be connected to any other network"),
+        ):
+            status, said = refusal(client, f"/networks/{network}/connect", {"Container": name})
+            assert status == 400 and said.startswith(words), said
+    finally:
+        client.remove_network(made)
+
+
 def test_lists_of_block_io_are_lists(client: docker_py.APIClient, engine: Engine) -> None:
     if client.info()["CgroupVersion"] != "1":
         pytest.skip("null without a device that was used, where the control groups are version 2")

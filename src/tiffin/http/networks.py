@@ -121,7 +121,7 @@ def _shape(network: Network, holders: Mapping[str, Endpoints]) -> wire.Network:
         wire.IPAMConfig(
             subnet=pool.subnet,
             ip_range=pool.range,
-            gateway=pool.gateway,
+            gateway="" if pool.gateway_chosen else pool.gateway,
             auxiliary_addresses=dict(pool.auxiliary) or None,
         )
         for pool in network.pools
@@ -144,9 +144,9 @@ def _shape(network: Network, holders: Mapping[str, Endpoints]) -> wire.Network:
         created=rfc3339(network.created),
         scope="local",
         driver=network.driver,
-        enable_ipv4=network.ipv4,
+        enable_ipv4=network.ipv4 or not network.pools,  # of host and none docker says so, too
         enable_ipv6=network.ipv6,
-        ipam=wire.IPAM(driver="default", options=options, config=config),
+        ipam=wire.IPAM(driver="default", options=options, config=config or None),
         internal=network.internal,
         attachable=network.attachable,
         ingress=False,

@@ -15,6 +15,8 @@ class Pool:
     gateway: str = ""
     range: str = ""
     auxiliary: Mapping[str, str] = field(default_factory=dict)
+    gateway_chosen: bool = False
+    """The subnet was asked for without a gateway: docker does not show the one that it then has."""
 
 
 @dataclass(frozen=True, slots=True)

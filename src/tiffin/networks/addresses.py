@@ -10,7 +10,8 @@ from tiffin.model.network import Pool
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-OVERLAP = "Pool overlaps with other one on this address space"
+OVERLAP = "invalid pool request: Pool overlaps with other one on this address space"
+CONFIG = "invalid network config:\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +153,12 @@ def check_pool(pool: Pool, taken: Mapping[IPNetwork, str]) -> None:
     for other, holder in taken.items():
         if overlaps(subnet, other):
             raise Forbidden(f"{OVERLAP}: {subnet} and {other} ({holder})")
-    for what, text in (("gateway", pool.gateway), *pool.auxiliary.items()):
-        if text and address_of(text, what) not in subnet:
-            raise Invalid(f"no matching subnet for {what} {text}")
+    if pool.gateway and address_of(pool.gateway, "gateway") not in subnet:
+        raise Invalid(f"{CONFIG}invalid gateway {pool.gateway}: parent subnet {subnet} doesn't contain this address")
+    for name, text in pool.auxiliary.items():
+        if address_of(text, name) not in subnet:
+            raise Invalid(
+                f"{CONFIG}invalid auxiliary address {name}: parent subnet {subnet} doesn't contain this address"
+            )
     if pool.range and not within(ipaddress.ip_network(pool.range), subnet):
-        raise Invalid(f"no matching subnet for range {pool.range}")
+        raise Invalid(f"{CONFIG}invalid ip-range {pool.range}: parent subnet {subnet} doesn't contain ip-range")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from tiffin.errors import Conflict, Forbidden, Invalid, NotFound, Unsupported
 from tiffin.model.network import Network, NetworkRequest, Pool, PoolRequest
 from tiffin.networks.addresses import (
+    CONFIG,
     AddressSpace,
     IPNetwork,
     Leases,
@@ -143,7 +144,7 @@ def sublink_mode(driver: str, options: Mapping[str, str]) -> tuple[int, int]:
 
 def _check_name(name: str, others: Collection[Network]) -> None:
     if not name.strip():
-        raise Invalid(f"invalid name: {name}")
+        raise Invalid("invalid name: name is empty")
     if name in PREDEFINED:
         raise Forbidden(f"operation is not permitted on predefined {name} network")
     if any(other.name == name for other in others):
@@ -202,7 +203,7 @@ def _pools(
         check_pool(pool, {**taken, **{ipaddress.ip_network(other.subnet): "this network" for other in pools}})
         version = ipaddress.ip_network(pool.subnet).version
         if (version == 4 and request.ipv4) or (version == 6 and request.ipv6):
-            pools.append(with_gateway(pool))
+            pools.append(replace(with_gateway(pool), gateway_chosen=not pool.gateway))
     for version, enabled in ((4, request.ipv4), (6, request.ipv6)):
         if enabled and not any(ipaddress.ip_network(pool.subnet).version == version for pool in pools):
             subnet = choose_subnet(version, spaces, {**avoid, **taken})
@@ -213,7 +214,7 @@ def _pools(
 def _chosen(subnet: IPNetwork, wanted: Sequence[PoolRequest], version: int) -> Pool:
     # --gateway without --subnet: docker wants both
     if any(one.gateway and address_of(one.gateway).version == version for one in wanted if not one.subnet):
-        raise Invalid("no matching subnet for gateway: give --subnet as well")
+        raise Invalid(f"{CONFIG}no matching subnet for gateway: give --subnet as well")
     return with_gateway(Pool(str(subnet)))
 
 
@@ -221,11 +222,11 @@ def _given(one: PoolRequest) -> Pool:
     try:
         exact = ipaddress.ip_interface(one.subnet)
     except ValueError as error:
-        raise Invalid(f"invalid subnet {one.subnet}: invalid CIDR block notation") from error
+        raise Invalid(f"{CONFIG}invalid subnet {one.subnet}: invalid CIDR block notation") from error
     if "/" not in one.subnet:
-        raise Invalid(f"invalid subnet {one.subnet}: invalid CIDR block notation")
+        raise Invalid(f"{CONFIG}invalid subnet {one.subnet}: invalid CIDR block notation")
     if exact.ip != exact.network.network_address:
-        raise Invalid(f"invalid subnet {one.subnet}: it should be {exact.network}")
+        raise Invalid(f"{CONFIG}invalid subnet {one.subnet}: it should be {exact.network}")
     if one.range:
         try:
             ipaddress.ip_network(one.range)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from tiffin.errors import Conflict, Forbidden, Internal, TiffinError
+from tiffin.errors import Conflict, Forbidden, Internal, Invalid, TiffinError
 from tiffin.model.container import Container, EndpointRequest
 from tiffin.model.network import Endpoint, Endpoints, Network
 from tiffin.networks import bridges, placing, wiring
@@ -144,18 +144,15 @@ class Joining:
 
 
 def check_joinable(network: Network, mode: str) -> None:
-    """Raises Forbidden where a container in a network mode can't join a network."""
-    if mode.startswith("container:"):
-        raise Forbidden(
-            "container sharing network namespace with another container cannot be connected to any other network"
+    """Raises Invalid where a container in a network mode can't join a network."""
+    if mode.startswith("container:") or mode == "host":
+        raise Invalid(
+            "container sharing network namespace with another container or host cannot be connected to any other"
+            " network"
         )
     if network.driver == "host":
-        raise Forbidden(
-            "container cannot be connected to host network - container was not created in host network mode"
-        )
-    if mode == "host":
-        raise Forbidden("container cannot be connected to another network: it was created in host network mode")
+        raise Invalid("cannot connect container to host network - container must be created in host network mode")
     if network.driver == "null" or mode == "none":
-        raise Forbidden(
+        raise Invalid(
             "container cannot be connected to multiple networks with one of the networks in private (none) mode"
         )

@@ -205,11 +205,9 @@ class Networks:
             if network.predefined:
                 raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
             if holders := self.containers(network.id):
-                named = ", ".join(f"{one.container_name}" for one in holders.values())
-                raise Forbidden(
-                    f"error while removing network: network {network.name} id {network.id} has active endpoints"
-                    f" (containers: {named})"
-                )
+                places = ((one.container_name, one.on(network.id)) for one in holders.values())
+                named = ", ".join(f'name:"{name}" id:"{place.id[:12]}"' for name, place in places if place)
+                raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({named})")
             self._registry.discard(network.id)
             try:
                 aside = await self._kernel.do(lambda: self._demolish(network))
