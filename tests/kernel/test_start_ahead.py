@@ -1,16 +1,19 @@
-"""What a start finds done already, and what is done beside it: spare network namespaces, control groups."""
+"""What a start finds done already, and what is done beside it: spare stages and network namespaces, control groups."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kernel import plans
-from kernel.launching import Rig, eventually, with_forkserver
+from kernel.launching import Rig, children, eventually, idle, parent, with_forkserver
+from tiffin.linux import clone
 from tiffin.linux import namespaces as ns
 from tiffin.runtime import plan
 from tiffin.runtime.launcher import StartFailed
+from tiffin.runtime.nursery import SPARES
 
 pytestmark = pytest.mark.root
 _TREES = [Path("/sys/fs/cgroup") / name for name in ("pids", "memory", "unified")]
@@ -109,5 +112,102 @@ def test_who_shares_the_hosts_network_is_given_no_other(tmp_path: Path) -> None:
                 operations=operations,
             )
             assert (text.strip() == os.readlink("/proc/self/ns/net")) is bool(number % 2), text
+
+    with_forkserver(tmp_path, body)
+
+
+def stages(pid: int) -> list[int]:
+    """Of a forkserver's monitors that wait for a container, the stages that wait with them."""
+    try:
+        waiting = [one for monitor in children(pid)[1:] for one in children(monitor)]
+        return [one for one in waiting if b"stage" in Path(f"/proc/{one}/cmdline").read_bytes()]
+    except FileNotFoundError:
+        return []  # one has just ended
+
+
+async def with_stages(rig: Rig) -> list[int]:
+    """After the first container has told what one writes to, and others have used what was there by then."""
+    for _ in range(2 + SPARES):
+        await rig.output("true")
+        await eventually(lambda: idle(rig.forkserver.pid))
+    await eventually(lambda: idle(rig.forkserver.pid) and len(stages(rig.forkserver.pid)) == SPARES)
+    return stages(rig.forkserver.pid)
+
+
+def test_a_process_goes_on_as_another_one_in_the_same_memory() -> None:
+    said, saying = os.pipe()
+    for _ in range(50):
+        first = os.fork()
+        if first == 0:
+            try:
+                kept = [1]
+                pid = clone.Step().into()
+                kept.append(2)
+                os.write(saying, f"{pid} {os.getpid()} {os.getppid()} {kept}".encode())
+            finally:
+                os._exit(7)
+        assert os.waitpid(first, 0) == (first, 0), "the old process ended by itself"
+        number, own, above, values = os.read(said, 100).decode().split(" ", 3)
+        assert (number, int(above), values) == (own, os.getpid(), "[1, 2]")
+        assert int(number) != first
+        assert os.waitstatus_to_exitcode(os.waitpid(int(number), 0)[1]) == 7
+    os.close(said)
+    os.close(saying)
+
+
+def test_a_container_becomes_of_a_stage_that_was_there(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        before = await with_stages(rig)
+        own, wanted = groups()
+        client, attachment = rig.client()
+        script = "echo $$; cat /proc/self/cgroup; echo said; sleep 1000"
+        running = await rig.start("sh", "-c", script, attachments=[attachment], **wanted)
+        said = (await client.until(b"said")).decode()
+        assert said.startswith("1\n")
+        assert said.count(own[0].name) == len(own)
+        monitor = parent(running.pid)
+        assert monitor in children(rig.forkserver.pid)
+        assert children(monitor) == [running.pid], "the process that waited is gone, and was reaped"
+        assert sum(Path(f"/proc/{one}").exists() for one in before) == SPARES - 1
+        running.signal(9)
+        await running.wait()
+        await eventually(lambda: not any(one.exists() for one in own))
+
+    with_forkserver(tmp_path, body)
+
+
+def test_stages_in_reserve_go_with_monitors_and_nursery(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        waiting = await with_stages(rig)
+        os.kill(parent(waiting[0]), signal.SIGKILL)
+        await eventually(lambda: not Path(f"/proc/{waiting[0]}").exists())
+        os.kill(children(rig.forkserver.pid)[0], signal.SIGKILL)
+        await eventually(lambda: not any(Path(f"/proc/{one}").exists() for one in waiting))
+
+    with_forkserver(tmp_path, body)
+
+
+def test_a_stage_that_is_killed_in_reserve_is_not_missed(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        waiting = await with_stages(rig)
+        for one in waiting:
+            os.kill(one, signal.SIGKILL)
+        await eventually(lambda: all(ns.zombie_status(one) is not None for one in waiting))
+        for number in range(3):
+            assert (await rig.output("echo", "hi", name=f"box{number}"))[0] == "hi\n"
+
+    with_forkserver(tmp_path, body)
+
+
+def test_a_user_namespace_and_a_time_namespace_are_made_the_other_way(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        await with_stages(rig)
+        user = (b"0 100000 65536\n", b"0 100000 65536\n", False)
+        mapped = {"unshare": plans.NAMESPACES | ns.CLONE_NEWUSER, "user": user, "process": {"groups": (0,)}}
+        text, _ = await rig.output("cat", "/proc/self/uid_map", **mapped)
+        assert text.split() == ["0", "100000", "65536"]
+        shifted = {"unshare": plans.NAMESPACES | ns.CLONE_NEWTIME, "time_offsets": b"boottime 1000000000 0\n"}
+        text, _ = await rig.output("cat", "/proc/uptime", **shifted)
+        assert float(text.split()[0]) > 1e9
 
     with_forkserver(tmp_path, body)

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from rig.engine import Engine
-from rig.machine import SPARE
+from rig.machine import WAITING
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Census:
     @classmethod
     def of(cls, engine: Engine) -> Census:
         machine = engine.machine
-        processes = [command for command in machine.processes().values() if command != SPARE]
+        processes = [command for command in machine.processes().values() if command not in WAITING]
         found = Counter(f"process {command}" for command in processes)
         found += Counter(f"mount {point}" for point in machine.mounts())
         found += Counter(f"cgroup {directory}" for directory in machine.cgroups() if directory.name != machine.name)

@@ -21,6 +21,8 @@ from rig.waiting import eventually
 CGROUPS = Path("/sys/fs/cgroup")
 SPARE = "tiffin-forkserver nursery"
 """What monitors are forked from, and those that wait for a container: now one process, now three."""
+WAITING = (SPARE, "tiffin-forkserver stage")
+"""With the stages that some of these monitors have already."""
 
 
 class Machine:
@@ -114,7 +116,9 @@ class Machine:
     def _orphans(self) -> bool:
         """Whether monitors that wait for a container outlive their forkserver: they see it end, a moment later."""
         commands = self.processes().values()
-        return SPARE in commands and not any(command.startswith("tiffin-forkserver /") for command in commands)
+        return any(one in commands for one in WAITING) and not any(
+            command.startswith("tiffin-forkserver /") for command in commands
+        )
 
     def _kill_everything(self) -> bool:
         for directory in self.cgroups():

@@ -13,10 +13,10 @@ _MACHINE = os.uname().machine
 # Numbers from 424 on are the same everywhere; these are older. (asm/unistd.h, asm-generic/unistd.h)
 NUMBERS: dict[str, int] = (
     {"seccomp": 277, "keyctl": 219, "sched_setattr": 274, "ioprio_set": 30, "set_mempolicy": 237, "bpf": 280}
-    | {"rt_sigaction": 134}
+    | {"rt_sigaction": 134, "set_tid_address": 96}
     if _MACHINE in ("aarch64", "riscv64", "loongarch64")
     else {"seccomp": 317, "keyctl": 250, "sched_setattr": 314, "ioprio_set": 251, "set_mempolicy": 238, "bpf": 321}
-    | {"rt_sigaction": 13}
+    | {"rt_sigaction": 13, "set_tid_address": 218}
 )
 NUMBERS |= {
     "pidfd_send_signal": 424,

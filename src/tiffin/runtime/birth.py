@@ -20,6 +20,7 @@ class Birth:
         self._over = False
         self.on_sandbox: Callable[[list[int]], None] = lambda attached: None
         self.on_console: Callable[[int], None] = os.close
+        self.on_written: Callable[[bytes], None] = lambda pages: None
         self.on_ready: Callable[[], None] = lambda: None
         self.on_started: Callable[[], None] = lambda: None
         self.on_failed: Callable[[str, int, bytes, str], None] = lambda *_: None
@@ -55,6 +56,8 @@ class Birth:
             self.on_sandbox(attached)
         elif name == "console":
             self.on_console(attached[0])
+        elif name == "written":
+            self.on_written(message[1])  # type: ignore[arg-type]
         elif name == "hook":
             self._hook(str(message[1]))
         elif name == "ready":

@@ -23,6 +23,7 @@ from tiffin.runtime.nursery import Gone, Nursery
 
 _IDLE = 15.0  # s without daemon and monitors
 _SPARE = 60.0  # s without a start, after which no monitors are kept in reserve
+_PAUSE = 0.01  # s without a start, before new ones are made that are some work to make
 _MANY, _SPAN = 100, 10.0  # replacements of one monitor, in s, that are too many
 Payload = dict[str, object]
 
@@ -159,7 +160,7 @@ class Forkserver:
             pid, ours = self.nursery.take(warm=not rests)
             held = charge.held
             message: Payload = {"charge": charge.about, "names": tuple(held), **task}
-            kind = b"r" if rests else b"-" if self.nursery.pages or what != "start" else b"l"
+            kind = b"r" if rests else b"-" if self.nursery.learnt() or what != "start" else b"l"
             try:
                 ours.send(kind + str(charge.about["id"]).encode())
                 channel.send(ours, (0, what, message), (*held.values(), *attach))
@@ -192,10 +193,14 @@ class Forkserver:
         elif event == "started":
             charge.held["pidfd"] = attached.pop()
             charge.pid, charge.started_at = int(payload["pid"]), int(payload["at"])  # type: ignore[call-overload]
-            self.nursery.refill(warm=charge.warm)  # now, when the container no longer has to wait for it
+            if charge.warm:
+                # Not beside what is done now: it may be there for a moment only, and be waited for.
+                self.loop.after("refill", _PAUSE, lambda: self.nursery.refill(warm=True))
+            else:
+                self.nursery.refill(warm=False)
             self.loop.after("spares", _SPARE, self.nursery.drop)
         elif event == "written":
-            self.nursery.pages = payload["pages"]  # type: ignore[assignment]
+            self.nursery.learn(payload)  # type: ignore[arg-type]
         elif event in ("exited", "done"):
             charge.exited = True
             charge.left = payload.get("left", charge.left)  # type: ignore[assignment]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from tiffin.linux import credentials, namespaces
 from tiffin.runtime import channel, controls, doors, external, hooks, spawn, streams
+from tiffin.runtime.ahead import Ahead
 from tiffin.runtime.birth import Birth, hold
 from tiffin.runtime.execs import Execs
 from tiffin.runtime.exitfile import code_of, remove_exit, write_exit
@@ -20,7 +21,6 @@ from tiffin.runtime.journal import Journal
 from tiffin.runtime.journald import open_log
 from tiffin.runtime.loop import READ, Loop
 from tiffin.runtime.plan import monitor_part
-from tiffin.runtime.spare import Network
 
 Payload = dict[str, object]
 _PATIENCE = 1.0  # s, for the forkserver to say how a container ended that it reaps; then it counts as killed
@@ -48,7 +48,8 @@ class Monitor:
         self.session.on_input_closed = lambda: self._tell("drop", {"name": "stdin"})
         self.execs = Execs(self)
         self.doors = doors.Doors()
-        self.spare: Network | None = None
+        self.ahead: Ahead | None = None
+        self.learns = False  # whether the forkserver wants to know which pages are written to
         self.birth: Birth | External | None = None
         self.pid, self.pidfd, self.started_at = 0, -1, 0
         self.exited: Payload | None = None
@@ -70,7 +71,9 @@ class Monitor:
             if self.plan["external"]:
                 birth = External(self.loop, self.plan, theirs)
             else:
-                birth = Birth(self.loop, self.plan, *spawn.begin(self.plan, theirs, self.held["plan"], self.spare))
+                stage = spawn.begin(self.plan, theirs, self.held["plan"], self.ahead, learns=self.learns)
+                birth = Birth(self.loop, self.plan, *stage)
+                birth.on_written = lambda pages: self._tell("written", {"stage": pages})
         except OSError as error:
             number, text = error.errno or 0, str(error.strerror)
             path = error.filename if isinstance(error.filename, bytes) else b""

@@ -6,12 +6,13 @@ heap stay shared with all monitors. The forkserver asks for a monitor by sending
 born as the forkserver's child and waits at that end for its charge: see vigil.py. Some are born ahead of time.
 
 What a monitor writes to in its life is copied page by page, which takes longer than what it does. One that is to watch
-its container itself gets these pages ahead of time ("warm"; which ones, the first such monitor tells). For one that is
-to rest, see rest.py, that would be memory for nothing.
+its container itself gets these pages ahead of time ("warm"; which ones, the first such monitor tells), and a stage of
+its own, see ahead.py. For one that is to rest, see rest.py, that would be memory for nothing.
 """
 
 import _socket as socket
 import gc
+import marshal
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from tiffin.linux import clone, fds
 from tiffin.runtime import channel, title
 
 SPARES = 2  # monitors of a kind that wait for a container
+LONGEST = 32768  # bytes of what a monitor is told ahead of time
 _OFTEN = 12  # times, until the interpreter has adapted the code and leaves it as it is
 
 
@@ -35,7 +37,7 @@ class Nursery:
         self.socket, theirs = channel.pair()
         self._ready: dict[bool, list[tuple[int, socket.socket]]] = {False: [], True: []}  # by whether they are warm
         self._asked: list[tuple[socket.socket, bool]] = []
-        self.pages = b""  # see linux/pages.py
+        self.pages: dict[str, bytes] = {}  # what a monitor and its stage write to, see linux/pages.py
         self.pid = os.fork()
         if self.pid == 0:
             try:
@@ -44,12 +46,21 @@ class Nursery:
                 os._exit(1)
         theirs.close()
 
+    def learn(self, pages: dict[str, bytes]) -> None:
+        """Pages that were written to, by a "monitor" or by its "stage"."""
+        if all(len(some) < LONGEST // 2 - 64 for some in pages.values()):
+            self.pages |= pages
+
+    def learnt(self) -> bool:
+        """Whether both are known."""
+        return len(self.pages) == 2
+
     def refill(self, *, warm: bool) -> None:
         """Have as many spares of a kind born as there are too few. Raises Gone."""
         for _ in range(len(self._ready[warm]) + sum(kind is warm for _, kind in self._asked), SPARES):
             self._ask(warm)
 
-    def _ask(self, warm: bool) -> None:
+    def _ask(self, warm: bool, *, waits: bool = False) -> None:
         ours, theirs = channel.pair()
         try:
             fds.send(self.socket, b"f", (theirs.fileno(),))
@@ -57,9 +68,9 @@ class Nursery:
             raise Gone(error.errno, error.strerror) from None
         finally:
             theirs.close()
-        if warm and self.pages:
+        if warm and self.learnt() and not waits:
             try:
-                ours.send(b"w" + self.pages)
+                ours.send(b"w" + marshal.dumps((self.pages["monitor"], self.pages["stage"])))
             except OSError:
                 pass  # the nursery or the monitor was killed just now, which is seen when it is to be born or used
         self._asked.append((ours, warm))
@@ -84,7 +95,7 @@ class Nursery:
         """A monitor that waits for its charge: its pid, and our end of its channel. OSError when none can be forked."""
         ready = self._ready[warm]
         if not ready and not any(kind is warm for _, kind in self._asked):
-            self._ask(warm)
+            self._ask(warm, waits=True)  # nor for what can be done as well when it is wanted
         while not ready and any(kind is warm for _, kind in self._asked):
             self.heard(0)
         if not ready:

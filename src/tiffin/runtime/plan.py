@@ -70,7 +70,7 @@ import os
 Operation = tuple[object, ...]
 
 _STAGE = ("operations", "process")  # what a monitor has no use for
-_NEWPID, _NEWUSER, _NEWCGROUP = 0x20000000, 0x10000000, 0x2000000  # CLONE_*
+_NEWPID, _NEWUSER, _NEWCGROUP, _NEWTIME = 0x20000000, 0x10000000, 0x2000000, 0x80  # CLONE_*
 _OF_GROUPS = ("scheduler", "affinity", "memory_policy")  # what control groups bound, or overwrite
 _PLAN: dict[str, object] = {
     "unshare": 0,
@@ -151,17 +151,24 @@ def sealed(plan: dict[str, object]) -> tuple[bytes, dict[str, object]]:
     waited_for = charge["terminal"] or charge["stdin"] or filled["ephemeral"] or filled["external"]
     # of another pid namespace, the host's maybe, orphans become the monitor's children: it must be there to reap them
     charge["rests"] = not waited_for and bool(int(filled["unshare"]) & _NEWPID)  # type: ignore[call-overload]
+    # a user namespace takes two forks, a time namespace is for a process with memory of its own
+    charge["ahead"] = not _flags(filled) & (_NEWUSER | _NEWTIME) and not filled["external"]
     return len(part).to_bytes(8, "little") + part + marshal.dumps(filled), charge
 
 
 def _can_enter_later(plan: dict[str, object]) -> bool:
     """Whether nothing but the mounts depends on the groups: the stage makes its namespaces meanwhile."""
+    process: dict[str, object] = plan["process"]  # type: ignore[assignment]
+    bounded = any(process[key] is not None for key in _OF_GROUPS)
+    return len(plan["procs"]) > 1 and not _flags(plan) & (_NEWUSER | _NEWCGROUP) and not bounded  # type: ignore[arg-type]
+
+
+def _flags(plan: dict[str, object]) -> int:
+    """The kinds of namespaces that are not the engine's."""
     flags: int = plan["unshare"]  # type: ignore[assignment]
     for flag, _ in plan["join"]:  # type: ignore[attr-defined]
         flags |= flag
-    process: dict[str, object] = plan["process"]  # type: ignore[assignment]
-    bounded = any(process[key] is not None for key in _OF_GROUPS)
-    return len(plan["procs"]) > 1 and not flags & (_NEWUSER | _NEWCGROUP) and not bounded  # type: ignore[arg-type]
+    return flags
 
 
 def monitor_part(memory: int) -> dict[str, object]:

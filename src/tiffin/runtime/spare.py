@@ -12,11 +12,6 @@ class Network:
     def __init__(self, netns: int, sysfs: int) -> None:
         self.netns, self.sysfs = netns, sysfs
 
-    def close(self) -> None:
-        """Once the stage has it, or when nobody wants it."""
-        os.close(self.netns)
-        os.close(self.sysfs)
-
 
 def network() -> Network | None:
     """One; None where this process must not make it. The caller, which has one thread, is where it was afterwards."""

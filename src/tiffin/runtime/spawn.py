@@ -9,12 +9,16 @@ import _socket as socket
 import errno
 import marshal
 import os
+from collections.abc import Callable
 
 from tiffin.linux import clone, fds, mounts, namespaces
 from tiffin.runtime import controls
 from tiffin.runtime import plan as plans
-from tiffin.runtime.spare import Network, serves
 from tiffin.runtime.stage import Plan, Stage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tiffin.runtime.ahead import Ahead
 
 Stdio = tuple[int, int, int] | None
 _EXEC_FLAGS = (
@@ -54,7 +58,7 @@ def joined(plan: Plan, flag: int) -> bytes | None:
     return None
 
 
-def _enter_for_children(plan: Plan) -> None:
+def enter_for_children(plan: Plan) -> None:
     """pid and time namespaces: they take effect for the children of whoever enters."""
     for flag in (namespaces.CLONE_NEWPID, namespaces.CLONE_NEWTIME):
         path = joined(plan, flag)
@@ -91,48 +95,61 @@ def has_user_namespace(plan: Plan) -> bool:
     return bool(made) or joined(plan, namespaces.CLONE_NEWUSER) is not None
 
 
-def _fork(plan: Plan) -> tuple[int, bytes]:
-    """Fork a stage: its pid, and, in the child, the cgroup.procs file of the group in which it was born, or b""."""
+def fork(plan: Plan, fork_into: Callable[[int], int] = clone.fork_into) -> tuple[int, bytes]:
+    """Fork a stage: its pid, and the cgroup.procs file of the group in which it was born, or b"".
+
+    fork_into: makes it; of a cgroup2 directory's descriptor, or of none.
+    """
     procs: tuple[bytes, ...] = plan["procs"]  # type: ignore[assignment]
     for path in procs[-1:]:  # the cgroup2 tree is the last
         directory = -1
         try:
             directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             if mounts.magic(directory) == mounts.CGROUP2_SUPER_MAGIC:
-                return clone.fork_into(directory), path
+                return fork_into(directory), path
         except OSError:
             pass  # the stage tries the other way, and says why it can't
         finally:
             if directory >= 0:
                 os.close(directory)
-    return os.fork(), b""
+    return fork_into(-1), b""
 
 
-def begin(plan: Plan, stdio: Stdio, whole: int, spare: Network | None = None) -> tuple[int, socket.socket]:
-    """Make the control groups, and `first`; with "later" the fork comes before most of them. Refused for a group."""
-    operations: tuple[controls.Operation, ...] = plan["cgroup"]  # type: ignore[assignment]
-    if not plan["later"]:
-        _make(operations)
-        return first(plan, stdio, whole, spare)
-    birthplace = os.path.dirname(plan["procs"][-1])  # type: ignore[index]
-    _make(tuple(one for one in operations if one[1].startswith(birthplace)))  # type: ignore[attr-defined]
-    pid, channel = first(plan, stdio, whole, spare)
+def begin(
+    plan: Plan, stdio: Stdio, whole: int, ahead: "Ahead | None" = None, *, learns: bool = False
+) -> tuple[int, socket.socket]:
+    """Make the control groups, and a stage: `first`, or the one ahead, which has the plan. Refused for a group.
+
+    With "later" the stage is at work already when most groups are made.
+    """
+    if ahead is None:
+        make_groups(plan, birthplace=True)
+        pid, channel = first(plan, stdio, whole, learns=learns)
+    else:
+        pid, channel = 0, ahead.channel
     try:
-        _make(tuple(one for one in operations if not one[1].startswith(birthplace)))  # type: ignore[attr-defined]
+        make_groups(plan, birthplace=False)
     except Refused:
+        pid = ahead.born() if ahead else pid
         os.kill(pid, _signal.SIGKILL)  # it waits for us, in a group that is to be removed
         os.waitpid(pid, 0)
         channel.close()
         raise
-    try:
-        fds.send(channel, b"go")
-    except OSError:
-        pass  # it is gone; what it has said tells why
-    return pid, channel
+    if plan["later"]:
+        try:
+            fds.send(channel, b"go")
+        except OSError:
+            pass  # it is gone; what it has said tells why
+    return ahead.born() if ahead else pid, channel
 
 
-def _make(operations: tuple[controls.Operation, ...]) -> None:
+def make_groups(plan: Plan, *, birthplace: bool) -> None:
+    """Those that are there before the stage is born, or the others, with "later". Refused."""
+    place = os.path.dirname(plan["procs"][-1]) if plan["later"] else b""  # type: ignore[index]
+    operations: tuple[controls.Operation, ...] = plan["cgroup"]  # type: ignore[assignment]
     for operation in operations:
+        if operation[1].startswith(place) is not birthplace:  # type: ignore[attr-defined]
+            continue
         try:
             controls.execute(operation)
         except OSError as error:
@@ -140,24 +157,24 @@ def _make(operations: tuple[controls.Operation, ...]) -> None:
             raise Refused("cgroup", error.errno or 0, path, str(error.strerror)) from None  # type: ignore[arg-type]
 
 
-def first(plan: Plan, stdio: Stdio, whole: int = -1, spare: Network | None = None) -> tuple[int, socket.socket]:
+def first(plan: Plan, stdio: Stdio, whole: int = -1, *, learns: bool = False) -> tuple[int, socket.socket]:
     """Start a container's first process: its pid, and the channel on which its stage talks.
 
     whole: the memfd in which the stage finds the plan with all that only a stage needs, behind the monitor's part.
-    spare: closed here.
+    learns: the stage is to say which pages it wrote to.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     user = has_user_namespace(plan)
     if not user:
-        _enter_for_children(plan)
-    pid, born = _fork(plan)
+        enter_for_children(plan)
+    pid, born = fork(plan)
     if pid == 0:
         ours.close()
         if whole >= 0:
             plan = plans.stage_part(whole)
         stage = Stage(plan, theirs, stdio)
         try:
-            stage.spare = spare if serves(plan) else None
+            stage.learns = learns
             stage.prepare(born)
             if user:
                 stage.prepare_sources()
@@ -170,8 +187,6 @@ def first(plan: Plan, stdio: Stdio, whole: int = -1, spare: Network | None = Non
         finally:
             os._exit(127)
     theirs.close()
-    if spare is not None:
-        spare.close()
     if user:
         pid = _crossed(plan, ours, pid)
     else:
@@ -197,7 +212,7 @@ def _cross(plan: Plan, stage: Stage) -> None:
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
     plan["join"] = opened
-    _enter_for_children(plan)
+    enter_for_children(plan)
     _stay_behind(stage)
 
 
@@ -213,8 +228,8 @@ def _stay_behind(stage: Stage) -> None:
     os.close(ended)
 
 
-def _stayed(channel: socket.socket) -> int:
-    """The pid of the process that `_stay_behind` forked."""
+def stayed(channel: socket.socket) -> int:
+    """The pid of the process that is the stage from now on, as it is said by who was before."""
     message, _ = receive(channel)
     if not message:
         raise OSError(errno.ECHILD, "the stage ended before it had begun")
@@ -236,7 +251,7 @@ def _crossed(plan: Plan, channel: socket.socket, intermediate: int) -> int:
                 finally:
                     os.close(fd)
         fds.send(channel, b"go")
-        return _stayed(channel)
+        return stayed(channel)
     finally:
         try:
             os.waitpid(intermediate, 0)
@@ -251,7 +266,7 @@ def further(plan: Plan, pidfd: int, stdio: Stdio) -> tuple[int, socket.socket]:
     if not user:
         namespaces.setns(pidfd, namespaces.CLONE_NEWPID)
     try:
-        pid, born = _fork(plan)
+        pid, born = fork(plan)
     finally:
         if not user and pid != 0:
             _leave_for_children()
@@ -282,7 +297,7 @@ def further(plan: Plan, pidfd: int, stdio: Stdio) -> tuple[int, socket.socket]:
     if user:
         intermediate = pid
         try:
-            pid = _stayed(ours)
+            pid = stayed(ours)
         finally:
             os.waitpid(intermediate, 0)
     return pid, ours

@@ -3,6 +3,8 @@
 It speaks with the monitor over a SEQPACKET socket (marshalled tuples, descriptors attached) that closes on exec:
 
     stage → monitor   ("sandbox",) + netlink socket, netns    ("console",) + pty master    ("hook", name)
+                      ("pid", pid)   who talks is another process now, see ahead.py
+                      ("written", pages)   see linux/pages.py
                       ("ready",)   everything is done but the tail; waits for the word
                       ("notify", listener path, metadata)  + seccomp notify fd
                       ("error", step, errno, path: bytes, text: str)
@@ -13,7 +15,7 @@ import _socket as socket  # socket itself loads enum
 import marshal
 import os
 
-from tiffin.linux import credentials, fds, loopback, mounts, namespaces, paths
+from tiffin.linux import credentials, fds, loopback, mounts, namespaces, pages, paths
 from tiffin.runtime import doors, hooks, process, reaper
 from tiffin.runtime.rootfs import Root
 from tiffin.runtime.spare import Network
@@ -40,6 +42,7 @@ class Stage:
         self.gate = self.proc = self.mounts = -1
         self.groups: tuple[bytes, ...] = ()  # still to be entered
         self.spare: Network | None = None  # in place of a new network namespace
+        self.learns = False  # whether to say which pages were written to
 
     # -- talking -----------------------------------------------------------------------------------------------------
 
@@ -269,10 +272,20 @@ class Stage:
             process.label(proc, which)
             os.close(proc)
         self.network_ready()
+        if self.learns:
+            self.tell_pages()
         for fd in (self.root.fd, self.root.proc):
             if fd >= 0:
                 os.close(fd)  # a working directory of /proc/self/fd/N finds nothing (CVE-2024-21626)
         self.finish()
+
+    def tell_pages(self) -> None:
+        """Which ones were written to, for the stages of others to have them ahead of time."""
+        try:
+            written = pages.own()
+        except OSError:
+            return  # in a root without procfs, or closed to who we are: the next one tells
+        self.say("written", written)
 
     def finish(self) -> None:
         """The part an exec shares: directory, identity, executable, the word, the tail."""
