@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.cli import flags, terminal
+from tiffin.cli import flags, references, terminal
 from tiffin.cli.command import Call, Command, Failed
 from tiffin.cli.logs import write_all
 from tiffin.client.engine import quote
@@ -31,7 +31,7 @@ def check_output(path: str) -> None:
         raise Failed(f"invalid output path: stat {folder}: no such file or directory")
     if os.path.exists(path):
         if os.path.isdir(path):
-            return
+            raise Failed("cannot write to a directory")
         if not os.path.isfile(path):
             raise Failed(f'invalid output path: "{path}" must be a directory or a regular file')
 
@@ -81,6 +81,10 @@ def split_reference(name: str) -> tuple[str, str]:
 
 def commit(call: Call) -> int:
     values = call.values
+    if not call.operands[0].strip():
+        raise Failed("invalid container name or ID: value is empty")
+    if len(call.operands) > 1 and call.operands[1]:
+        references.check(call.operands[1])
     repository, tag = split_reference(call.operands[1]) if len(call.operands) > 1 else ("", "")
     query = {
         "container": call.operands[0],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from tiffin.cli import flags, units
-from tiffin.cli.command import Call, Command
+from tiffin.cli.command import Call, Command, Failed
 from tiffin.cli.flags import Flag
 from tiffin.cli.formats import table_format
 from tiffin.cli.kinds import FILTER
-from tiffin.cli.table import Format, Row, show
+from tiffin.cli.table import Format, Row, lines, show
 from tiffin.cli.template_values import quoted
 
 TYPE_CHECKING = False
@@ -137,6 +137,22 @@ def row(container: dict[str, Any], full: bool) -> Row:
     return Row(values, {"Label": lambda name: labels.get(name, "")}, "*formatter.ContainerContext")
 
 
+_RAW = (
+    "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n"
+    "state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\n"
+    "labels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n"
+)
+
+
+def _check_fields(form: Format) -> None:
+    """Raises Failed for a field that no container has, be there any or none."""
+    try:
+        list(lines(form, [row({"Id": "", "Created": 0}, False)]))
+    except Failed as failure:
+        if "can't evaluate field" in str(failure):
+            raise
+
+
 def run(call: Call) -> int:
     values = call.values
     text = values.text("format")
@@ -153,15 +169,20 @@ def run(call: Call) -> int:
         "size": size,
         "filters": values.get("filter") or None,
     }
+    raw = _RAW + ("size: {{.Size}}\n" if values.on("size") else "")
+    form = Format(text, columns, raw=raw, complaint="failed to execute template")
+    if values.text("format") and not quiet:
+        _check_fields(form)
     containers = call.engine.get("/containers/json", **query)
     full = values.on("no-trunc")
-    if quiet and not values.text("format"):
-        for container in containers:
-            call.say(container["Id"] if full else short_id(container["Id"]))
-        return 0
     if quiet:
-        text = "table {{.ID}}" if text.startswith("table") else text
-    show(call, Format(text, columns), HEADERS, [row(container, full) for container in containers])
+        if values.text("format"):
+            call.warn("WARNING: Ignoring custom format, because both --format and --quiet are set.")
+        for container in containers:
+            identifier = container["Id"] if full else short_id(container["Id"])
+            call.say(f"container_id: {identifier}" if text == "raw" else identifier)
+        return 0
+    show(call, form, HEADERS, [row(container, full) for container in containers])
     return 0
 
 

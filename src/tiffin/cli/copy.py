@@ -13,7 +13,7 @@ from tiffin.cli.command import Call, Command, Failed
 from tiffin.cli.image_files import pieces
 from tiffin.cli.logs import write_all
 from tiffin.client.engine import quote
-from tiffin.errors import NotFound
+from tiffin.errors import Invalid, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _follow(call: Call, container: str, path: str) -> tuple[str, dict[str, Any] 
             target = found.get("linkTarget", "")
             path = target if target.startswith("/") else posixpath.join(posixpath.dirname(path.rstrip("/")), target)
             found = _stat(call, container, path)
-    except NotFound:
+    except (NotFound, Invalid):
         return path, None
     return path, found
 
@@ -90,12 +90,14 @@ def from_container(call: Call, container: str, source: str, target: str) -> int:
         parent = os.path.dirname(target.removesuffix(".").rstrip("/"))
         if not os.path.isdir(parent or "/"):
             raise Failed(f'invalid output path: directory "{parent}" does not exist')
+        if target.endswith("/") and os.path.isfile(target.rstrip("/")):
+            raise Failed(f"stat {target}: not a directory")
         if os.path.exists(target) and not (os.path.isdir(target) or os.path.isfile(target)):
             raise Failed(f'invalid output path: "{target}" must be a directory or a regular file')
     rename = ""
     if call.values.on("follow-link"):
-        followed, found = _follow(call, container, source)
-        if found is not None and followed != source:
+        followed, _ = _follow(call, container, source)
+        if followed != source:
             source, rename = followed, posixpath.basename(source.rstrip("/"))
     response = call.engine.request("GET", f"/containers/{quote(container)}/archive", {"path": source})
     if target == "-":
@@ -122,7 +124,7 @@ def destination(target: str, is_folder: bool, exists: bool, source_is_folder: bo
     bare = target.rstrip("/") if not target.endswith("/.") else target[:-2].rstrip("/")
     if exists and source_is_folder:
         raise Failed("cannot copy directory")
-    if not exists and not source_is_folder and bare != target:
+    if not exists and not source_is_folder and (bare != target or not bare):
         raise Failed("no such directory")
     return posixpath.dirname(bare) or "/", posixpath.basename(bare)
 
@@ -156,7 +158,10 @@ def _local_archive(call: Call, source: str, target: str, is_folder: bool, exists
     if not os.path.lexists(bare):
         raise Failed(f"lstat {path}: no such file or directory")
     if call.values.on("follow-link"):
-        path = os.path.realpath(bare) + path[len(bare) :]
+        real = os.path.realpath(bare)
+        if not os.path.lexists(real):
+            raise Failed(f"lstat {real}: no such file or directory")
+        path = real + path[len(bare) :]
     source_is_folder = os.path.isdir(path) and not (os.path.islink(bare) and path == bare)
     if path.endswith("/") and not source_is_folder:
         raise Failed("not a directory")

@@ -119,6 +119,7 @@ def create(call: Call, made: dict[str, Any]) -> str:
     cid = CidFile(values.text("cidfile"))
     try:
         references.check(made["Image"])
+        _check_platform(values.text("platform"))
         if values.on("use-api-socket"):
             _mount_api_socket(call, made)
         if values.text("pull") == "always":
@@ -134,6 +135,17 @@ def create(call: Call, made: dict[str, Any]) -> str:
         return container
     finally:
         cid.close()
+
+
+def _check_platform(text: str) -> None:
+    if not text:
+        return
+    from tiffin.model.platform import parse_platform
+
+    try:
+        parse_platform(text)
+    except Invalid as error:
+        raise Invalid(f"error parsing specified platform: {error}") from error
 
 
 def _mount_api_socket(call: Call, made: dict[str, Any]) -> None:

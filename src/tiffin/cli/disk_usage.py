@@ -93,6 +93,38 @@ def _section(call: Call, columns: str, headers: dict[str, str], rows: list[Row])
     call.say(align("\n".join([header(form, headers), *lines(form, rows)])))
 
 
+def _documents(usage: dict[str, Any]) -> dict[str, Any]:
+    """The rows of the detailed tables, with whole IDs."""
+    images = [(image, name) for image in usage.get("Images") or [] for name in list(image_list.names(image, False))[:1]]
+    rows = {
+        "Images": [image_list.row(image, *name, True) for image, name in images],
+        "Containers": [container_list.row({**item, "SizeRootFs": 0}, True) for item in usage.get("Containers") or []],
+        "Volumes": [volume.row(item) for item in usage.get("Volumes") or []],
+        "BuildCache": [_cache_row(item) for item in usage.get("BuildCache") or []],
+    }
+    return {key: [one.document() for one in found] for key, found in rows.items()}
+
+
+def _cache_row(item: dict[str, Any]) -> Row:
+    created, used = units.parse_stamp(item.get("CreatedAt", "")), units.parse_stamp(item.get("LastUsedAt") or "")
+    return Row(
+        {
+            "CacheType": item.get("Type", ""),
+            "CreatedAt": item.get("CreatedAt", ""),
+            "CreatedSince": units.ago(created),
+            "Description": item.get("Description", ""),
+            "ID": item["ID"],
+            "InUse": "true" if item.get("InUse") else "false",
+            "LastUsedAt": item.get("LastUsedAt") or "",
+            "LastUsedSince": units.ago(used) if used else "",
+            "Parent": item.get("Parent", ""),
+            "Shared": "true" if item.get("Shared") else "false",
+            "Size": units.size(item.get("Size", 0)),
+            "UsageCount": str(item.get("UsageCount", 0)),
+        }
+    )
+
+
 def verbose(call: Call, usage: dict[str, Any]) -> None:
     images = [
         image_list.row(image, *name, False)
@@ -127,20 +159,23 @@ def _cache_line(item: dict[str, Any]) -> str:
     return "\t".join(cells)
 
 
+_RAW = "type: {{.Type}}\ntotal: {{.TotalCount}}\nactive: {{.Active}}\nsize: {{.Size}}\nreclaimable: {{.Reclaimable}}\n"
+
+
 def run(call: Call) -> int:
     values = call.values
     form = values.text("format")
     usage = call.engine.get("/system/df")
     if values.on("verbose"):
-        if form and form != "json":
+        if form and form not in ("json", "{{json .}}"):
             raise Failed("the verbose format takes no template: use --format json or none")
         if form:
-            call.say(go_json(usage))
+            call.say(go_json(_documents(usage)))
         else:
             verbose(call, usage)
         return 0
     columns = "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}"
-    show(call, Format(form or "table", columns), HEADERS, summary(usage))
+    show(call, Format(form or "table", columns, raw=_RAW), HEADERS, summary(usage))
     return 0
 
 

@@ -9,7 +9,8 @@ from tiffin.cli.command import Call, Command, Failed
 from tiffin.cli.flags import Flag
 from tiffin.cli.formats import plain_format
 from tiffin.cli.kinds import FILTER
-from tiffin.cli.template import TemplateError, parse, render
+from tiffin.cli.table import Row
+from tiffin.cli.template import Template, TemplateError, parse, render
 from tiffin.cli.template_values import go_json, mark
 
 TYPE_CHECKING = False
@@ -51,6 +52,7 @@ def run(call: Call) -> int:
             template = parse(form.replace("\\t", "\t").replace("\\n", "\n"))
         except TemplateError as error:
             raise Failed(f"Error parsing format: {error}", 64) from error
+        _check_fields(template)
     query = {
         "filters": values.get("filter") or None,
         "since": _when(values.text("since")),
@@ -68,6 +70,18 @@ def run(call: Call) -> int:
             call.say(line(event))
         call.session.flush()
     return 0
+
+
+_FIELDS = ("Status", "ID", "From", "Type", "Action", "Actor", "Scope", "Time", "TimeNano")
+
+
+def _check_fields(template: Template) -> None:
+    """Raises Failed for a field that no event has, before one is waited for."""
+    try:
+        render(template, Row(dict.fromkeys(_FIELDS), type_name="*events.Message"))
+    except TemplateError as error:
+        if "can't evaluate field" in str(error) and "*events.Message" in str(error):
+            raise Failed(f"Error parsing format: {error}", 64) from error
 
 
 def _with_legacy_names(event: dict[str, Any]) -> dict[str, Any]:

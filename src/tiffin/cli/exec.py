@@ -34,7 +34,8 @@ def _config(call: Call, keys: str) -> dict[str, Any]:
 
 def execute(call: Call) -> int:
     values, engine = call.values, call.engine
-    text, sequence = run.keys(call)
+    # what they may be is the daemon's to say
+    text = call.values.text("detach-keys") or call.session.settings.text("detachKeys")
     config = _config(call, text)
     container = quote(call.operands[0])
     if not values.on("detach"):
@@ -51,9 +52,9 @@ def execute(call: Call) -> int:
         try:
             engine.post(f"/exec/{identifier}/start", start)
         except TiffinError as error:
-            raise Failed(str(error), run.start_status(str(error)) if "OCI runtime" in str(error) else 1) from error
+            raise Failed(str(error)) from error
         return 0
-    return _attached(call, identifier, config, start, sequence)
+    return _attached(call, identifier, config, start, run.keys(call)[1])
 
 
 def _attached(call: Call, identifier: str, config: dict[str, Any], start: dict[str, Any], sequence: bytes) -> int:

@@ -91,14 +91,18 @@ def read_pairs(paths: list[str], default: Callable[[str], str | None] | None = N
     pairs = []
     for path in paths:
         try:
-            with open(path, encoding="utf-8-sig", newline="\n") as file:
-                lines = file.read().splitlines()
+            with open(path, "rb") as file:
+                lines = file.read().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        except IsADirectoryError as error:
+            raise Invalid(f"invalid env file ({path}): read {path}: is a directory") from error
         except OSError as error:
             raise Invalid(f"open {path}: {os.strerror(error.errno or 0).lower()}") from error
-        except UnicodeDecodeError as error:
-            raise Invalid(f"invalid env file ({path}): invalid utf8 bytes at byte {error.start}") from error
-        for raw in lines:
-            line = raw.lstrip()
+        for number, raw in enumerate(lines, 1):
+            try:
+                line = raw.removesuffix(b"\r").decode().lstrip()
+            except UnicodeDecodeError as error:
+                told = " ".join(str(byte) for byte in raw)
+                raise Invalid(f"invalid env file ({path}): invalid utf8 bytes at line {number}: [{told}]") from error
             if not line or line.startswith("#"):
                 continue
             key, equals, _ = line.partition("=")

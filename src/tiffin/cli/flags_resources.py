@@ -266,6 +266,7 @@ def fill(values: Values, host: dict[str, Any]) -> None:
         raise Invalid(f"invalid value: {swappiness}. Valid memory swappiness range is 0-100")
     for name, key in _KEYS.items():
         host[key] = values.get(name)
+    host["DeviceCgroupRules"] = host["DeviceCgroupRules"] or None
     limits: dict[str, Any] = values.get("ulimit")
     host["Ulimits"] = [limits[name] for name in sorted(limits)]
     requests = list(values.get("gpus"))

@@ -65,7 +65,21 @@ def seccomp_profile(path: str) -> str:
     try:
         return json.dumps(json.loads(raw), separators=(",", ":"))
     except ValueError as error:
-        raise Invalid(f"compacting json for seccomp profile ({path}) failed: {error}") from error
+        raise Invalid(f"compacting json for seccomp profile ({path}) failed: {_reason(raw, error)}") from error
+
+
+def _reason(raw: bytes, error: ValueError) -> str:
+    """Why it is no JSON, as Go says of text that ends too soon."""
+    if isinstance(error, json.JSONDecodeError) and not error.doc[error.pos :].strip():
+        return "unexpected end of JSON input"
+    return str(error)
+
+
+def _capabilities(given: list[str]) -> list[str] | None:
+    """By their full names, as docker's client sends them, so that they show alike in inspect."""
+    names = [name.strip().upper() for name in given]
+    full = {name if name == "ALL" or name.startswith("CAP_") else f"CAP_{name}" for name in names}
+    return sorted(full) or None
 
 
 def security_options(given: list[str]) -> list[str]:
@@ -101,16 +115,16 @@ def fill(values: Values, host: dict[str, Any]) -> None:
         options = [option for option in options if option != "systempaths=unconfined"]
         host["MaskedPaths"] = host["ReadonlyPaths"] = []
     host.update(
-        CapAdd=values.list("cap-add"),
-        CapDrop=values.list("cap-drop"),
+        CapAdd=_capabilities(values.list("cap-add")),
+        CapDrop=_capabilities(values.list("cap-drop")),
         CgroupnsMode=values.text("cgroupns"),
-        GroupAdd=values.list("group-add"),
+        GroupAdd=values.list("group-add") or None,
         IpcMode=values.text("ipc"),
         Isolation=values.text("isolation"),
         PidMode=values.text("pid"),
         Privileged=values.on("privileged"),
         ReadonlyRootfs=values.on("read-only"),
-        SecurityOpt=options,
+        SecurityOpt=options or None,
         Sysctls=values.map("sysctl"),
         UsernsMode=values.text("userns"),
         UTSMode=values.text("uts"),

@@ -67,13 +67,12 @@ def flag_lines(flags: tuple[Flag, ...], columns: int) -> str:
 def usage_line(path: str, command: Command) -> str:
     """`tiffin run [OPTIONS] IMAGE …`."""
     options = "[OPTIONS]" if any(not flag.hidden for flag in command.flags) else ""
-    return " ".join(part for part in (PROGRAM, path, options, command.operands) if part)
+    first = " ".join(part for part in (PROGRAM, path, options, command.operands) if part)
+    return f"{first}\n\t{PROGRAM} {path} [OPTIONS] {command.second_usage}" if command.second_usage else first
 
 
 def of_command(path: str, command: Command) -> str:
     parts = [f"Usage:  {usage_line(path, command)}"]
-    if command.second_usage:
-        parts[0] += f"\n\t{PROGRAM} {path} [OPTIONS] {command.second_usage}"
     parts.append(command.details or registry.summary(command.path))
     aliases = registry.aliases(command.path)
     if len(aliases) > 1:

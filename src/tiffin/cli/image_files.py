@@ -9,7 +9,7 @@ from tiffin.cli import flags, progress, references, terminal
 from tiffin.cli.command import Call, Command, Failed
 from tiffin.cli.container_files import change_flag, check_output, receive, refuse_terminal
 from tiffin.cli.flags import Flag
-from tiffin.cli.inspect import platform
+from tiffin.cli.inspect import asked_platform, platform
 from tiffin.cli.kinds import STRINGS
 from tiffin.client.engine import quote
 from tiffin.errors import NotFound, TiffinError
@@ -41,7 +41,7 @@ def load(call: Call) -> int:
     path = values.text("input")
     if not path and terminal.is_terminal(terminal.STDIN):
         raise Failed("requested load from stdin, but stdin is empty")
-    wanted = platform(values.text("platform")) if values.text("platform") else None
+    wanted = asked_platform(values.text("platform"))
     # progress is drawn on a terminal only
     quiet = values.on("quiet") or not terminal.is_terminal(terminal.STDOUT)
     source = open_file(path) if path else sys.stdin.buffer
@@ -62,7 +62,7 @@ def save(call: Call) -> int:
             check_output(path)
         except Failed as error:
             raise Failed(f"failed to save image: {error}") from error
-    wanted = platform(values.text("platform")) if values.text("platform") else None
+    wanted = asked_platform(values.text("platform"))
     query = {"names": call.operands, "platform": wanted}
     receive(call, call.engine.request("GET", "/images/get", query), path)
     return 0
@@ -96,10 +96,11 @@ def import_image(call: Call) -> int:
 
 def tag(call: Call) -> int:
     source, target = call.operands
-    try:
-        references.check(target)
-    except TiffinError as error:
-        raise Failed(f'Error parsing reference: "{target}" is not a valid repository/tag: {error}') from error
+    for name in (source, target):
+        try:
+            references.check(name)
+        except TiffinError as error:
+            raise Failed(f'Error parsing reference: "{name}" is not a valid repository/tag: {error}') from error
     repository, name = references.split(target)
     call.engine.post(f"/images/{quote(source, _KEPT)}/tag", repo=repository, tag=name or "latest")
     return 0

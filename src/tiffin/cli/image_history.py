@@ -8,7 +8,7 @@ from tiffin.cli import flags, units
 from tiffin.cli.command import Call, Command
 from tiffin.cli.container_list import ellipsis, short_id
 from tiffin.cli.formats import table_format
-from tiffin.cli.inspect import platform
+from tiffin.cli.inspect import asked_platform
 from tiffin.cli.table import Format, Row, show
 from tiffin.client.engine import quote
 
@@ -57,7 +57,7 @@ def _row(layer: dict[str, Any], full: bool, human: bool) -> Row:
 
 def run(call: Call) -> int:
     values = call.values
-    wanted = platform(values.text("platform")) if values.text("platform") else None
+    wanted = asked_platform(values.text("platform"))
     layers = call.engine.get(f"/images/{quote(call.operands[0], b'/:@')}/history", platform=wanted)
     full, human = values.on("no-trunc"), values.on("human")
     rows = [_row(layer, full, human) for layer in layers]
@@ -67,7 +67,10 @@ def run(call: Call) -> int:
         return 0
     show(
         call,
-        Format(values.text("format") or "table", _COLUMNS % ("CreatedSince" if human else "CreatedAt")),
+        Format(
+            values.text("format") or "table",
+            _COLUMNS % ("CreatedSince" if human else "CreatedAt"),
+        ),
         HEADERS,
         rows,
     )

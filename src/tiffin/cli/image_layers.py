@@ -7,7 +7,7 @@ import json
 from tiffin.cli import flags, units
 from tiffin.cli.command import Call, Command, Failed
 from tiffin.cli.container_list import ellipsis, short_id
-from tiffin.cli.inspect import platform
+from tiffin.cli.inspect import asked_platform
 from tiffin.client.engine import quote
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ def run(call: Call) -> int:
     values = call.values
     if values.text("format") not in ("", "table", "json"):
         raise Failed(f"--format {values.text('format')!r}: give table or json")
-    wanted = platform(values.text("platform")) if values.text("platform") else None
+    wanted = asked_platform(values.text("platform"))
     path = f"/images/{quote(call.operands[0], b'/:@')}/layers"
     layers: list[dict[str, Any]] = call.engine.get(path, top=values.get("top"), platform=wanted)
     if values.text("format") == "json":

@@ -88,6 +88,16 @@ def rows(images: list[dict[str, Any]], full: bool, with_digest: bool) -> list[Ro
     return [row(image, *name, full) for image in images for name in names(image, with_digest)]
 
 
+def _raw(quiet: bool, digests: bool) -> str:
+    if quiet:
+        return "image_id: {{.ID}}"
+    digest = "\ndigest: {{.Digest}}" if digests else ""
+    return (
+        f"repository: {{{{.Repository}}}}\ntag: {{{{.Tag}}}}{digest}\nimage_id: {{{{.ID}}}}\n"
+        "created_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n"
+    )
+
+
 def run(call: Call) -> int:
     values = call.values
     filters: dict[str, list[str]] = dict(values.get("filter"))
@@ -110,7 +120,8 @@ def run(call: Call) -> int:
     columns = _DIGEST_COLUMNS if values.on("digests") else _COLUMNS
     if quiet and text.startswith("table"):
         text = "table {{.ID}}"
-    show(call, Format(text or "table", columns, "template parsing error"), HEADERS, rows(images, full, digests))
+    form = Format(text or "table", columns, raw=_raw(quiet, values.on("digests")))
+    show(call, form, HEADERS, rows(images, full, digests))
     return 0
 
 

@@ -137,7 +137,11 @@ def run(call: Call) -> int:
             call.say(go_json(whole))
         else:
             try:
-                call.say(render(parse(form.replace("\\t", "\t").replace("\\n", "\n")), mark(whole)))
+                template = parse(form.replace("\\t", "\t").replace("\\n", "\n"))
+            except TemplateError as error:
+                raise Failed(f"template parsing error: {error}", 64) from error
+            try:
+                call.say(render(template, mark(whole)))
             except TemplateError as error:
                 raise Failed(str(error)) from error
         return 1 if failure else 0

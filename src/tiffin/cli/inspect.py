@@ -10,7 +10,7 @@ from tiffin.cli.kinds import STRING
 from tiffin.cli.template import TemplateError, parse, render
 from tiffin.cli.template_values import go_json, mark
 from tiffin.client.engine import quote
-from tiffin.errors import NotFound, TiffinError, Unavailable
+from tiffin.errors import Invalid, NotFound, TiffinError, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,14 +38,26 @@ def fetch(call: Call, kind: str, name: str) -> Any:
         query["verbose"] = values.has("verbose") and values.on("verbose")
     if kind == "image" and values.has("platform") and values.text("platform"):
         query["platform"] = platform(values.text("platform"))
+    if kind == "image" and not name:
+        raise NotFound("Error: No such image: ")
     return call.engine.get(_PATHS[kind].format(quote(name, _KEPT)), **query)
 
 
 def platform(text: str) -> dict[str, str]:
-    """`os/arch/variant` as the API's platform object."""
-    parts = text.split("/")
-    keys = ("os", "architecture", "variant")
-    return dict(zip(keys, parts, strict=False))
+    """`os/arch/variant` as the API's platform object. Raises Invalid."""
+    from tiffin.model.platform import parse_platform
+
+    parsed = parse_platform(text)
+    found = {"os": parsed.os, "architecture": parsed.architecture}
+    return found | {"variant": parsed.variant} if parsed.variant else found
+
+
+def asked_platform(text: str) -> dict[str, str] | None:
+    """What --platform says, None for nothing. Raises Invalid."""
+    try:
+        return platform(text) if text else None
+    except Invalid as error:
+        raise Invalid(f"invalid platform: {error}") from error
 
 
 def _any(call: Call, name: str) -> Any:
@@ -62,6 +74,20 @@ def _any(call: Call, name: str) -> Any:
     raise NotFound(f"Error: No such object: {name}")
 
 
+_IMAGE_CONFIG = (
+    *("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal"),
+    *("ArgsEscaped", "Healthcheck", "OnBuild", "Shell"),
+)
+
+
+def _typed(document: Any) -> Any:
+    """As docker's templates see it: an image's Config in the order of OCI's, without what is empty."""
+    if isinstance(document, dict) and "RootFS" in document and isinstance(document.get("Config"), dict):
+        config = document["Config"]
+        return {**document, "Config": {key: config[key] for key in _IMAGE_CONFIG if config.get(key)}}
+    return document
+
+
 def print_all(call: Call, names: list[str], get: Callable[[str], Any]) -> int:
     """Each object, as one JSON array or through the template; those that fail are reported at the end."""
     form = call.values.text("format")
@@ -75,16 +101,14 @@ def print_all(call: Call, names: list[str], get: Callable[[str], Any]) -> int:
     for name in names:
         try:
             document = get(name)
-            documents.append(document if template is None else render(template, mark(document)))
+            documents.append(document if template is None else render(template, mark(_typed(document))))
         except TiffinError as error:
             failures.append(str(error))
         except TemplateError as error:
-            # docker ends the line it would have printed
             failures.append(f"template parsing error: {error}")
-            documents.append("")
             break
     if template is not None:
-        for text in documents:
+        for text in documents or [""]:  # docker ends the line it would have printed
             call.say(text)
     elif form == "json":
         call.say(go_json(documents))
@@ -109,11 +133,18 @@ def inspect(call: Call) -> int:
             f'unknown type: "{kind}": must be one of "config", "container", "image", "network", "node", '
             '"plugin", "secret", "service", "task", "volume"'
         )
+    if kind and kind != "container" and call.values.on("size"):
+        call.warn(f"WARNING: --size ignored for {kind}")
     return print_all(call, call.operands, lambda name: fetch(call, kind, name) if kind else _any(call, name))
 
 
 def _inspect_kind(kind: str) -> Callable[[Call], int]:
-    return lambda call: print_all(call, call.operands, lambda name: fetch(call, kind, name))
+    def inspect(call: Call) -> int:
+        if call.values.has("platform") and call.values.text("platform"):
+            platform(call.values.text("platform"))  # refused before anything is shown
+        return print_all(call, call.operands, lambda name: fetch(call, kind, name))
+
+    return inspect
 
 
 _FORMAT = plain_format("f")

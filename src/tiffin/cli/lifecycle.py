@@ -29,6 +29,8 @@ def _timeout(call: Call) -> dict[str, Any]:
     name = "time" if values.changed("time") else "timeout"
     if values.changed("time") and values.changed("timeout"):
         raise Failed("conflicting options: cannot specify both --timeout and --time")
+    if name == "time":
+        call.say("Flag --time has been deprecated, use --timeout instead")
     seconds = values.number(name) if values.changed(name) else None
     return {"t": seconds, "signal": values.text("signal") or None}
 
@@ -62,7 +64,7 @@ def remove(call: Call) -> int:
     def one(given: str) -> None:
         name = given.strip("/")
         if not name:
-            raise NotFound("Container name cannot be empty")
+            raise NotFound("container name cannot be empty")
         query = {"v": values.on("volumes"), "link": values.on("link"), "force": values.on("force")}
         try:
             call.engine.delete(f"/containers/{quote(name)}", **query)

@@ -119,6 +119,8 @@ def remove(call: Call) -> int:
 def connect(call: Call) -> int:
     values = call.values
     network, container = call.operands
+    if not container.strip():
+        raise Failed("invalid container name or ID: value is empty")
     options = {}
     for item in values.list("driver-opt"):
         key, equals, value = item.partition("=")

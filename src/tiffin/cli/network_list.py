@@ -27,6 +27,9 @@ HEADERS = {
 }
 
 
+_RAW = "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n"
+
+
 def _flag(value: object) -> str:
     return "true" if value else "false"
 
@@ -69,7 +72,7 @@ def run(call: Call) -> int:
         return 0
     text = text or call.session.settings.text("networksFormat") or "table"
     rows = [_row(network, full) for network in networks]
-    show(call, Format(text, "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}"), HEADERS, rows)
+    show(call, Format(text, "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}", raw=_RAW), HEADERS, rows)
     return 0
 
 

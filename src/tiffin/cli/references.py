@@ -18,13 +18,18 @@ def check(text: str) -> None:
     if re.fullmatch(r"(sha256:)?[0-9a-f]{64}", text):
         return
     if _REFERENCE.fullmatch(text) is None:
-        if _REFERENCE.fullmatch(text.lower()) and text != text.lower():
-            raise Invalid(
-                "invalid reference format: repository name must be lowercase"
-                if "/" in text
-                else f"invalid reference format: repository name (library/{text.partition(':')[0]}) must be lowercase"
-            )
+        repository = _repository(text)
+        if repository != repository.lower():
+            raise Invalid(f"invalid reference format: repository name ({repository}) must be lowercase")
         raise Invalid("invalid reference format")
+
+
+def _repository(text: str) -> str:
+    """The path in its registry."""
+    first, slash, rest = text.partition("/")
+    on_hub = not slash or not (set(".:") & set(first) or first == "localhost" or first != first.lower())
+    path = text if on_hub else rest
+    return ("" if slash else "library/") + path.partition(":")[0]
 
 
 def split(text: str) -> tuple[str, str]:

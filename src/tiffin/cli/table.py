@@ -96,8 +96,9 @@ def align(text: str, least: int = 10, gap: int = 3) -> str:
 class Format:
     """What --format asks for. `quiet` formats and configured defaults are chosen by the caller."""
 
-    def __init__(self, text: str, default: str, complaint: str = "failed to execute template") -> None:
-        """`default` is the template of the plain table, `complaint` what an error of execution begins with."""
+    def __init__(self, text: str, default: str, *, raw: str = "", complaint: str = "template parsing error") -> None:
+        """`default` is the template of the plain table, `raw` what that word stands for, `complaint` what an error of
+        execution begins with."""
         self.complaint = complaint
         text = text.strip()
         self.table = text == "table" or text.startswith(("table ", "table{"))
@@ -105,21 +106,23 @@ class Format:
             body = text.removeprefix("table").strip() or default
         elif text == "json":
             body = "{{json .}}"
+        elif text == "raw" and raw:
+            body = raw
         else:
             body = text
         self.body = body.replace("\\t", "\t").replace("\\n", "\n")
 
 
-def _compile(body: str) -> Template:
+def _compile(form: Format) -> Template:
     try:
-        return parse(body)
+        return parse(form.body)
     except TemplateError as error:
-        raise Failed(f"failed to parse template: {error}") from error
+        raise Failed(f"{form.complaint.replace('execute', 'parse')}: {error}") from error
 
 
 def lines(form: Format, rows: Iterable[Row]) -> Iterable[str]:
     """Each row through the template, one at a time. Raises Failed."""
-    template = _compile(form.body)
+    template = _compile(form)
     for row in rows:
         try:
             yield render(template, row)
@@ -130,7 +133,7 @@ def lines(form: Format, rows: Iterable[Row]) -> Iterable[str]:
 def header(form: Format, headers: dict[str, str]) -> str:
     row = _Header(dict(headers), {"Label": _label_header}, "formatter.SubHeaderContext")
     try:
-        return render(_compile(form.body), row, _HEADER_FUNCTIONS)
+        return render(_compile(form), row, _HEADER_FUNCTIONS)
     except TemplateError as error:
         raise Failed(f"{form.complaint}: {error}") from error
 

@@ -80,6 +80,12 @@ class Struct(Object):
 
     known: tuple[tuple[str, Any], ...] = ()
 
+    @classmethod
+    def of(cls, values: dict[str, Any], known: tuple[tuple[str, Any], ...]) -> Struct:
+        made = cls(values)
+        made.known = known
+        return made
+
     def complete(self) -> dict[str, Any]:
         return {**{name: self.get(name, default) for name, default in self.known}, **self}
 
@@ -111,7 +117,21 @@ STRUCTS: dict[str, tuple[tuple[str, Any], ...]] = {
         ("StopTimeout", None),
         ("Shell", []),
     ),
+    "HostConfig": (
+        ("Annotations", Typed()),
+        ("StorageOpt", Typed()),
+        ("Tmpfs", Typed()),
+        ("Sysctls", Typed()),
+        ("Mounts", []),
+        ("Init", None),
+    ),
 }
+_CONTAINER: tuple[tuple[str, Any], ...] = (("SizeRw", None), ("SizeRootFs", None), ("ImageManifestDescriptor", None))
+_IMAGE: tuple[tuple[str, Any], ...] = (
+    *((name, "") for name in ("Variant", "OsVersion")),
+    ("Descriptor", None),
+    ("Manifests", []),
+)
 
 
 def mark(value: Any, key: str = "", parent: str = "") -> Any:
@@ -124,9 +144,9 @@ def mark(value: Any, key: str = "", parent: str = "") -> Any:
         if not value and parent not in MAPS:
             return Typed()
         if key in STRUCTS and parent != "GraphDriver":
-            struct = Struct(marked)
-            struct.known = STRUCTS[key]
-            return struct
+            return Struct.of(marked, STRUCTS[key])
+        if not key and ("HostConfig" in value or "RootFS" in value):
+            return Struct.of(marked, _CONTAINER if "HostConfig" in value else _IMAGE)
         return marked
     if isinstance(value, list):
         return [mark(item, key, parent) for item in value]

@@ -90,6 +90,8 @@ def query_time(text: str) -> str:
     from tiffin.cli.kinds import BadValue, duration
 
     try:
+        if text == "0":
+            return text  # the beginning of time, not now
         return str((time.time_ns() - duration(text)) // 10**9)
     except BadValue:
         pass

@@ -16,8 +16,8 @@ def update(call: Call) -> int:
     if not any(values.changed(flag.name) for flag in _FLAGS):
         raise Failed("you must provide one or more flags when using this command")
     body = flags_resources.shared(values)
-    if not values.changed("pids-limit"):
-        # zero would mean unlimited here; None leaves it alone
+    if not values.number("pids-limit"):
+        # zero means, as with docker, that it stays as it is
         body["PidsLimit"] = None
     body["RestartPolicy"] = flags_process.restart_policy(values.text("restart"))
     warnings: list[str] = []

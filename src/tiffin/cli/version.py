@@ -99,9 +99,12 @@ def run(call: Call) -> int:
         call.say(go_json({"Client": info, "Server": server}))
     elif form:
         try:
-            call.say(
-                render(parse(form.replace("\\t", "\t").replace("\\n", "\n")), mark({"Client": info, "Server": server}))
-            )
+            template = parse(form.replace("\\t", "\t").replace("\\n", "\n"))
+        except TemplateError as error:
+            text = str(error).replace("template: :", "template: version:", 1)  # docker's has that name
+            raise Failed(f"template parsing error: {text}", 64) from error
+        try:
+            call.say(render(template, mark({"Client": info, "Server": server})))
         except TemplateError as error:
             if failure is None:
                 raise Failed(str(error)) from error

@@ -56,6 +56,9 @@ def row(volume: dict[str, Any]) -> Row:
     )
 
 
+_RAW = "name: {{.Name}}\ndriver: {{.Driver}}\n"
+
+
 def list_volumes(call: Call) -> int:
     values = call.values
     if values.on("cluster"):
@@ -68,7 +71,7 @@ def list_volumes(call: Call) -> int:
             call.say(volume["Name"])
         return 0
     text = text or call.session.settings.text("volumesFormat") or "table"
-    show(call, Format(text, "{{.Driver}}\t{{.Name}}"), HEADERS, [row(volume) for volume in volumes])
+    show(call, Format(text, "{{.Driver}}\t{{.Name}}", raw=_RAW), HEADERS, [row(volume) for volume in volumes])
     return 0
 
 

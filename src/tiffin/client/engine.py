@@ -38,6 +38,13 @@ _BY_STATUS = {
 }
 
 
+def _check_name(path: str) -> None:
+    """Raises Invalid where a path lacks the name it is about: the daemon would know no such route."""
+    kind, slash, rest = path[1:].partition("/")
+    if slash and (not rest or rest.startswith("/")) and kind in ("containers", "networks", "volumes"):
+        raise errors.Invalid(f"invalid {kind[:-1]} name or ID: value is empty")
+
+
 class Hijacked:
     """A socket that carries a container's streams after the HTTP exchange.
 
@@ -125,6 +132,7 @@ class Engine:
 
         `body`: bytes or an iterable of bytes go as they are, anything else as JSON. None in `query` leaves the key out.
         """
+        _check_name(path)
         target = f"{self.endpoint.prefix}/v{self.version}{path}{encode_query(query)}"
         sent = {"Host": self.endpoint.host_header, "User-Agent": "Tiffin-Client"} | self.extra_headers | (headers or {})
         data = body

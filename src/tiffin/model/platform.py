@@ -14,6 +14,14 @@ _ARCHITECTURES = {
     "arm": ("arm", "v7"),
     "i386": ("386", ""), "i686": ("386", ""), "386": ("386", ""),
 }  # fmt: skip
+_SYSTEMS = frozenset((
+    "aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux", "nacl", "netbsd",
+    "openbsd", "plan9", "solaris", "windows", "zos",
+))  # fmt: skip
+_OTHERS = frozenset((
+    "armbe", "arm64be", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc", "ppc64", "ppc64le", "riscv",
+    "riscv64", "s390", "s390x", "sparc", "sparc64", "wasm",
+))  # fmt: skip
 _COMPONENT = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 _NEWEST_ARM = 8
 _ANOTHER_ARCHITECTURE = 20  # ranks from here on
@@ -48,14 +56,20 @@ def host_platform() -> Platform:
 def parse_platform(text: str) -> Platform:
     """`linux`, `arm64`, `linux/arm/v7`. Invalid otherwise."""
     parts = text.split("/")
-    if not 1 <= len(parts) <= 3 or not all(_COMPONENT.fullmatch(part) for part in parts):
-        raise Invalid(f"{text!r} is an invalid platform: give os[/arch[/variant]], such as linux/arm64")
+    for part in parts:
+        if not _COMPONENT.fullmatch(part):
+            raise Invalid(
+                f'"{part}" is an invalid component of "{text}": platform specifier component must match'
+                ' "^[A-Za-z0-9_.-]+$": invalid argument'
+            )
+    if len(parts) > 3:
+        raise Invalid(f'"{text}": cannot parse platform specifier: invalid argument')
     if len(parts) == 1:
-        if parts[0].lower() == "linux":
-            return host_platform()
-        if parts[0].lower() in _ARCHITECTURES:
+        if parts[0].lower() in _SYSTEMS:
+            return normalized(parts[0], os.uname().machine)
+        if parts[0].lower() in _ARCHITECTURES or parts[0].lower() in _OTHERS:
             return normalized("linux", parts[0])
-        raise Invalid(f"{text!r}: unknown operating system or architecture: invalid argument")
+        raise Invalid(f'"{text}": unknown operating system or architecture: invalid argument')
     return normalized(*parts)
 
 
