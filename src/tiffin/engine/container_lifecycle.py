@@ -148,7 +148,10 @@ class Lifecycle:
             task.cancel()
         for execution in live.execs.values():
             execution.can_remove = True
-        await self._starter.clean(container_id)
+        try:
+            await self._starter.clean(container_id)
+        except Exception:  # its end is told all the same: nobody else would, and who waits would wait for ever
+            log.exception("not everything that container %s held was given back", container_id[:12])
         if ended.error:  # no monitor was there to clear up
             await asyncio.to_thread(cgroups_live.discard, context.cgroup(container))
         crash.point("container-ended")

@@ -27,7 +27,7 @@ from tiffin.engine import (
     container_root,
     container_volumes,
 )
-from tiffin.engine.container_context import Context
+from tiffin.engine.container_context import Context, log
 from tiffin.engine.container_failures import OTHER, StartError, of_runtime
 from tiffin.engine.container_links import Link
 from tiffin.engine.threads import in_thread
@@ -77,7 +77,9 @@ class Starter:
                 raise of_runtime(failure) from failure
             except TiffinError as failure:
                 raise StartError(failure, OTHER) from failure
-            except OSError as failure:
+            except Exception as failure:
+                if not isinstance(failure, OSError):  # a mistake of ours, which must not keep what the start has taken
+                    log.exception("cannot start container %s", container.id[:12])
                 raise StartError(Internal(f"cannot start container {container.id[:12]}: {failure}"), OTHER) from failure
             undo.pop_all()
         return process

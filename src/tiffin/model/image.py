@@ -79,6 +79,7 @@ def parse_config(raw: bytes) -> ImageConfig:
 _LISTS = ("Env", "Cmd", "Entrypoint", "OnBuild", "Shell")
 _MAPS = ("ExposedPorts", "Volumes", "Labels", "Healthcheck")
 _TEXTS = ("User", "WorkingDir", "StopSignal")
+_NUMBERS = ("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries")  # of the health check
 
 
 def _check_run(run: Mapping[str, Any]) -> None:
@@ -93,6 +94,11 @@ def _check_run(run: Mapping[str, Any]) -> None:
     for key in _TEXTS:
         if not isinstance(run.get(key), str | None):
             raise Invalid(f"image configuration: {key} must be a string")
+    health = run.get("Healthcheck") or {}
+    if any(not isinstance(health.get(key), int | None) for key in _NUMBERS) or not isinstance(
+        health.get("Test"), list | None
+    ):
+        raise Invalid("image configuration: Healthcheck must have whole numbers, and a list as its Test")
 
 
 def config_bytes(

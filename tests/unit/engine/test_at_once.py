@@ -17,11 +17,14 @@ import pytest
 from tiffin.engine.container_attach import Attaching, Wanted
 from tiffin.engine.container_context import Arriving
 from tiffin.engine.container_exec import ExecConfig, Execs
+from tiffin.engine.container_failures import StartError
 from tiffin.engine.container_remove import Removal
+from tiffin.engine.container_start import Starter
 from tiffin.errors import Conflict, NotFound
 from tiffin.linux import cgroups_live
 from tiffin.model.container import Container
 from tiffin.model.container_status import Exited, Removing, Status
+from tiffin.runtime.launcher import Exit
 from unit.engine.meeting import PAUSED, RUNNING, Meeting, Process, run
 
 
@@ -198,6 +201,35 @@ def test_the_client_of_an_exec_whose_container_is_gone_sees_the_end(made: Meetin
             with pytest.raises(NotFound):
                 await execs.start(execution, fd=theirs.detach())
             assert ours.recv(1) == b""
+
+    run(body())
+
+
+def test_an_end_is_told_though_something_that_was_held_can_not_be_given_back(
+    made: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        one, _ = made.add(RUNNING)
+        monkeypatch.setattr(made.lifecycle._starter, "clean", AsyncMock(side_effect=OSError("the plugin has gone")))
+        made.records.note(one.id, manually_stopped=True)
+        made.context.live(one.id).process = None
+        told = made.context.waits.exit(one.id)
+        await made.lifecycle.ended(one.id, Exit(7, False, 2, ""))
+        assert (await told).exit_code == 7
+        assert made.records.get(one.id).status == Exited(7, 1, 2)
+
+    run(body())
+
+
+def test_a_start_that_meets_a_mistake_of_ours_has_failed_as_any_other(
+    made: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        one, _ = made.add(Exited(0, 1, 2))
+        starter = Starter(made.context)
+        monkeypatch.setattr(starter, "_prepare", AsyncMock(side_effect=ValueError("embedded null byte")))
+        with pytest.raises(StartError, match="embedded null byte"):
+            await starter.launch(one)
 
     run(body())
 

@@ -93,7 +93,13 @@ def test_a_broken_configuration_is_refused(raw: bytes) -> None:
         parse_config(raw)
 
 
-@pytest.mark.parametrize("run", [{"Cmd": "sh"}, {"Env": [1]}, {"Labels": ["a"]}, {"User": {}}, {"Volumes": "x"}])
+@pytest.mark.parametrize(
+    "run",
+    [
+        *({"Cmd": "sh"}, {"Env": [1]}, {"Labels": ["a"]}, {"User": {}}, {"Volumes": "x"}),
+        *({"Healthcheck": {"Interval": "1s"}}, {"Healthcheck": {"Retries": 1.5}}, {"Healthcheck": {"Test": "x"}}),
+    ],
+)
 def test_a_configuration_with_wrong_shapes_is_refused(run: dict[str, object]) -> None:
     raw = config_bytes(normalized("linux", "amd64"), (), run, (), created="2026-01-01T00:00:00Z")
     with pytest.raises(Invalid, match="image configuration"):
