@@ -358,8 +358,7 @@ class Connection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=0)
         self.write(header)
         await self.drain()
-        descriptor = self.socket.fileno()
-        self.server.hangups.forget(descriptor)
+        self.server.hangups.forget(self.socket.fileno())
         hijacked = Hijacked(self.socket.dup(), leftover, upgraded)
         self._hijacked = True
         self.transport.abort()  # closes its own descriptor only: the connection lives on in the duplicate

@@ -18,7 +18,8 @@ Event = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
 Headers = list[tuple[bytes, bytes]]
 
 _LONGEST = 64 << 10  # bytes
-_REQUEST = re.compile(rb"([A-Z]+) (/[!-~]*) HTTP/1\.1\r\n((?:[A-Za-z0-9-]+: ?[ -~]*\r\n)+)\r\n")
+# possessive: what fits in one way only is never tried in another
+_REQUEST = re.compile(rb"([A-Z]++) (/[!-~]*+) HTTP/1\.1\r\n((?:[A-Za-z0-9-]++:[ -~]*+\r\n)++)\r\n")
 _NOT_HERE = {b"transfer-encoding", b"expect", b"trailer", b"te"}
 _CONNECTION = {b"upgrade", b"keep-alive"}
 

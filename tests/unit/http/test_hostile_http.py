@@ -88,7 +88,7 @@ def test_endless_early_data_is_not_buffered() -> None:
             for _ in range(64):
                 client.send(bytes(1 << 20))
         connection = next(iter(server.connections))
-        assert len(connection.http.trailing_data[0]) < 1 << 20
+        assert len(connection.http.behind) < 1 << 20
 
 
 def test_connections_beyond_the_limit_are_turned_away_and_the_rest_go_on() -> None:
