@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from tiffin.build.dockerfile.ignore import Patterns, ignore_file_names, read_patterns
 from tiffin.build.remotes import parse_git
 from tiffin.build.solve import git
 from tiffin.build.solve.request import Progress, Wanted
 from tiffin.build.steps import GitSource
+from tiffin.content import web
 from tiffin.content.compression import Prefixed, Readable, decompressed
 from tiffin.engine import container_root
 from tiffin.errors import Invalid, NotFound, Unavailable
@@ -22,7 +22,6 @@ from tiffin.snapshots.directories import opened
 from tiffin.snapshots.extract import Options, extract
 from tiffin.snapshots.tar import TarReader
 
-_SECONDS = 60
 _TEXT = 1 << 20  # bytes that a Dockerfile from the web may have
 DEFAULT = "Dockerfile"
 
@@ -62,19 +61,16 @@ def fetch(remote: str, path: Path, log: Callable[[int, bytes], None]) -> str:
         return ""
     if not remote.startswith(("http://", "https://")):
         raise Invalid(f"remote URL {remote!r} is neither a git repository nor http(s)")
-    import urllib.error  # a mebibyte with all that they load: only who fetches pays
-    import urllib.request
-
     try:
-        with urllib.request.urlopen(remote, timeout=_SECONDS) as answer:
+        with web.opened(remote) as answer:
             return _fetched(answer, path / "context")
-    except urllib.error.HTTPError as error:
-        raise Invalid(f"error downloading remote context {remote}: status {error.code}") from error
-    except (OSError, ValueError) as error:
+    except web.Refused as error:
+        raise Invalid(f"error downloading remote context {remote}: {error}") from error
+    except OSError as error:
         raise Unavailable(f"error downloading remote context {remote}: {error}") from error
 
 
-def _fetched(answer: BinaryIO, into: Path) -> str:
+def _fetched(answer: Readable, into: Path) -> str:
     into.mkdir()
     compression, plain = decompressed(answer)
     head = b""

@@ -6,14 +6,13 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from time import time_ns
 
-from tiffin import __version__
 from tiffin.build.solve.cache import Cache, Download
 from tiffin.build.steps import HttpSource
+from tiffin.content import web
 from tiffin.content.blobs import BlobStore
 from tiffin.errors import Invalid, Unavailable
 from tiffin.model.digest import Digest, parse_digest
 
-_SECONDS = 60
 _CHUNK = 1 << 18
 _SECOND = 1_000_000_000
 
@@ -44,30 +43,27 @@ class Fetching:
         return known.blob
 
     def _ask(self, step: HttpSource, known: Download | None, progress: Callable[[int, int], None]) -> Download:
-        import urllib.error  # with all that they load these are a mebibyte: only who fetches pays
-        import urllib.request
-
-        headers = {"User-Agent": f"tiffin/{__version__}"}
+        headers: dict[str, str] = {}
         if known is not None:
             headers |= {"If-None-Match": known.facts["etag"]} if "etag" in known.facts else {}
             headers |= {"If-Modified-Since": known.facts["modified"]} if "modified" in known.facts else {}
         try:
-            request = urllib.request.Request(step.url, headers=headers)
-            answer = urllib.request.urlopen(request, timeout=_SECONDS)
-        except urllib.error.HTTPError as error:
-            if error.code == 304 and known is not None:
+            with web.opened(step.url, headers) as answer:
+                return self._keep(step, answer, progress)
+        except web.Refused as error:
+            if error.status == 304 and known is not None:
                 return known
-            raise Invalid(f"invalid response status {error.code} for {step.url}") from error
-        except (OSError, ValueError) as error:
+            raise Invalid(f"invalid response status {error.status} for {step.url}") from error
+        except OSError as error:
             raise Unavailable(f"failed to fetch {step.url}: {error}") from error
-        with answer, self._blobs.lease() as lease, self._blobs.writer(lease) as writer:
-            total = int(answer.headers.get("Content-Length") or 0)
-            try:
-                while data := answer.read(_CHUNK):
-                    writer.write(data)
-                    progress(writer.size, total)
-            except OSError as error:
-                raise Unavailable(f"failed to fetch {step.url}: {error}") from error
+
+    def _keep(self, step: HttpSource, answer: web.Answer, progress: Callable[[int, int], None]) -> Download:
+        with self._blobs.lease() as lease, self._blobs.writer(lease) as writer:
+            length = answer.headers.get("Content-Length") or ""
+            total = int(length) if length.isdecimal() else 0
+            while data := answer.read(_CHUNK):
+                writer.write(data)
+                progress(writer.size, total)
             if total and writer.size != total:
                 raise Unavailable(f"failed to fetch {step.url}: {writer.size} of {total} bytes came")
             blob = writer.commit()
