@@ -122,8 +122,8 @@ class Session:
             answer = self._exchange(call, url, headers, cancellation)
             if answer.status not in _REDIRECTS or call.method not in ("GET", "HEAD"):
                 return answer
-            target = urljoin(url, answer.headers.get("Location") or "")
             answer.close()
+            target = _target(call.method, url, answer.headers.get("Location") or "")
             if urlsplit(target).scheme == "http" and self.endpoint.url.startswith("https:") and self.endpoint.verify:
                 raise Unreachable(f'{verb(call.method)} "{url}": redirected to {target}, which has no TLS: refused')
             url = target
@@ -157,6 +157,15 @@ def _hopeless(error: TiffinError) -> bool:
     return isinstance(error, Unauthorized) or any(word in text for word in final)
 
 
+def _target(method: str, url: str, location: str) -> str:
+    try:
+        target = urljoin(url, location)
+        _ = urlsplit(target).port
+    except ValueError as error:
+        raise Unreachable(f'{verb(method)} "{url}": redirects to {location[:200]!r}: {error}') from error
+    return target
+
+
 def same_origin(url: str, other: str) -> bool:
     """Scheme, host and port agree."""
     mine, theirs = urlsplit(url), urlsplit(other)
@@ -179,8 +188,8 @@ def _beginning(answer: Answer) -> bytes:
 def _retry_after(answer: Answer) -> float | None:
     """Seconds (RFC 9110, 10.2.3: a number or a date)."""
     text = (answer.headers.get("Retry-After") or "").strip()
-    if text.isdigit():
-        return float(min(int(text), 1 << 31))
+    if text.isdecimal():
+        return float(min(int(text[:10]), 1 << 31))
     try:
         moment = parsedate_to_datetime(text) if text else None
     except ValueError:
@@ -189,4 +198,7 @@ def _retry_after(answer: Answer) -> float | None:
         return None
     from datetime import UTC, datetime
 
-    return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    try:
+        return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    except OverflowError:  # a day in the first year, or in the last
+        return None
