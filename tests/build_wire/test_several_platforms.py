@@ -184,6 +184,28 @@ def test_what_is_loaded_is_an_index_with_what_was_attested(
     tiffin("rmi", "several:loaded")
 
 
+def test_without_a_name_the_image_keeps_the_index(
+    build: Build, builder: Engine, tiffin: Cli, cross: Path, tmp_path: Path
+) -> None:
+    (cross / "amd64").write_text(tmp_path.name)  # an image that no other test has made
+    before = set(tiffin("images", "-q", "--no-trunc").out.split())
+    build("--platform", BOTH, "--metadata-file", tmp_path / "m", cross)
+    (id,) = set(tiffin("images", "-q", "--no-trunc").out.split()) - before  # the other one is part of it
+    index = json.loads((tmp_path / "m").read_text())["containerimage.digest"]
+    assert platforms(builder, id) == platforms(builder, index) == ["linux/amd64", "linux/arm64"]
+    for name in (id, id[7:19], index):
+        arm = tiffin("image", "inspect", "--platform", "linux/arm64", "-f", "{{.Architecture}}", name).line
+        assert arm == "arm64"
+    tiffin("tag", id, "several:later")
+    assert platforms(builder, "several:later") == ["linux/amd64", "linux/arm64"]
+    tiffin("rmi", "several:later")
+    build("--platform", BOTH, cross)
+    assert platforms(builder, id) == ["linux/amd64", "linux/arm64"]
+    tiffin("image", "prune", "-f")
+    assert set(tiffin("images", "-aq", "--no-trunc").out.split()) <= before
+    tiffin("system", "check")
+
+
 @pytest.mark.slow
 def test_bake_builds_targets_of_several_platforms_on_each_other(
     docker: Cli, tiffin: Cli, builder: Engine, tmp_path: Path

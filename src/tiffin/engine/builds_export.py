@@ -45,25 +45,22 @@ class Exported:
 def export(images: Images, results: Mapping[str, Solved], wanted: Wanted) -> Exported:
     """An image, or one for each platform, stored under the names. Blocks. Forbidden for a reserved name.
 
-    Names of an index get the best of its images for this machine. Without a name nothing keeps an index: its images
-    are dangling ones each, and statements about them are not kept.
+    Names of an index get the best of its images for this machine; without a name it keeps the index.
     """
     if host.NAME in wanted.names:
         raise Forbidden(f"{host.NAME.familiar}: this name is reserved for the root file system of this machine")
     made = compose(images.blobs, results, wanted, _said_before(images, wanted.names))
-    as_index = made.is_index and bool(wanted.names)
     if not _is_here(images, made, wanted.names):
-        _store(images, made, wanted.names, as_index=as_index)
+        _store(images, made, wanted.names)
     for name in wanted.names:
         images.publish("tag", made.first.config.id, {"name": name.familiar})
-    top = made.top if as_index or not made.is_index else made.first.descriptor
-    return _told(made, top, wanted.names)
+    return _told(made, wanted.names)
 
 
 def _is_here(images: Images, made: Composed, names: Sequence[Reference]) -> bool:
-    """Whether the names mean all this already."""
+    """Whether the names, or the image's ID, mean all this already."""
     first, index = made.first.config.id, made.top.digest if made.is_index else None
-    if not names or any(images.catalog.named(one) != first or images.indexes.of(one) != index for one in names):
+    if any(images.catalog.named(one) != first for one in names) or _indexes(images, made, names) != {index}:
         return False
     try:
         found = [images.catalog.image(one.config.id).manifest.raw for one in made.images]
@@ -72,31 +69,39 @@ def _is_here(images: Images, made: Composed, names: Sequence[Reference]) -> bool
     return found == [one.manifest.raw for one in made.images] and all(map(images.blobs.exists, made.blobs))
 
 
-def _store(images: Images, made: Composed, names: tuple[Reference, ...], *, as_index: bool) -> None:
-    before = {images.indexes.of(name) for name in names} - {made.top.digest, None}
+def _indexes(images: Images, made: Composed, names: Sequence[Reference]) -> set[Digest | None]:
+    """What the names mean, or the ID where there are none."""
+    return {images.indexes.of(one) for one in ([str(name) for name in names] or [str(made.first.config.id)])}
+
+
+def _store(images: Images, made: Composed, names: tuple[Reference, ...]) -> None:
+    before = _indexes(images, made, names) - {made.top.digest, None}
     with images.blobs.lease() as lease:
-        for digest, raw in made.documents.items() if as_index else ():
+        for digest, raw in made.documents.items() if made.is_index else ():
             images.blobs.lease_blob(lease, digest)
             if not images.blobs.exists(digest):
                 images.blobs.put(raw, lease)
         for one in made.images:
-            own = () if as_index else names
+            own = () if made.is_index else names
             images.arrivals.add(Parts(one.config, one.layers, one.manifest.raw, names=own), lease, silent)
-        if as_index:
+        if made.is_index:
             _name(images, made, names)
-        elif not made.is_index:
+        else:
             _renew(images, made)
     if before:
         images.blobs.sweep(images.wanted_blobs)
     images.written()
 
 
-def _told(made: Composed, top: Descriptor, names: tuple[Reference, ...]) -> Exported:
-    return Exported(top, made.first.config.id, names, tuple(one.config.id for one in made.images))
+def _told(made: Composed, names: tuple[Reference, ...]) -> Exported:
+    return Exported(made.top, made.first.config.id, names, tuple(one.config.id for one in made.images))
 
 
 def _name(images: Images, made: Composed, names: Sequence[Reference]) -> None:
     index, first = made.top.digest, made.first.config.id
+    if not names:
+        images.indexes.keep(index, first, [one.config.id for one in made.images], made.blobs)
+        return
     changed = [name for name in names if images.indexes.of(name) != index or images.catalog.named(name) != first]
     for one in made.images:
         images.indexes.attach(changed, index, one.config.id, made.blobs, first=first)
@@ -135,7 +140,7 @@ def archived(images: Images, results: Mapping[str, Solved], wanted: Wanted) -> t
     The results must be held while the iterator runs.
     """
     made = compose(images.blobs, results, wanted, {})
-    return _told(made, made.top, wanted.names), _pieces(images, made, wanted.names)
+    return _told(made, wanted.names), _pieces(images, made, wanted.names)
 
 
 def laid_out(images: Images, results: Mapping[str, Solved], wanted: Wanted) -> tuple[Exported, list[Placed]]:
@@ -143,7 +148,7 @@ def laid_out(images: Images, results: Mapping[str, Solved], wanted: Wanted) -> t
     made = compose(images.blobs, results, wanted, {})
     beside = _Beside(images.blobs, made.documents)
     digests = dict.fromkeys(_saved(made, wanted.names).blobs)
-    return _told(made, made.top, wanted.names), [
+    return _told(made, wanted.names), [
         (Descriptor(_BYTES, digest, beside.size(digest)), partial(beside.open, digest)) for digest in digests
     ]
 

@@ -1,9 +1,11 @@
 """Indexes: names that mean images of several platforms, and what of them is here.
 
 A name has one image, as ever: of an index's the best for this machine. The index's other images have no names of their
-own; they are reached by the name and a platform, are hidden from lists, and go with the index's last name.
+own; they are reached by the name and a platform, are hidden from lists, and go with the index's last name. What a build
+without a name has made is kept by that best image itself, and reached by its ID, or the index's.
 """
 
+import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -37,8 +39,21 @@ CREATE TABLE image_index_member(
 CREATE INDEX image_index_member_image ON image_index_member(image);
 CREATE TABLE image_index_blob(digest TEXT NOT NULL, blob TEXT NOT NULL, PRIMARY KEY (digest, blob))
 """
-_NAMELESS = "NOT EXISTS (SELECT 1 FROM image_name n WHERE n.image = m.image)"
-_HELD = "EXISTS (SELECT 1 FROM image_index i JOIN image_index_member o ON o.digest = i.digest WHERE o.image = m.image)"
+_WITHOUT_NAMES = """
+CREATE TABLE image_index_nameless(
+  image TEXT PRIMARY KEY REFERENCES image(id) ON DELETE CASCADE, digest TEXT NOT NULL);
+CREATE VIEW image_index_holder AS
+  SELECT i.digest, n.image FROM image_index i JOIN image_name n ON n.name = i.name
+  UNION SELECT digest, image FROM image_index_nameless
+"""
+_PART = (
+    "NOT EXISTS (SELECT 1 FROM image_name n WHERE n.image = m.image)"
+    " AND NOT EXISTS (SELECT 1 FROM image_index_nameless k WHERE k.image = m.image)"
+)
+_HELD = (
+    "EXISTS (SELECT 1 FROM image_index_holder h JOIN image_index_member o ON o.digest = h.digest"
+    " WHERE o.image = m.image)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +89,7 @@ class Indexes:
         self._ledger = ledger
         self._blobs = blobs
         self._catalog = catalog
-        ledger.declare("image indexes", _SCHEMA)
+        ledger.declare("image indexes", _SCHEMA, _WITHOUT_NAMES)
         catalog.of_index = self._named
 
     # -- what names mean ---------------------------------------------------------------------------------------------
@@ -104,36 +119,52 @@ class Indexes:
             if image is not None:
                 added = db.execute("INSERT OR IGNORE INTO image_index_member VALUES (?, ?)", (index, image))
                 new |= added.rowcount == 1
-            rows = [(index, blob) for blob in blobs]
-            db.executemany("INSERT OR IGNORE INTO image_index_blob VALUES (?, ?)", rows)
-            db.execute("DELETE FROM image_index_blob WHERE digest NOT IN (SELECT digest FROM image_index)")
+            if new:
+                db.execute("DELETE FROM image_index_nameless WHERE digest IN (SELECT digest FROM image_index)")
+            _add_blobs(db, index, blobs)
         return new
 
+    def keep(self, index: Digest, first: Digest, images: Iterable[Digest], blobs: Iterable[Digest]) -> None:
+        """An index that has no name; it goes with the image `first`, or when that one gets another such index."""
+        with self._ledger.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO image_index_nameless VALUES (?, ?)", (first, index))
+            db.executemany("INSERT OR IGNORE INTO image_index_member VALUES (?, ?)", [(index, one) for one in images])
+            _add_blobs(db, index, blobs)
+
     def of(self, name: Reference | str) -> Digest | None:
-        """The index that a name means. None for a name of one image, an ID, or nothing."""
+        """The index that a name means, or that an image without a name keeps. None where there is none."""
         try:
             reference = (parse_reference(name) if isinstance(name, str) else name).with_default_tag()
         except Invalid:
-            return None
+            return self._kept_by(str(name))
         if reference.tag and reference.digest:
             reference = Reference(reference.domain, reference.path, digest=reference.digest)
         with self._ledger.reading() as db:
             row = db.execute("SELECT digest FROM image_index WHERE name = ?", (str(reference),)).fetchone()
+        if row is None and isinstance(name, str) and self._catalog.named(reference) is None:
+            return self._kept_by(name)
         return Digest(row["digest"]) if row else None
 
+    def _kept_by(self, id: str) -> Digest | None:
+        try:
+            image = self._catalog.resolve(id)
+        except (NotFound, Invalid):
+            return None
+        return next(iter(self._digests("SELECT digest FROM image_index_nameless WHERE image = ?", image)), None)
+
     def of_image(self, image: Image) -> Digest | None:
-        """The index of an image's first name that means one."""
-        names = (*image.repo_tags, *image.repo_digests)
+        """The index of an image's first name that means one, or that it keeps without a name."""
+        names = (*image.repo_tags, *image.repo_digests, image.id)
         return next((index for name in names if (index := self.of(name)) is not None), None)
 
     def holds(self, index: Digest) -> bool:
-        """Whether a name means it."""
+        """Whether a name means it, or an image keeps it."""
         with self._ledger.reading() as db:
-            return db.execute("SELECT 1 FROM image_index WHERE digest = ?", (index,)).fetchone() is not None
+            return db.execute("SELECT 1 FROM image_index_holder WHERE digest = ?", (index,)).fetchone() is not None
 
     def _named(self, index: Digest) -> Digest | None:
-        """The image that its names have."""
-        query = "SELECT t.image FROM image_index i JOIN image_name t ON t.name = i.name WHERE i.digest = ? LIMIT 1"
+        """The image that its names have, or that keeps it."""
+        query = "SELECT image FROM image_index_holder WHERE digest = ? LIMIT 1"
         return next(iter(self._digests(query, index)), None)
 
     # -- which images ------------------------------------------------------------------------------------------------
@@ -175,28 +206,26 @@ class Indexes:
         return _best(platform, [image, *(self.images(index) if index else ())])
 
     def beside(self, image: Digest) -> list[Digest]:
-        """The nameless images of the indexes that an image's names mean."""
+        """The nameless images of the indexes that an image's names mean, and of the one that it keeps."""
         query = (
-            "SELECT DISTINCT m.image FROM image_index_member m JOIN image_index i ON i.digest = m.digest "
-            f"JOIN image_name t ON t.name = i.name WHERE t.image = ? AND m.image != t.image AND {_NAMELESS}"
+            "SELECT DISTINCT m.image FROM image_index_member m JOIN image_index_holder h ON h.digest = m.digest "
+            f"WHERE h.image = ? AND m.image != h.image AND {_PART}"
         )
         return self._digests(query, image)
 
     def hidden(self) -> set[Digest]:
-        """Images without a name that are part of an index with one."""
-        return set(self._digests(f"SELECT DISTINCT m.image FROM image_index_member m WHERE {_NAMELESS} AND {_HELD}"))
+        """Images without a name that are part of an index that is held."""
+        return set(self._digests(f"SELECT DISTINCT m.image FROM image_index_member m WHERE {_PART} AND {_HELD}"))
 
     def orphans(self) -> list[Digest]:
-        """Images without a name whose indexes have none any more."""
-        return self._digests(f"SELECT DISTINCT m.image FROM image_index_member m WHERE {_NAMELESS} AND NOT {_HELD}")
+        """Images without a name whose indexes nothing holds any more."""
+        return self._digests(f"SELECT DISTINCT m.image FROM image_index_member m WHERE {_PART} AND NOT {_HELD}")
 
     def forget(self, image: Digest) -> None:
-        """An image belongs to no index that nothing names."""
+        """An image belongs to no index that nothing holds."""
         with self._ledger.transaction() as db:
-            db.execute(
-                "DELETE FROM image_index_member WHERE image = ? AND digest NOT IN (SELECT digest FROM image_index)",
-                (image,),
-            )
+            held = "SELECT digest FROM image_index_holder"
+            db.execute(f"DELETE FROM image_index_member WHERE image = ? AND digest NOT IN ({held})", (image,))
 
     def _digests(self, query: str, *values: str) -> list[Digest]:
         with self._ledger.reading() as db:
@@ -206,7 +235,7 @@ class Indexes:
 
     def blobs(self) -> Iterator[Digest]:
         """What must stay beside the images' own blobs: indexes, and what they name that is no image."""
-        query = "SELECT DISTINCT blob FROM image_index_blob WHERE digest IN (SELECT digest FROM image_index)"
+        query = "SELECT DISTINCT blob FROM image_index_blob WHERE digest IN (SELECT digest FROM image_index_holder)"
         yield from self._digests(query)
 
     def raw(self, index: Digest) -> bytes:
@@ -260,6 +289,11 @@ class Indexes:
         sizes = [self._blobs.size(digest) for digest in dict.fromkeys(parts) if self._blobs.exists(digest)]
         whole = len(sizes) == len(set(parts))
         return Member(item, manifest, here.get(manifest.config.digest), whole, item.size + sum(sizes))
+
+
+def _add_blobs(db: sqlite3.Connection, index: Digest, blobs: Iterable[Digest]) -> None:
+    db.executemany("INSERT OR IGNORE INTO image_index_blob VALUES (?, ?)", [(index, blob) for blob in blobs])
+    db.execute("DELETE FROM image_index_blob WHERE digest NOT IN (SELECT digest FROM image_index_holder)")
 
 
 def _best(wanted: Platform, images: Iterable[Image]) -> Image | None:

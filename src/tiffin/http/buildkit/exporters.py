@@ -83,10 +83,8 @@ class Exporter:
         return response | metadata(self._job, self._built.results, several=self._built.several)
 
     async def _image(self, attributes: Attributes) -> dict[str, str]:
-        wanted = self._wanted(attributes, inline=True)
-        if not wanted.names and self._built.only is not None and not wanted.several:
-            # nothing would keep an index that has no name
-            wanted = Wanted(annotations=wanted.annotations)
+        # what is said of every image with a name would be another index with each build without one
+        wanted = self._wanted(attributes, inline=bool(names_of(attributes)))
         pushes = "push" in attributes and attributes["push"] in _YES
         if pushes and not wanted.names:
             raise Invalid("tag is needed when pushing to registry")
