@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from rig import Cli, Engine
-from rig.peers import needs_api
+from rig.peers import needs_api, tiffins_own
 
 pytestmark = pytest.mark.root
 
@@ -47,7 +46,7 @@ def test_a_subpath_stays_inside_the_image(docker: Cli, files: str) -> None:
     missing = docker("run", "--rm", "--mount", f"{mount}/none", "busybox", "true", check=False)
     assert missing.rc != 0 and "no such file or directory" in missing.err
     outside = docker("run", "--rm", "--mount", mount.replace("data/inner", "../.."), "busybox", "true", check=False)
-    assert "must be a relative path inside the image" in outside.err
+    assert "subpath" in outside.err and "must be a relative path" in outside.err
 
 
 def test_an_image_that_is_mounted_stays(docker: Cli, files: str) -> None:
@@ -62,7 +61,7 @@ def test_an_image_that_is_mounted_stays(docker: Cli, files: str) -> None:
         "/mnt/data/file",
     )
     refused = docker("rmi", files, check=False)
-    assert refused.rc == 1 and "must force" in refused.err
+    assert refused.rc == 1 and ("must force" in refused.err or "must be forced" in refused.err)
     docker("rmi", "-f", files)
     assert docker("start", "-a", "holder").out == "above\n", "its layers stay until the container goes"
     docker("rm", "holder")
@@ -86,8 +85,9 @@ def test_volumes_from_takes_images_too(docker: Cli, files: str) -> None:
 
 @pytest.mark.parametrize("driver", ["overlay", "copy", "erofs"])
 def test_each_driver_of_layers_shows_them_and_survives_kill(
-    start_engine: Callable[..., Engine], tmp_path: Path, driver: str
+    engine: Engine, start_engine: Callable[..., Engine], driver: str
 ) -> None:
+    tiffins_own(engine, "dockerd's drivers are others")
     engine = start_engine("--storage-driver", driver)
     docker = engine.cli("docker")
     mount = "type=image,source=busybox,target=/mnt"

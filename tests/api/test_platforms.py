@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rig import Cli, Engine
-from rig.peers import needs_api
+from rig.peers import needs_api, needs_several_platforms, tiffins_own
 from rig.platforms import index
 from rig.served import OCI_INDEX, OCI_MANIFEST, Client, Served
 
@@ -22,6 +22,7 @@ LACKING = "was found but does not provide the specified platform"
 @pytest.fixture(autouse=True, scope="module")
 def several(engine: Engine) -> None:
     needs_api(engine, "1.49", "several platforms under one name")
+    needs_several_platforms(engine)
 
 
 def api(engine: Engine, target: str) -> Any:
@@ -41,9 +42,12 @@ def manifests(engine: Engine, reference: str) -> dict[str, dict[str, Any]]:
 
 
 def everything(engine: Engine, docker: Cli) -> set[str]:
-    """Every image, every blob."""
+    """Every image, every blob of tiffin's."""
     images = docker("images", "-aq", "--no-trunc").out.split()
-    return {*images, *os.listdir(engine.data_root / "content" / "blobs" / "sha256")}
+    return {
+        *images,
+        *(os.listdir(engine.data_root / "content" / "blobs" / "sha256") if engine.kind == "tiffin" else ()),
+    }
 
 
 def held(client: Client, path: str, reference: str) -> Any:
@@ -61,7 +65,9 @@ def test_a_second_platform_joins_the_first(engine: Engine, docker: Cli, registry
     missing = docker("image", "inspect", "--platform", OTHER, reference, check=False)
     assert LACKING in missing.err
     assert f"({OTHER})" in missing.err
-    assert "Downloaded newer image" in docker("pull", "--platform", OTHER, reference).out
+    # dockerd looks at the name's digest alone, which is the index's
+    first = "Downloaded newer image" if engine.kind == "tiffin" else "Image is up to date"
+    assert first in docker("pull", "--platform", OTHER, reference).out
     assert "Image is up to date" in docker("pull", "--platform", OTHER, reference).out
     # the name still means this machine's, the other is asked for by its platform
     assert json.loads(docker("image", "inspect", reference).out)[0]["Id"] == image["Id"]
@@ -96,13 +102,15 @@ def test_everything_of_a_name_goes_with_it(engine: Engine, docker: Cli, registry
     assert docker("ps", "-a", "--filter", f"id={container}", "--format", "{{.Image}}").line == f"{reference}-too"
     assert "is using its referenced image" in docker("rmi", f"{reference}-too", check=False).err
     docker("rm", container)
-    assert f"Deleted: {other}" in docker("rmi", f"{reference}-too").out
+    deleted = docker("rmi", f"{reference}-too").out
+    assert f"Deleted: {other}" in deleted or engine.kind != "tiffin"  # dockerd names the index alone
     assert everything(engine, docker) <= before
 
 
 def test_a_whole_index_is_pushed_with_its_attestations(
     engine: Engine, docker: Cli, registry: Served, path: str
 ) -> None:
+    tiffins_own(engine, "dockerd pulls no attestations along with a platform")
     client = registry.client()
     digest, found = index(client, path, "1", [HERE, OTHER], attested=True)
     reference, copy = f"{registry.address}/{path}:1", f"{registry.address}/{path}/copy"
@@ -132,6 +140,7 @@ def test_a_whole_index_is_pushed_with_its_attestations(
 def test_archives_take_all_platforms_or_one(
     engine: Engine, docker: Cli, registry: Served, path: str, tmp_path: Path
 ) -> None:
+    tiffins_own(engine, "dockerd pulls no attestations along with a platform")
     digest, found = index(registry.client(), path, "1", [HERE, OTHER], attested=True)
     reference = f"{registry.address}/{path}:1"
     docker("pull", reference)
@@ -165,8 +174,9 @@ def test_archives_take_all_platforms_or_one(
 
 @pytest.mark.parametrize("first", [HERE, OTHER])
 def test_builds_begin_from_the_platform_they_name(
-    docker: Cli, registry: Served, path: str, tmp_path: Path, first: str
+    engine: Engine, docker: Cli, registry: Served, path: str, tmp_path: Path, first: str
 ) -> None:
+    tiffins_own(engine, "dockerd's builder takes the platform that was built before")
     index(registry.client(), path, "1", [HERE, OTHER])
     reference = f"{registry.address}/{path}:1"
     docker("pull", "--platform", first, reference)
@@ -189,6 +199,7 @@ def test_a_tag_that_moves_to_one_image_means_that(docker: Cli, registry: Served,
 
 
 def test_one_platform_is_removed(engine: Engine, docker: Cli, registry: Served, path: str) -> None:
+    tiffins_own(engine, "dockerd 28 wants --force for it, and then takes the other platform as well")
     index(registry.client(), path, "1", [HERE, OTHER])
     reference = f"{registry.address}/{path}:1"
     docker("pull", reference)
@@ -220,7 +231,7 @@ def test_the_tree_of_images_is_dockers(engine: Engine, docker: Cli, registry: Se
     assert list(filter(None, mine)) == list(filter(None, wanted))
     tree = engine.cli("tiffin")("images", "--tree").out
     used = next(line for line in tree.splitlines() if line.startswith(f"{path}:2 "))
-    assert used.endswith("U")
+    assert used.endswith("U") or engine.kind != "tiffin"  # dockerd shows a use at the platform alone
     assert [line.split()[1] for line in tree.partition(used)[2].splitlines()[1:4]] == [HERE, OTHER, THIRD]
 
 
@@ -237,5 +248,5 @@ def test_an_image_of_one_platform_has_one_manifest(engine: Engine) -> None:
     [one] = api(engine, "/images/busybox/json?manifests=1")["Manifests"]
     assert one["Available"]
     assert one["Size"]["Total"] == one["Size"]["Content"] + one["ImageData"]["Size"]["Unpacked"]
-    conflict = api(engine, "/images/busybox/json?manifests=1&platform=linux/amd64")
+    conflict = api(engine, "/images/busybox/json?manifests=1&platform=%7B%22os%22:%22linux%22,%22architecture%22:%22amd64%22%7D")
     assert conflict["message"].startswith("conflicting options: manifests and platform")

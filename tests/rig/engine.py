@@ -13,25 +13,28 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rig import archives, debian, newer
 from rig.commands import Cli, docker_binary
 from rig.machine import Machine, enter
 from rig.waiting import eventually
 
-KINDS = ("tiffin", "dockerd", "dockerd:sid", "podman")
+KINDS = ("tiffin", "dockerd", "dockerd:sid", "dockerd:sid+containerd", "podman")
 BIN = Path(sys.executable).parent
 
 
 class Engine:
     """One engine and the way to it. kind: tiffin, dockerd, podman or peer; socket: the path of its unix socket.
 
-    `dockerd:SUITE` is the dockerd of that Debian suite, in place of the one that is installed.
+    `dockerd:SUITE` is the dockerd of that Debian suite, in place of the one that is installed; `+containerd` gives it
+    containerd's store of images, which several platforms under one name need.
     """
 
     def __init__(self, kind: str, *, options: Sequence[str] = (), start: bool = True) -> None:
-        self.kind, _, self.suite = kind.partition(":")
-        self.options = list(options)
+        self.kind, _, suite = kind.partition(":")
+        self.suite, _, store = suite.partition("+")
+        self.options = [*(newer.STORE if store else ()), *options]
         self.machine = Machine()
         self.root = self.machine.root
         self.socket = self.root / "engine.sock"
@@ -68,8 +71,7 @@ class Engine:
         binary = str(BIN / "tiffind") if self.kind == "tiffin" else "dockerd"
         roots = ["--data-root", str(self.data_root), "--exec-root", str(self.exec_root), "-p", str(self.root / "pid")]
         words = [binary, "-H", self.host, *roots, "--cgroup-parent", self.machine.cgroup_parent, *self.options]
-        # with containerd's store of images, which the platforms of an image, its manifests and attestations need
-        return newer.command(newer.tree(self.suite), [*words, *newer.STORE]) if self.suite else words
+        return newer.command(newer.tree(self.suite), words) if self.suite else words
 
     def environment(self) -> dict[str, str]:
         """What commands against this engine get added to their environment."""
@@ -143,11 +145,15 @@ class Engine:
 
     def api_version(self) -> str:
         """The newest version of the API that the engine speaks, as `1.51`."""
+        return str(self.ask("/version")["ApiVersion"])
+
+    def ask(self, path: str) -> Any:
+        """What GET of a path of the API answers."""
         with contextlib.closing(http.client.HTTPConnection("engine")) as connection:
             connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connection.sock.connect(str(self.socket))
-            connection.request("GET", "/version")
-            return str(json.loads(connection.getresponse().read())["ApiVersion"])
+            connection.request("GET", path)
+            return json.loads(connection.getresponse().read())
 
     def inside(self, argv: Sequence[str | Path]) -> list[str]:
         """The command line that runs argv in the engine's network namespace."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rig import archives, debian
 
-PACKAGES = "docker.io,iptables,ca-certificates,mount"
+PACKAGES = "docker.io,iptables,ca-certificates,mount,procps"
 STORE = ("--feature", "containerd-snapshotter=true")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _LEAN = "--dpkgopt=path-exclude=/usr/share/doc/*"
@@ -22,7 +22,7 @@ _LEAN = "--dpkgopt=path-exclude=/usr/share/doc/*"
 
 def tree(suite: str) -> Path:
     """The directory with docker.io of the suite, made by mmdebstrap once; RuntimeError with its words if it fails."""
-    target = archives.cache() / f"docker-{suite}"
+    target = archives.cache() / f"docker-{suite}-2"
     with (archives.cache() / "docker.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():

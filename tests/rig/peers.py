@@ -14,6 +14,12 @@ def needs_api(engine: Engine, version: str, reason: str) -> None:
         pytest.skip(f"API {newest} of this {engine.kind} is older than {version}: {reason}")
 
 
+def needs_several_platforms(engine: Engine) -> None:
+    """Skip where a name stands for one platform's image only, as in dockerd's own store of images."""
+    if ["driver-type", "io.containerd.snapshotter.v1"] not in engine.ask("/info")["DriverStatus"]:
+        pytest.skip(f"a name is one image in the store of this {engine.kind}: ask dockerd:sid+containerd")
+
+
 def tiffins_own(engine: Engine, reason: str) -> None:
     """Skip on every engine but tiffin: something that it does beyond, or better than, dockerd."""
     if engine.kind != "tiffin":
