@@ -63,6 +63,13 @@ def _volumes(call: Call, filters: dict[str, Any]) -> tuple[int, str]:
     return answer.get("SpaceReclaimed", 0), text
 
 
+def _build_cache(call: Call, filters: dict[str, Any], every: bool) -> tuple[int, str]:
+    answer = call.engine.post("/build/prune", all=every, filters=filters)
+    removed = answer.get("CachesDeleted") or []
+    text = "Deleted build cache objects:\n" + "".join(f"{name}\n" for name in removed) if removed else ""
+    return answer.get("SpaceReclaimed", 0), text
+
+
 def _report(call: Call, space: int, text: str) -> None:
     if text:
         call.say(text)
@@ -132,6 +139,7 @@ def prune_system(call: Call) -> int:
     if values.on("volumes"):
         results.append(_volumes(call, filters))
     results.append(_images(call, filters, every))
+    results.append(_build_cache(call, filters, every))
     for _, part in results:
         if part:
             call.say(part)

@@ -19,7 +19,7 @@ from tiffin.model.digest import Digest, chain_ids, digest_of, hex_of
 
 FILTERS = frozenset(
     ("until", "unused-for", "id", "parent", "type", "description", "inuse", "mutable", "immutable", "shared", "private")
-)
+) | {"label", "label!"}  # which `system prune` hands on; no cached step has labels
 _ID = 25  # characters, as BuildKit's
 
 
@@ -201,6 +201,9 @@ def _matches(record: CacheRecord, filters: Mapping[str, tuple[str, ...]]) -> boo
         if name in ("until", "unused-for"):
             before = min(moment(value, time.time_ns()) for value in values)
             if (record.last_used or record.created) >= before:
+                return False
+        elif name in ("label", "label!"):
+            if name == "label":
                 return False
         elif name in _FLAGS:
             if _FLAGS[name](record) == all(value in ("0", "false") for value in values):
