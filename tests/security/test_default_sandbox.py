@@ -213,7 +213,7 @@ def test_what_is_read_only_is(box: Box, path: str) -> None:
         "hostname other",
         "renice -n -5 1",
         "swapoff -a && swapon /bin/busybox",
-        "chroot /proc/1/root/../.. ls /work",
+        "chroot /proc/1/root/../.. ls /var/lib/dpkg",
         "ip link add dummy0 type dummy",
         "hwclock -w",
     ],
