@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from time import time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from tiffin.build.solve.events import Event, VertexCompleted, VertexStarted
 from tiffin.build.solve.solved import Solved
@@ -22,6 +22,16 @@ _GATHER = 0.01
 """s between two messages about a build: each costs client and daemon three system calls."""
 _MOST = 1 << 20
 """Bytes of messages that are told as one."""
+
+
+_PARTS = ("vertexes", "statuses", "logs", "warnings")
+
+
+class _Told(NamedTuple):
+    """A StatusResponse with one part. kind: which."""
+
+    kind: int
+    message: bytes
 
 
 class Job:
@@ -42,7 +52,7 @@ class Job:
         self.attestations: Mapping[str, Mapping[str, str]] = {}
         """What is to be said of the result, by kind."""
         self._over = asyncio.Event()
-        self._told: list[bytes] = []
+        self._told: list[_Told] = []
         self._forgotten = 0
         self._more = asyncio.Event()
 
@@ -58,7 +68,8 @@ class Job:
 
     def tell(self, message: Any) -> None:
         """Send a StatusResponse to whoever follows."""
-        self._told.append(message.SerializeToString())
+        kind = next((number for number, part in enumerate(_PARTS) if getattr(message, part)), len(_PARTS))
+        self._told.append(_Told(kind, message.SerializeToString()))
         self._more.set()
         self._more = asyncio.Event()
 
@@ -74,9 +85,9 @@ class Job:
     def forget(self, most: int) -> None:
         """Keep only the end of what was told, for those who ask later."""
         self.narrator.source = ("", b"")
-        size = sum(map(len, self._told))
+        size = sum(len(one.message) for one in self._told)
         while size > most and len(self._told) > 1:
-            size -= len(self._told.pop(0))
+            size -= len(self._told.pop(0).message)
             self._forgotten += 1
 
     async def follow(self) -> AsyncIterator[bytes]:
@@ -105,12 +116,13 @@ class Job:
         self.results.clear()
 
 
-def _fitting(messages: Sequence[bytes]) -> Iterator[bytes]:
-    """The first one, and those after it that are small enough to go with it."""
+def _fitting(told: Sequence[_Told]) -> Iterator[bytes]:
+    """The first one, and those after it that go with it: of its kind, as clients read a message's parts in an order of
+    their own."""
     size = 0
-    for message in messages:
+    for kind, message in told:
         size += len(message)
-        if size > max(_MOST, len(messages[0])):
+        if kind != told[0].kind or size > max(_MOST, len(told[0].message)):
             return
         yield message
 
