@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +28,7 @@ from tiffin.runtime.compile import compile_exec
 from tiffin.runtime.launcher import Attachment, ExecProcess, Running, StartFailed
 
 _LOST_PATIENCE = 2.0  # s
+Listening = Callable[[], Awaitable[None]]
 _REMEMBERED = 300.0
 """Seconds in which the exit code of one that has ended can be asked for, while its container goes on."""
 
@@ -109,9 +111,11 @@ class Execs:
         leftover: bytes = b"",
         size: tuple[int, int] | None = None,
         framed: bool = False,
+        listening: Listening | None = None,
     ) -> None:
         """Run it. `fd` is the client's socket, ours from now on; None: nobody listens.
 
+        listening: waits until the client is ready for output, while the process is planned already.
         Raises ExecFailed, Conflict (it was started before), NotFound (its container is gone).
         """
         if execution.started:
@@ -140,14 +144,19 @@ class Execs:
             )
         context.publish(container, "exec_start: " + " ".join(config.cmd), execID=execution.id)
         try:
-            execution.process = await self._run(container, execution, attachments, size)
+            execution.process = await self._run(container, execution, attachments, size, listening)
         except ExecFailed as failure:
             self._ended(container, execution, failure.code)
             raise
         context.task(self._watch(container, execution, execution.process), f"exec {execution.id}")
 
     async def _run(
-        self, container: Container, execution: Exec, attachments: list[Attachment], size: tuple[int, int] | None
+        self,
+        container: Container,
+        execution: Exec,
+        attachments: list[Attachment],
+        size: tuple[int, int] | None,
+        listening: Listening | None = None,
     ) -> ExecProcess:
         config: ExecConfig = execution.config
         process = self._context.live(container.id).process
@@ -155,6 +164,8 @@ class Execs:
             if process is None:
                 raise Conflict(f"container {container.id} is not running")
             plan = self._plan(container, config, process.pid, size)
+            if listening is not None:
+                await listening()
         except (TiffinError, OSError) as failure:
             for one in attachments:
                 os.close(one.fd)

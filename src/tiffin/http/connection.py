@@ -362,11 +362,6 @@ class Connection(asyncio.Protocol):
         hijacked = Hijacked(self.socket.dup(), leftover, upgraded)
         self._hijacked = True
         self.transport.abort()  # closes its own descriptor only: the connection lives on in the duplicate
-        try:
-            await upgrade.consumed(hijacked.socket)
-        except BaseException:
-            hijacked.close()
-            raise
         return hijacked
 
     async def tunnel(

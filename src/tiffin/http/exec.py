@@ -16,6 +16,7 @@ from tiffin.http.hijack import MULTIPLEXED_STREAM, RAW_STREAM, Hijacked, last_wo
 from tiffin.http.request import Request
 from tiffin.http.response import Response
 from tiffin.http.router import route
+from tiffin.http.upgrade import consumed
 from tiffin.wire import containers as wire
 from tiffin.wire.exec import ExecCreated, ExecInspect, ProcessConfig
 
@@ -52,7 +53,7 @@ async def start(request: Request) -> Response | None:
         await execs.start(execution, fd=None, size=size)
         return response.empty(200)
     several = request.wants_upgrade and request.since("1.42") and not body.tty
-    stream = await request.hijack(content_type=MULTIPLEXED_STREAM if several else RAW_STREAM)
+    stream = await request.hijack(content_type=MULTIPLEXED_STREAM if several else RAW_STREAM, at_once=True)
     # the runtime takes the descriptor whatever happens, so what a failure says goes through a copy
     spare = stream.socket.dup()
     with spare:
@@ -72,7 +73,12 @@ async def _started(
     """From here on a failure is told in the stream, since the answer is on its way."""
     try:
         await containers_of(request).execs.start(
-            execution, fd=stream.detach(), leftover=stream.leftover, size=size, framed=framed
+            execution,
+            fd=stream.detach(),
+            leftover=stream.leftover,
+            size=size,
+            framed=framed,
+            listening=lambda: consumed(spare),
         )
     except (ExecFailed, Conflict, NotFound) as failure:
         text = f"{failure}\r\n".encode()

@@ -30,6 +30,7 @@ from tiffin.http import decode
 from tiffin.http.filters import Filters, parse
 from tiffin.http.hijack import RAW_STREAM, Hijacked
 from tiffin.http.lending import Lent
+from tiffin.http.upgrade import consumed
 
 T = TypeVar("T")
 Version = tuple[int, int]
@@ -181,12 +182,20 @@ class Request:
         if media.strip().lower() != "application/json":
             raise Invalid(f"unsupported Content-Type header ({given}): must be 'application/json'")
 
-    async def hijack(self, *, content_type: str = RAW_STREAM, protocol: str = "tcp") -> Hijacked:
+    async def hijack(self, *, content_type: str = RAW_STREAM, protocol: str = "tcp", at_once: bool = False) -> Hijacked:
         """Leave HTTP: a 101 when the client asked to upgrade, else a raw 200, then the socket is the caller's.
 
-        When this returns, the header has left, in a write of its own. Return None from the handler afterwards.
+        When this returns, the client has read the header; with `at_once` it has left, and before anything else is
+        written `consumed` is to be waited for. Return None from the handler afterwards.
         """
-        return await self.exchange.hijack(content_type, protocol)
+        hijacked = await self.exchange.hijack(content_type, protocol)
+        if not at_once:
+            try:
+                await consumed(hijacked.socket)
+            except BaseException:
+                hijacked.close()
+                raise
+        return hijacked
 
     async def websocket(self) -> Hijacked:
         """Become a WebSocket whose binary messages are the stream. Raises Invalid without a proper handshake."""

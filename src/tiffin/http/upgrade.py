@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import array
 import asyncio
+import contextlib
 import fcntl
 import http
+import select
 import socket
 import termios
 from typing import Protocol
 
-_PATIENCE = 0.05
+_PATIENCE, _TICK = 0.05, 0.001  # s
 
 
 class Codec(Protocol):
@@ -61,15 +63,27 @@ async def consumed(sock: socket.socket) -> None:
     """Wait (50 ms at most) until the client has read what was sent.
 
     docker-py drops payload that it reads together with the header. On unix sockets SIOCOUTQ counts what the peer has
-    not read, on TCP what it has not acknowledged.
+    not read, on TCP what it has not acknowledged. A unix socket says when that changes: the loop's timers, which count
+    in milliseconds, would wait longer than clients take.
     """
+    if not _unread(sock):
+        return
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + _PATIENCE
-    pause = 0.0
+    deadline, changed = loop.time() + _PATIENCE, asyncio.Event()
+    with select.epoll() as watch:
+        watch.register(sock, select.EPOLLOUT | select.EPOLLET)
+        loop.add_reader(watch.fileno(), changed.set)
+        try:
+            while _unread(sock) and loop.time() < deadline:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), _TICK)
+                watch.poll(0)
+                changed.clear()
+        finally:
+            loop.remove_reader(watch.fileno())
+
+
+def _unread(sock: socket.socket) -> int:
     count = array.array("i", [0])
-    while loop.time() < deadline:
-        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
-        if not count[0]:
-            return
-        await asyncio.sleep(pause)
-        pause = min(pause + 0.0001, 0.002)
+    fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
+    return count[0]
