@@ -3,15 +3,20 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from tiffin.build.steps import GitSource
 from tiffin.errors import Invalid, NotFound, Unsupported
 from tiffin.model.digest import Digest, digest_of
 
 _SECONDS = 600
+_KEPT = 1 << 16  # bytes of what git says
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _SCHEMES = ("http", "https", "ssh", "git")
 _CONFIGURATION = ("core.hooksPath=/dev/null", "protocol.file.allow=never", "protocol.ext.allow=never", "gc.auto=0")
@@ -95,22 +100,47 @@ class _Git:
         return self.run("rev-parse", "--verify", "--end-of-options", "FETCH_HEAD^{commit}").strip()
 
     def run(self, *arguments: str) -> str:
+        """What it prints; Invalid with the last line of what it says when it fails."""
         options = [word for item in _CONFIGURATION for word in ("-c", item)]
-        try:
-            done = subprocess.run(
-                [self._binary, *options, *arguments],
-                cwd=self.tree,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            raise Invalid(f"git {arguments[0]}: no end within {_SECONDS} s") from None
-        if done.stderr:
-            self._output(2, done.stderr.encode())
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["git gave no reason"])[-1]
+        with subprocess.Popen(
+            [self._binary, *options, *arguments],
+            cwd=self.tree,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # its helpers end with it
+        ) as git:
+            late = threading.Event()
+
+            def end() -> None:
+                late.set()
+                with suppress(ProcessLookupError):
+                    os.killpg(git.pid, signal.SIGKILL)
+
+            timer = threading.Timer(_SECONDS, end)
+            timer.start()
+            try:
+                said = _last(git.stderr)
+                printed = _last(git.stdout)
+                os.waitid(os.P_PID, git.pid, os.WEXITED | os.WNOWAIT)  # its number is its own until nobody ends it
+            finally:
+                timer.cancel()
+            status = git.wait()
+        if late.is_set():
+            raise Invalid(f"git {arguments[0]}: no end within {_SECONDS} s")
+        if said:
+            self._output(2, said)
+        if status:
+            reason = (said.decode("utf-8", "replace").strip().splitlines() or ["git gave no reason"])[-1]
             raise Invalid(f"failed to {arguments[0]} git repository: {reason}")
-        return done.stdout
+        return printed.decode("utf-8", "replace")
+
+
+def _last(stream: IO[bytes] | None) -> bytes:
+    """The end of what comes: a server may have anything said to us, without end."""
+    assert stream is not None
+    kept = b""
+    while piece := stream.read1(_KEPT):  # type: ignore[attr-defined]
+        kept = (kept + piece)[-_KEPT:]
+    return kept
