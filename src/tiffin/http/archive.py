@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import stat
 
 import msgspec
@@ -44,13 +45,18 @@ def go_mode(mode: int) -> int:
     return found
 
 
+def _shown(name: str) -> str:
+    """As Go puts a name into JSON: bytes that are no UTF-8 are told as replaced."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 def _header(found: PathStat) -> dict[str, str]:
     body = {
-        "name": found.name,
+        "name": _shown(found.name),
         "size": found.status.st_size,
         "mode": go_mode(found.status.st_mode),
         "mtime": rfc3339(found.status.st_mtime_ns),
-        "linkTarget": found.link_target,
+        "linkTarget": _shown(found.link_target),
     }
     return {_HEADER: base64.b64encode(msgspec.json.encode(body)).decode()}
 

@@ -48,4 +48,5 @@ def message(error: BaseException) -> str:
 
 def body(error: BaseException) -> bytes:
     """The error as the API's ErrorResponse."""
-    return msgspec.json.encode({"message": message(error)}) + b"\n"
+    text = message(error).encode("utf-8", "replace").decode()  # names of files may be in it, in any bytes
+    return msgspec.json.encode({"message": text}) + b"\n"

@@ -1,5 +1,7 @@
 """Small parts of the container use cases that need no container."""
 
+import base64
+import json
 import os
 import socket
 import stat
@@ -8,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tiffin.engine import container_links, container_root, container_top
+from tiffin.engine.container_archive import PathStat
 from tiffin.engine.container_attach import parse_keys
 from tiffin.engine.moments import moment, rfc3339
 from tiffin.errors import Invalid
-from tiffin.http.archive import go_mode
+from tiffin.http.archive import _header, go_mode
 from tiffin.model.container import Config
 from tiffin.model.container_host import HostConfig
 from unit.containers.specimens import container
@@ -127,3 +130,8 @@ def test_only_regular_files_of_the_root_are_read(tmp_path: Path) -> None:
         assert len(container_root.read_small(root, "/etc/huge")) <= 4 << 20
     finally:
         os.close(root)
+
+
+def test_a_link_to_a_name_in_any_bytes_can_be_told() -> None:
+    (told,) = _header(PathStat("link", os.lstat("/"), os.fsdecode(b"/\xff"))).values()
+    assert json.loads(base64.b64decode(told))["linkTarget"] == "/\ufffd"

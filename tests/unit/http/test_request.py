@@ -1,6 +1,7 @@
 """Queries, filters, bodies and routes, in the spellings that clients use."""
 
 import asyncio
+import os
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
@@ -164,6 +165,10 @@ def table() -> Router:
     for one in thing.__dict__["routes"]:
         router.add(one)
     return router
+
+
+def test_an_error_about_a_name_in_any_bytes_can_be_told() -> None:
+    assert errors.body(Invalid(f"{os.fsdecode(bytes([255]))}: no such file")) == b'{"message":"?: no such file"}\n'
 
 
 def test_literal_paths_win_over_patterns() -> None:
