@@ -264,6 +264,77 @@ def test_networks_of_the_host_are_not_joined(client: docker_py.APIClient) -> Non
         client.remove_network(made)
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"HostConfig": {"PidMode": "container:nosuch"}}, "No such container: nosuch"),
+        ({"HostConfig": {"IpcMode": "container:nosuch"}}, "No such container: nosuch"),
+        ({"HostConfig": {"VolumesFrom": ["nosuch"]}}, "No such container: nosuch"),
+        ({"MacAddress": "junk"}, "invalid config for network bridge: invalid MAC address junk"),
+        (
+            {"NetworkingConfig": {"EndpointsConfig": {"bridge": {"IPAMConfig": {"IPv4Address": "172.17.0.9"}}}}},
+            "invalid config for network bridge: invalid endpoint settings:\n"
+            "* user specified IP address is supported on user defined networks only\n"
+            "* user specified IP address is supported only when connecting to networks with user configured subnets",
+        ),
+        (
+            {"NetworkingConfig": {"EndpointsConfig": {"bridge": {"Aliases": ["other"]}}}},
+            "invalid config for network bridge: invalid endpoint settings:\n"
+            "network-scoped alias is supported only for containers in user defined networks",
+        ),
+    ],
+)
+def test_a_create_is_refused_for_what_its_start_would_lack(
+    client: docker_py.APIClient, fields: dict[str, Any], words: str
+) -> None:
+    status, said = refusal(client, "/containers/create", {"Image": "busybox", **fields})
+    assert (status, said[: len(words)]) == (400, words)
+
+
+def test_an_exec_of_a_user_that_nobody_knows_is_refused(client: docker_py.APIClient) -> None:
+    create(client, "users", "sleep", "99")
+    client.start("users")
+    found = refusal(client, "/containers/users/exec", {"Cmd": ["true"], "User": "nobody-knows"})
+    assert found == (400, "unable to find user nobody-knows: no matching entries in passwd file")
+
+
+def test_sharing_needs_one_who_runs_and_shares(client: docker_py.APIClient) -> None:
+    create(client, "still", "true")
+    other = create(client, "alone", "sleep", "99")
+    client.start("alone")
+    create(client, "one", HostConfig={"NetworkMode": "container:still"})
+    words = "cannot join network namespace of a non running container: container still is created"
+    assert refusal(client, "/containers/one/start") == (409, words)
+    create(client, "two", HostConfig={"IpcMode": "container:alone"})
+    words = f"failed to join IPC namespace: container {other}: non-shareable IPC (hint: use IpcMode:shareable for the"
+    assert refusal(client, "/containers/two/start")[1] == f"{words} donor container)"
+
+
+def test_a_volume_with_options_is_not_counted_as_disk(client: docker_py.APIClient) -> None:
+    client.create_volume("plain")
+    client.create_volume("elsewhere", driver_opts={"type": "tmpfs", "device": "tmpfs"})
+    try:
+        counted = {one["Name"] for one in client.df()["Volumes"]}
+        assert "plain" in counted and "elsewhere" not in counted
+    finally:
+        client.remove_volume("plain")
+        client.remove_volume("elsewhere")
+
+
+def test_filters_of_events_and_volumes(client: docker_py.APIClient) -> None:
+    assert list(client.events(since=0, until=1, filters={"nosuch": "x"})) == []
+    with pytest.raises(APIError, match=r"invalid filter 'dangling=\[junk\]'"):
+        client.volumes(filters={"dangling": ["junk"]})
+
+
+def test_info_leaves_out_what_there_is_not(client: docker_py.APIClient) -> None:
+    found = client.info()
+    assert found["SystemTime"].endswith("Z")
+    assert found["RegistryConfig"]["Mirrors"] is None
+    assert "DiscoveredDevices" not in found and "Info" not in found["FirewallBackend"]
+    assert found["Warnings"] != []
+
+
 def test_lists_of_block_io_are_lists(client: docker_py.APIClient, engine: Engine) -> None:
     if client.info()["CgroupVersion"] != "1":
         pytest.skip("null without a device that was used, where the control groups are version 2")

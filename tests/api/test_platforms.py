@@ -7,6 +7,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -248,5 +249,6 @@ def test_an_image_of_one_platform_has_one_manifest(engine: Engine) -> None:
     [one] = api(engine, "/images/busybox/json?manifests=1")["Manifests"]
     assert one["Available"]
     assert one["Size"]["Total"] == one["Size"]["Content"] + one["ImageData"]["Size"]["Unpacked"]
-    conflict = api(engine, "/images/busybox/json?manifests=1&platform=%7B%22os%22:%22linux%22,%22architecture%22:%22amd64%22%7D")
+    one_platform = quote('{"os":"linux","architecture":"amd64"}')
+    conflict = api(engine, f"/images/busybox/json?manifests=1&platform={one_platform}")
     assert conflict["message"].startswith("conflicting options: manifests and platform")

@@ -45,6 +45,7 @@ class Creation:
         context = self._context
         endpoints = _endpoints(host, config, dict(networks or {}))
         validation.check(config, host, endpoints)
+        self._check_networks(endpoints)
         spec_devices.check(host)
         logs.check_options(host.log_config)
         container_links.check(context, host.links or ())
@@ -58,7 +59,7 @@ class Creation:
             spec_mounts.tmpfs(path, (host.tmpfs or {})[path])
         container_id = ContainerId(names.new_id())
         await container_volumes.answering(host)
-        points = mounts.settle(merged, host, context.records.find)
+        points = mounts.settle(merged, host, self._other)
         path, args = creation.command_of(merged)
         async with AsyncExitStack() as undo:
             bare = context.records.reserve_name(name, container_id)
@@ -100,19 +101,37 @@ class Creation:
         return replace(
             settled,
             network_mode=self._resolved(settled.network_mode),
-            ipc_mode=self._resolved(settled.ipc_mode),
-            pid_mode=self._resolved(settled.pid_mode),
+            ipc_mode=self._joined(settled.ipc_mode),
+            pid_mode=self._joined(settled.pid_mode),
         )
 
     def _resolved(self, mode: str) -> str:
         """`container:NAME` as `container:ID`; that there is none shows at the start, as in docker."""
-        reference = modes.container_of(mode)
-        if reference is None:
-            return mode
         try:
-            return f"container:{self._context.records.find(reference).id}"
-        except NotFound:
+            return self._joined(mode)
+        except Invalid:
             return mode
+
+    def _joined(self, mode: str) -> str:
+        reference = modes.container_of(mode)
+        return mode if reference is None else f"container:{self._other(reference).id}"
+
+    def _other(self, reference: str) -> Container:
+        """A container that the request names. Raises Invalid: what the request is about is not there yet."""
+        try:
+            return self._context.records.find(reference)
+        except NotFound as error:
+            raise Invalid(str(error)) from error
+
+    def _check_networks(self, endpoints: Mapping[str, EndpointRequest]) -> None:
+        """Raises Invalid for places that the networks can't give; a missing network shows at the start."""
+        for name, request in endpoints.items():
+            try:
+                self._context.networks.check_request(name, request)
+            except Invalid as error:
+                raise Invalid(f"invalid config for network {name}: {error}") from error
+            except NotFound:
+                continue
 
     def _check_runtime(self, host: HostConfig) -> None:
         if host.runtime != container_external.BUILT_IN and not container_external.program(self._context, host.runtime):

@@ -34,7 +34,7 @@ from tiffin.engine.threads import in_thread
 from tiffin.errors import Conflict, Internal, TiffinError
 from tiffin.linux import cgroups_live, mounts
 from tiffin.model.container import Container
-from tiffin.model.container_status import Paused, Restarting, process_of
+from tiffin.model.container_status import Paused, Restarting, process_of, status_word
 from tiffin.model.container_status import Running as RunningStatus
 from tiffin.model.mount import Mount
 from tiffin.model.network import Endpoints
@@ -219,11 +219,12 @@ class Starter:
         if isinstance(donor.status, Restarting):
             raise Conflict(f"Container {reference} is restarting, wait until the container is running")
         if not isinstance(donor.status, RunningStatus | Paused):
-            raise Conflict(f"cannot join {kind} namespace of a non running container: {donor.id}")
+            state = f"container {donor.name} is {status_word(donor.status)}"
+            raise Conflict(f"cannot join {kind} namespace of a non running container: {state}")
         if kind == "ipc" and not spec_mounts.is_shareable(donor.host):
             raise Conflict(
-                f"can't join IPC of container {donor.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor"
-                " container)"
+                f"failed to join IPC namespace: container {donor.id}: non-shareable IPC (hint: use IpcMode:shareable"
+                " for the donor container)"
             )
         return donor
 

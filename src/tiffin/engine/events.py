@@ -24,7 +24,6 @@ _SECOND = 1_000_000_000
 _PREFIXED = frozenset(("health_status", "exec_create", "exec_start", "exec_detach", "exec_die"))
 _BY_NAME = ("container", "volume", "network", "plugin", "daemon", "service", "node", "secret", "config")
 
-FILTERS = frozenset(("event", "type", "scope", "image", "label", *_BY_NAME))
 """The keys that `matches` knows."""
 
 
@@ -153,6 +152,7 @@ class Events:
 def matches(filters: Mapping[str, Sequence[str]]) -> Callable[[Event], bool]:
     """A predicate for docker's event filters: values of one key are alternatives (labels all have to match).
 
+    Keys that nobody knows choose nothing, as in docker.
     Names and IDs match by prefix; so do `health_status` and `exec_*`, whose actions carry a detail after a colon.
     """
     tests: list[Callable[[Event], bool]] = []
@@ -169,7 +169,7 @@ def matches(filters: Mapping[str, Sequence[str]]) -> Callable[[Event], bool]:
             tests.append(_attribute_test(attrgetter("type"), frozenset(values)))
         elif key == "scope":
             tests.append(_attribute_test(attrgetter("scope"), frozenset(values)))
-        else:
+        elif key in _BY_NAME:
             tests.append(_name_test(tuple(values)))
     return lambda event: all(test(event) for test in tests)
 

@@ -54,4 +54,5 @@ async def _containers(request: Request) -> list[Any]:
 
 
 def _volumes(service: Any) -> list[Any]:
-    return [volumes.shape(one, service.usage(one.name)) for one in service.all()]
+    # what a volume with options mounts is not this engine's disk: docker leaves these out
+    return [volumes.shape(one, service.usage(one.name)) for one in service.all() if not one.options]

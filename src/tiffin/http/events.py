@@ -23,7 +23,7 @@ async def follow(request: Request) -> Response:
     since, until = (_moment(request.query.text(key), key) for key in ("since", "until"))
     if since is not None and until is not None and since > until:
         raise Invalid(f"`since` time ({since}) cannot be after `until` time ({until})")
-    wanted = events.matches(request.query.filters(events.FILTERS))
+    wanted = events.matches(request.query.filters())
     bus: events.Events = request.services.events
     return response.stream(_lines(bus.follow(since, until, wanted)), response.JSON)
 

@@ -16,7 +16,7 @@ from tiffin.wire import system as wire
 
 _PING_HEADERS = {"Builder-Version": "2", "Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache"}
 _HUB = "https://index.docker.io/v1/"
-_LOG_DRIVERS = ["journald", "json-file", "local", "none"]
+_LOG_DRIVERS = ["journald", "json-file", "local"]
 # the only thing that clients (buildx, pack) look for here: whether images may be indexes, with attestations
 _STORE = ("driver-type", "io.containerd.snapshotter.v1")
 
@@ -99,7 +99,7 @@ async def info(request: Request) -> Response:
         nfd=system.open_descriptors(),
         oom_kill_disable=first_version and limits_memory,
         goroutines=len(os.listdir("/proc/self/task")),
-        system_time=datetime.now(UTC).astimezone().isoformat(),
+        system_time=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
         logging_driver=settings.log_driver,
         cgroup_driver=settings.cgroup_driver,
         cgroup_version=str(machine.cgroup_version),
@@ -133,8 +133,8 @@ async def info(request: Request) -> Response:
         default_address_pools=[wire.AddressPool(*pool) for pool in settings.address_pools] or UNSET,
         firewall_backend=wire.Firewall("nftables") if request.since("1.49") else UNSET,
         cdi_spec_dirs=list(settings.cdi_directories),
-        discovered_devices=[] if request.since("1.50") else UNSET,
-        warnings=[*_lacks(machine), *settings.warnings, *(f"WARNING: {one}" for one in services.networks.warnings())],
+        warnings=[*_lacks(machine), *settings.warnings, *(f"WARNING: {one}" for one in services.networks.warnings())]
+        or None,
     )
     return response.json(told)
 
@@ -146,7 +146,7 @@ def _registries(services: Services) -> wire.RegistryConfig:
     for name in settings.insecure_registries:
         if "/" not in name:
             indexes[name] = wire.IndexConfig(name, [], False, False)
-    return wire.RegistryConfig(["::1/128", "127.0.0.0/8", *networks], indexes, list(settings.registry_mirrors))
+    return wire.RegistryConfig(["::1/128", "127.0.0.0/8", *networks], indexes, list(settings.registry_mirrors) or None)
 
 
 def _runtimes(services: Services) -> dict[str, wire.Runtime]:

@@ -30,6 +30,7 @@ async def listing(request: Request) -> Response:
     """Every volume that the filters let through."""
     volumes = request.services.volumes
     filters = request.query.filters(_FILTERS)
+    filters.flag("dangling")  # what it can't be is refused, whether there are volumes or not
     present = await in_thread(volumes.all)
     found = [one for one in present if _matches(one, filters, used=bool(volumes.holders(one.name)))]
     return response.json(wire.VolumeList(volumes=[shape(one) for one in found]))

@@ -38,7 +38,8 @@ class Places:
         blank = Endpoint(network.id, network.name, secrets.token_hex(32), network.driver, request=request)
         if network.driver != "bridge" and not network.on_link:
             return blank
-        _check(network, request)
+        if wrong := problems(network, request):
+            raise Invalid(wrong[0])
         _own_sysctls(request.driver_opts or {}, interface)
         chosen = request.driver_opts.get(_INTERFACE, "") if request.driver_opts else ""
         endpoint = replace(
@@ -115,21 +116,23 @@ def _wanted(request: EndpointRequest, version: int) -> str:
     return ipam.ipv4_address if version == 4 else ipam.ipv6_address
 
 
-def _check(network: Network, request: EndpointRequest) -> None:
-    fixed = [text for version in (4, 6) if (text := _wanted(request, version))]
-    for text in fixed:
-        address_of(text)
+def problems(network: Network, request: EndpointRequest) -> list[str]:
+    """What of a request a network can't give, in docker's words. Raises Invalid for what is no address."""
+    found = []
+    fixed = [address_of(text) for version in (4, 6) if (text := _wanted(request, version))]
     if fixed and network.is_default:
-        raise Invalid("user specified IP address is supported on user defined networks only")
+        found.append("user specified IP address is supported on user defined networks only")
+    if request.aliases and network.is_default:
+        found.append("network-scoped alias is supported only for containers in user defined networks")
     if fixed and not network.addressed:
-        raise Invalid(
+        found.append(
             "user specified IP address is supported only when connecting to networks with user configured subnets"
         )
-    for text in fixed:
-        if not any(address_of(text) in ipaddress.ip_network(pool.subnet) for pool in network.pools):
-            raise Invalid(f"no configured subnet contains IP address {text}")
-    if request.aliases and network.is_default:
-        raise Invalid("network-scoped aliases are only supported for user-defined networks")
+    elif not network.is_default:
+        subnets = [ipaddress.ip_network(pool.subnet) for pool in network.pools]
+        missed = [address for address in fixed if not any(address in subnet for subnet in subnets)]
+        found += [f"no configured subnet contains IP address {address}" for address in missed]
+    return found
 
 
 def _interface_name(name: str) -> str:
@@ -138,15 +141,20 @@ def _interface_name(name: str) -> str:
     return name
 
 
+def fixed_mac(text: str) -> str:
+    """A MAC address as the kernel writes it. Raises Invalid."""
+    try:
+        packed = mac(text)
+    except ValueError as error:
+        raise Invalid(f"invalid MAC address {text}: {error}") from error
+    if packed[0] & 1:
+        raise Invalid(f"invalid MAC address {text}: it is a multicast address")
+    return packed.hex(":")
+
+
 def _mac(request: EndpointRequest, endpoint: Endpoint) -> str:
     if request.mac_address:
-        try:
-            packed = mac(request.mac_address)
-        except ValueError as error:
-            raise Invalid(f"invalid MAC address {request.mac_address}: {error}") from error
-        if packed[0] & 1:
-            raise Invalid(f"invalid MAC address {request.mac_address}: it is a multicast address")
-        return packed.hex(":")
+        return fixed_mac(request.mac_address)
     if endpoint.ipv4:
         return mac_of(ipaddress.ip_address(endpoint.ipv4))
     return "02:42:" + secrets.token_bytes(4).hex(":")

@@ -59,7 +59,7 @@ class RegistryConfig(msgspec.Struct, rename="pascal"):
 
     insecure_registry_cidrs: list[str] = field(name="InsecureRegistryCIDRs")
     index_configs: dict[str, IndexConfig]
-    mirrors: list[str]
+    mirrors: list[str] | None
 
 
 class Swarm(msgspec.Struct, rename="pascal"):
@@ -98,7 +98,6 @@ class Firewall(msgspec.Struct, rename="pascal"):
     """What packets are filtered with."""
 
     driver: str
-    info: list[list[str]] = []
 
 
 class Info(msgspec.Struct, rename="pascal", kw_only=True):
@@ -165,5 +164,4 @@ class Info(msgspec.Struct, rename="pascal", kw_only=True):
     default_address_pools: list[AddressPool] | UnsetType = UNSET
     firewall_backend: Firewall | UnsetType = UNSET
     cdi_spec_dirs: list[str] = field(name="CDISpecDirs")
-    discovered_devices: list[Any] | UnsetType = UNSET
-    warnings: list[str]
+    warnings: list[str] | None
