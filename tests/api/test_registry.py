@@ -4,6 +4,7 @@ import json
 import subprocess
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,24 @@ def test_login_gives_access_and_logout_takes_it(engine: Engine, docker: Cli, gua
     docker("rmi", reference)
     docker("logout", guarded.address)
     assert "no basic auth credentials" in docker("pull", reference, check=False).err
+
+
+def test_a_build_has_its_base_from_where_one_is_logged_in(
+    engine: Engine, docker: Cli, guarded: Registry, name: str, tmp_path: Path
+) -> None:
+    base, built = f"{guarded.address}/{name}:1", f"built/{name}:1"
+    made_image(engine, docker, base)
+    docker("login", "-u", "user", "-p", "secret", guarded.address)
+    docker("push", base)
+    docker("rmi", base)
+    (tmp_path / "Dockerfile").write_text(f"FROM {base}\nLABEL built=yes\n")
+    # the classic builder's clients send what they know of all registries: X-Registry-Config
+    build = partial(docker, "build", "-t", built, str(tmp_path), env={"DOCKER_BUILDKIT": "0"}, timeout=120)
+    build()
+    assert inspect(docker, built)["Config"]["Labels"]["built"] == "yes"
+    docker("rmi", built, base)
+    docker("logout", guarded.address)
+    assert "no basic auth credentials" in build(check=False).err
 
 
 def test_distribution_tells_what_a_registry_holds(engine: Engine, docker: Cli, registry: Registry, name: str) -> None:
