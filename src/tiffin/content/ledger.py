@@ -97,6 +97,11 @@ class Ledger:
             if self._count % _LOOK == 0:
                 self._reserve.take()
 
+    @property
+    def commits(self) -> int:
+        """How many transactions there have been: while it stays, so does what was read after asking."""
+        return self._count
+
     def settle(self) -> None:
         """What is committed so far, volatile or not, is on disk when it returns. Any thread; nobody waits for it."""
         log = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)  # unlike its neighbours, SQLite locks it never

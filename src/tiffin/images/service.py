@@ -31,6 +31,7 @@ from tiffin.model.reference import Reference, parse_reference
 from tiffin.snapshots import Snapshotter
 
 log = logging.getLogger(__name__)
+_REMEMBERED = 1024  # names
 
 References = Callable[[], Iterable[Digest]]
 
@@ -54,6 +55,8 @@ class Images:
         self.publish = publish
         self.blobs = blobs
         self.snapshots = snapshots
+        self._ledger = ledger
+        self._meant: dict[str, tuple[int, set[Digest]]] = {}  # by name, as of how many commits
         self.catalog = Catalog(ledger, blobs)
         self.indexes = Indexes(ledger, blobs, self.catalog)
         self.referrers = Referrers(ledger, blobs)
@@ -86,6 +89,15 @@ class Images:
 
     def meant(self, name: str) -> set[Digest]:
         """The images that a name, a digest or an ID stands for: of an index all that are here. Empty for none."""
+        commits = self._ledger.commits
+        known = self._meant.get(name)
+        if known is None or known[0] != commits:
+            if len(self._meant) >= _REMEMBERED:
+                self._meant.clear()
+            known = self._meant[name] = commits, self._meaning(name)
+        return known[1]
+
+    def _meaning(self, name: str) -> set[Digest]:
         try:
             image = self.catalog.resolve(name)
         except (NotFound, Invalid):
