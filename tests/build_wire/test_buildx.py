@@ -239,5 +239,8 @@ def test_cache_and_history_are_listed_and_removed(docker: Cli, tmp_path: Path) -
     folder = write(tmp_path / "c", Dockerfile="FROM busybox\nRUN echo for the list\n")
     build(docker, str(folder))
     assert "RUN echo for the list" in docker("buildx", "du", "--verbose").out
+    if "--max-used-space" in docker("buildx", "prune", "--help").out:
+        docker("buildx", "prune", "--all", "--force", "--max-used-space", "100GB", "--min-free-space", "1kB")
+        assert "RUN echo for the list" in docker("buildx", "du", "--verbose").out
     docker("buildx", "prune", "--all", "--force")
     assert "RUN echo for the list" not in docker("buildx", "du", "--verbose").out

@@ -55,7 +55,7 @@ _FLAGS: Mapping[str, Callable[[CacheRecord], bool]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneRequest:
-    """keep_storage, max_used_space, min_free_space in bytes, 0 for none: pruning ends when they are kept to.
+    """keep_storage, max_used_space, min_free_space in bytes, 0 for none: see `kept_bytes`.
 
     filters as the API has them, each a tuple of values; without `all` what images share stays.
     """
@@ -172,13 +172,13 @@ def prune(
         raise Invalid(f"invalid filter '{sorted(unknown)[0]}'")
     items = _items(cache, directories, store, images)
     total = sum(item.record.size for item in items)
-    limit = max(request.keep_storage, request.max_used_space)
+    may_stay = kept_bytes(request, total, shutil.disk_usage(directories.root).free)
     removed, freed = [], 0
     for item in sorted(items, key=lambda item: item.record.last_used or item.record.created):
         record = item.record
         if record.in_use or (record.shared and not request.all) or not _matches(record, request.filters):
             continue
-        if _enough(request, limit, total, directories):
+        if may_stay is not None and total <= may_stay:
             break
         if item.remove():
             removed.append(record)
@@ -190,10 +190,14 @@ def prune(
     return removed, freed
 
 
-def _enough(request: PruneRequest, limit: int, total: int, directories: Directories) -> bool:
-    if limit and total <= limit:
-        return True
-    return bool(request.min_free_space) and shutil.disk_usage(directories.root).free >= request.min_free_space
+def kept_bytes(request: PruneRequest, total: int, free: int) -> int | None:
+    """How much of `total` may stay: less than max_used_space, and so much less that min_free_space is free, but never
+    less than keep_storage. None where no limit was given: nothing stays."""
+    if not request.max_used_space and not request.min_free_space:
+        return request.keep_storage or None
+    most = request.max_used_space or total
+    lacking = max(request.min_free_space - free, 0)
+    return max(min(most, total - lacking), request.keep_storage)
 
 
 def _matches(record: CacheRecord, filters: Mapping[str, tuple[str, ...]]) -> bool:

@@ -47,7 +47,7 @@ CAPABILITIES = (
     "reference.output",
 )
 
-EXPORTING = ("exporter.image.attestations", "exporter.multiple")
+BUILDING = ("exporter.image.attestations", "exporter.multiple", "gc.freespacefilter")
 
 
 class Bridge:
@@ -90,7 +90,7 @@ class Bridge:
         answer = gateway("PongResponse", Workers=[self._worker()])
         for name in CAPABILITIES:
             answer.FrontendAPICaps.add(ID=name, Enabled=True)
-        for name in EXPORTING:
+        for name in BUILDING:
             answer.LLBCaps.add(ID=name, Enabled=True)
         return answer
 
