@@ -31,7 +31,7 @@ def settings(config: Config) -> Probing | None:
         command = (*(config.shell or ("/bin/sh", "-c")), *words)
     elif kind == "CMD":
         command = tuple(words)
-    else:  # docker runs what it doesn't know through the shell's form as well
+    else:  # of another kind docker says in its log that it does not know it, and does not probe
         return None
     return Probing(
         command=command,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from tiffin.containers.health import Probing, judge, settings
 from tiffin.engine.container_context import Context, now
 from tiffin.model.container import Container
-from tiffin.model.container_status import Health, Probe, is_running
+from tiffin.model.container_status import Health, Paused, Probe, is_running
 from tiffin.runtime.launcher import Running
 
 RunProbe = Callable[[Container, Running, tuple[str, ...], float], Awaitable[tuple[int, bytes]]]
@@ -47,9 +47,17 @@ class HealthChecks:
             container = self._context.records.get(container_id)
             if not is_running(container.status) or self._context.live(container_id).process is not process:
                 return
+            if self._is_paused(container_id):
+                continue  # nothing in it would answer
             probe = await self._probe(container, process, probing)
+            if self._is_paused(container_id):
+                continue  # it was frozen in the midst of it
             in_start = loop.time() - began < probing.start_period
             self._note(container_id, probe, probing, in_start)
+
+    def _is_paused(self, container_id: str) -> bool:
+        records = self._context.records
+        return container_id in records and isinstance(records.get(container_id).status, Paused)
 
     async def _probe(self, container: Container, process: Running, probing: Probing) -> Probe:
         start = now()

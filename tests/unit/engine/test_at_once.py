@@ -18,12 +18,13 @@ from tiffin.engine.container_attach import Attaching, Wanted
 from tiffin.engine.container_context import Arriving
 from tiffin.engine.container_exec import ExecConfig, Execs
 from tiffin.engine.container_failures import StartError
+from tiffin.engine.container_health import HealthChecks
 from tiffin.engine.container_remove import Removal
 from tiffin.engine.container_start import Starter
 from tiffin.errors import Conflict, NotFound
 from tiffin.linux import cgroups_live
-from tiffin.model.container import Container
-from tiffin.model.container_status import Exited, Removing, Status
+from tiffin.model.container import Container, Healthcheck
+from tiffin.model.container_status import Exited, Health, Removing, Status
 from tiffin.runtime.launcher import Exit
 from unit.engine.meeting import PAUSED, RUNNING, Meeting, Process, run
 
@@ -217,6 +218,36 @@ def test_an_end_is_told_though_something_that_was_held_can_not_be_given_back(
         await made.lifecycle.ended(one.id, Exit(7, False, 2, ""))
         assert (await told).exit_code == 7
         assert made.records.get(one.id).status == Exited(7, 1, 2)
+
+    run(body())
+
+
+def test_a_paused_container_is_not_probed(made: Meeting, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        one, process = made.add(PAUSED)
+        config = replace(one.config, healthcheck=Healthcheck(test=("CMD", "true")))
+        one = replace(one, config=config, status=PAUSED, health=Health())
+        made.records.rewrite(one)
+        turns, probed, sleep = iter(range(100)), asyncio.Event(), asyncio.sleep
+        found: list[Status] = []
+
+        async def turn(_: float) -> None:
+            if next(turns) == 3:
+                made.records.note(one.id, status=RUNNING)
+            await sleep(0)
+
+        async def probe(*_: Any) -> tuple[int, bytes]:
+            found.append(made.records.get(one.id).status)
+            probed.set()
+            return 0, b""
+
+        monkeypatch.setattr(asyncio, "sleep", turn)
+        checks = HealthChecks(made.context)
+        checks.run = probe
+        checks.begin(one, cast(Any, process))
+        await probed.wait()
+        checks.end(one.id)
+        assert found == [RUNNING]
 
     run(body())
 
