@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-PACKAGES := docker.io systemd runc crun busybox-static mmdebstrap nftables iproute2 procps util-linux strace curl git docker-registry apache2-utils skopeo openssl podman buildah xfsprogs btrfs-progs e2fsprogs
+PACKAGES := docker.io systemd runc crun busybox-static mmdebstrap nftables iproute2 procps util-linux strace curl git docker-registry apache2-utils skopeo openssl podman buildah umoci xfsprogs btrfs-progs e2fsprogs
 PACKAGES_V2 := qemu-system-x86
 ARGS ?=
 

@@ -92,5 +92,28 @@ def test_skopeo_reads_the_store_as_it_lies(engine: Engine, tmp_path: Path) -> No
     assert len(list((tmp_path / "copy").iterdir())) == 2 + 1 + 2  # layers, config, manifest and version
 
 
+def test_umoci_lists_and_unpacks_the_store_as_it_lies(engine: Engine, tmp_path: Path) -> None:
+    docker = engine.cli()
+    made_image(engine, docker, "one:1", layers=2)
+    content = engine.data_root / "content"
+    assert engine.run("umoci", "list", "--layout", content).split() == ["one:1"]
+    engine.run("umoci", "unpack", "--image", f"{content}:one:1", tmp_path / "bundle")  # it checks every digest
+    assert {path.name for path in (tmp_path / "bundle/rootfs").iterdir()} == {"file-0", "file-1"}
+
+
+def test_what_builds_and_commits_make_is_kept_once_too(engine: Engine, tmp_path: Path) -> None:
+    docker = engine.cli()
+    engine.load("busybox")
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN echo built > /file\n")
+    docker("build", "-t", "built:1", str(tmp_path), env={"DOCKER_BUILDKIT": "0"})
+    docker("run", "--name", "changed", "busybox", "touch", "/more")
+    docker("commit", "changed", "committed:1")
+    for name in ("built:1", "committed:1"):
+        [image] = json.loads(docker("image", "inspect", name).out)
+        hexadecimal = image["RootFS"]["Layers"][-1].removeprefix("sha256:")
+        tar = engine.data_root / "snapshots/erofs/layers" / hexadecimal / "tar"
+        assert tar.samefile(engine.data_root / "content/blobs/sha256" / hexadecimal)
+
+
 def skopeo(engine: Engine, *words: str) -> str:
     return engine.run("skopeo", *words)
