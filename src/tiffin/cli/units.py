@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from tiffin.model.duration import in_words
+
 
 def _scaled(size: float, base: float, names: tuple[str, ...], digits: int) -> str:
     step = 0
@@ -27,32 +29,9 @@ def memory(count: float) -> str:
     return _scaled(count, 1024.0, _BINARY, 4)
 
 
-def span(seconds: float) -> str:
-    """How long, in words."""
-    if seconds < 1:
-        return "Less than a second"
-    whole = int(seconds)
-    if whole == 1:
-        return "1 second"
-    if whole < 60:
-        return f"{whole} seconds"
-    minutes = whole // 60
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    hours = int(seconds / 3600 + 0.5)
-    if hours == 1:
-        return "About an hour"
-    for limit, divisor, name in ((48, 1, "hours"), (336, 24, "days"), (1440, 168, "weeks"), (17520, 720, "months")):
-        if hours < limit:
-            return f"{hours // divisor} {name}"
-    return f"{int(seconds / 3600) // 24 // 365} years"
-
-
 def ago(stamp: float) -> str:
     """How long since a unix time."""
-    return f"{span(time.time() - stamp)} ago"
+    return f"{in_words(time.time() - stamp)} ago"
 
 
 def go_time(stamp: float) -> str:

@@ -2,41 +2,14 @@
 
 from tiffin.model.container import Container
 from tiffin.model.container_status import Created, Dead, Exited, Paused, Removing, Restarting, Running
-
-
-def human_duration(seconds: float) -> str:
-    """As docker rounds: whole units, minutes from 60 s, hours from 46 min, days from 36 h …"""
-    whole = int(seconds)
-    if whole < 1:
-        return "Less than a second"
-    if whole == 1:
-        return "1 second"
-    if whole < 60:
-        return f"{whole} seconds"
-    minutes = int(seconds / 60)
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    hours = int(seconds / 3600 + 0.5)
-    if hours == 1:
-        return "About an hour"
-    if hours < 48:
-        return f"{hours} hours"
-    if hours < 24 * 7 * 2:
-        return f"{hours // 24} days"
-    if hours < 24 * 30 * 2:
-        return f"{hours // 24 // 7} weeks"
-    if hours < 24 * 365 * 2:
-        return f"{hours // 24 // 30} months"
-    return f"{int(seconds / 3600 / 24 / 365)} years"
+from tiffin.model.duration import in_words
 
 
 def status_text(container: Container, now: int) -> str:
     """`now` in nanoseconds since the epoch."""
 
     def since(moment: int) -> str:
-        return human_duration((now - moment) / 1e9)
+        return in_words((now - moment) / 1e9)
 
     match container.status:
         case Running(started_at=started):

@@ -8,7 +8,7 @@ from tiffin.containers import health, restart
 from tiffin.containers.filters import select
 from tiffin.containers.restart import Backoff
 from tiffin.containers.signals import signal_number
-from tiffin.containers.status_text import human_duration, status_text
+from tiffin.containers.status_text import status_text
 from tiffin.errors import Invalid
 from tiffin.model.container import Config, Container, Healthcheck
 from tiffin.model.container_host import RestartPolicy
@@ -98,26 +98,6 @@ def test_a_shell_probe_runs_through_the_images_shell() -> None:
     found = health.settings(config)
     assert found is not None and found.command == ("/bin/ash", "-ec", "curl x")
     assert health.settings(Config(healthcheck=Healthcheck(test=("NONE",)))) is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.5, "Less than a second"),
-        (1, "1 second"),
-        (59, "59 seconds"),
-        (60, "About a minute"),
-        (121, "2 minutes"),
-        (3600, "About an hour"),
-        (7200, "2 hours"),
-        (86400 * 3, "3 days"),
-        (86400 * 20, "2 weeks"),
-        (86400 * 100, "3 months"),
-        (86400 * 365 * 3, "3 years"),
-    ],
-)
-def test_durations_read_as_docker_writes_them(seconds: float, text: str) -> None:
-    assert human_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
