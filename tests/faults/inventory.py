@@ -84,7 +84,7 @@ def inventory(engine: Engine) -> Counter[str]:
 
 
 def spares(engine: Engine) -> int:
-    """Monitors that wait for a container, two of a kind or none; each is a socket of the forkserver's."""
+    """Monitors that wait for a container; each is a socket of the forkserver's."""
     commands = list(engine.machine.processes().values())
     return max(0, commands.count(SPARE) - 1)
 

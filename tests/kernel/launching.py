@@ -125,7 +125,9 @@ def idle(pid: int) -> bool:
         names = [Path(f"/proc/{one}/cmdline").read_bytes().split(b"\0")[:2] for one in children(pid)]
     except FileNotFoundError:
         return False
-    return 1 <= len(names) <= 1 + 2 * SPARES and all(name == [b"tiffin-forkserver", b"nursery"] for name in names)
+    return 1 <= len(names) <= 1 + sum(SPARES.values()) and all(
+        name == [b"tiffin-forkserver", b"nursery"] for name in names
+    )
 
 
 def parent(pid: int) -> int:

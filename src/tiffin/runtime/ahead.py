@@ -60,7 +60,7 @@ def _wait(channel: socket.socket, written: bytes, monitor: int, step: clone.Step
     title.show(b"tiffin-forkserver", b"stage")
     pages.make_own(written)
     network = spare.network()
-    data, attached = fds.receive(channel)
+    data, attached = fds.receive(channel, 16)
     if not data:
         return
     whole, *stdio = attached

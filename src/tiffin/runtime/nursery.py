@@ -20,7 +20,7 @@ from collections.abc import Callable
 from tiffin.linux import clone, fds
 from tiffin.runtime import channel, title
 
-SPARES = 2  # monitors of a kind that wait for a container
+SPARES = {False: 2, True: 1}  # monitors that wait for a container, by whether they are warm: those take much memory
 LONGEST = 32768  # bytes of what a monitor is told ahead of time
 _OFTEN = 12  # times, until the interpreter has adapted the code and leaves it as it is
 
@@ -57,7 +57,7 @@ class Nursery:
 
     def refill(self, *, warm: bool) -> None:
         """Have as many spares of a kind born as there are too few. Raises Gone."""
-        for _ in range(len(self._ready[warm]) + sum(kind is warm for _, kind in self._asked), SPARES):
+        for _ in range(len(self._ready[warm]) + sum(kind is warm for _, kind in self._asked), SPARES[warm]):
             self._ask(warm)
 
     def _ask(self, warm: bool, *, waits: bool = False) -> None:
