@@ -27,8 +27,6 @@ def send(channel: socket.socket, message: Message, attach: tuple[int, ...] = (),
     try:
         os.write(memory, data)
         fds.send(channel, b"", (memory, *attach), flags)
-    except OSError:
-        raise
     finally:
         os.close(memory)
 

@@ -258,7 +258,9 @@ class Root:
             if paths.is_directory(place):
                 cover = mounts.create(b"tmpfs", (b"nr_blocks=1", b"nr_inodes=1"), mounts.MOUNT_ATTR_RDONLY)
             else:
-                cover = mounts.clone(self._null())
+                null = self._null()
+                cover = mounts.clone(null)
+                os.close(null)
             mounts.attach(cover, place)
             os.close(cover)
         finally:

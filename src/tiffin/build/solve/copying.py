@@ -159,7 +159,7 @@ class _Copy:
             pass
         try:
             return os.open(path[-1], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-        except (NotADirectoryError, OSError) as error:
+        except OSError as error:
             if placing.status(self.target, path) is None:
                 raise
             raise Invalid(f"cannot copy to non-directory: /{os.fsdecode(b'/'.join(path))}") from error
