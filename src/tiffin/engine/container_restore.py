@@ -11,7 +11,7 @@ import asyncio
 import os
 import re
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from tiffin.containers import restart
@@ -56,11 +56,17 @@ class Restore:
 
     async def run(self) -> None:
         """Adopt what still runs, settle what ended meanwhile, clear away, start what its policy wants."""
-        containers = list(self._context.records)
-        await asyncio.gather(*(self._settle(container) for container in containers))
+        await self._each(self._settle, list(self._context.records))
         await asyncio.to_thread(self._sweep)
-        order = sorted(self._context.records, key=lambda item: item.created)
-        await asyncio.gather(*(self._resume(container) for container in order))
+        await self._each(self._resume, sorted(self._context.records, key=lambda item: item.created))
+
+    @staticmethod
+    async def _each(work: Callable[[Container], Awaitable[None]], containers: Sequence[Container]) -> None:
+        """All at once. What befalls one of them keeps neither the others nor the daemon from starting."""
+        done = await asyncio.gather(*(work(one) for one in containers), return_exceptions=True)
+        for container, failure in zip(containers, done, strict=True):
+            if isinstance(failure, Exception):
+                log.error("container %s was not restored", container.id[:12], exc_info=failure)
 
     async def _settle(self, container: Container) -> None:
         context = self._context

@@ -20,12 +20,14 @@ from tiffin.engine.container_exec import ExecConfig, Execs
 from tiffin.engine.container_failures import StartError
 from tiffin.engine.container_health import HealthChecks
 from tiffin.engine.container_remove import Removal
+from tiffin.engine.container_restore import Restore
 from tiffin.engine.container_start import Starter
 from tiffin.errors import Conflict, NotFound
 from tiffin.linux import cgroups_live
 from tiffin.model.container import Container, Healthcheck
 from tiffin.model.container_status import Exited, Health, Removing, Status
 from tiffin.runtime.launcher import Exit
+from unit.containers.specimens import container
 from unit.engine.meeting import PAUSED, RUNNING, Meeting, Process, run
 
 
@@ -218,6 +220,31 @@ def test_an_end_is_told_though_something_that_was_held_can_not_be_given_back(
         await made.lifecycle.ended(one.id, Exit(7, False, 2, ""))
         assert (await told).exit_code == 7
         assert made.records.get(one.id).status == Exited(7, 1, 2)
+
+    run(body())
+
+
+def test_a_container_that_can_not_be_restored_keeps_nobody_from_starting(
+    made: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        for root in (made.context.settings.data_root, made.context.settings.exec_root):
+            (root / "containers").mkdir(parents=True)
+        one, _ = made.add(Exited(0, 1, 2))
+        other = container("other", status=RUNNING)
+        made.records.add(other)
+        made.records.change(other.id, status=RUNNING)
+        restore = Restore(made.context, made.lifecycle)
+        seen: list[str] = []
+
+        async def settle(found: Container) -> None:
+            seen.append(found.id)
+            if found.id == other.id:
+                raise OSError("nft: no such table")
+
+        monkeypatch.setattr(restore, "_settle", settle)
+        await restore.run()
+        assert set(seen) == {one.id, other.id}
 
     run(body())
 
