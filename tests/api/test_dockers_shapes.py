@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -325,6 +326,55 @@ def test_filters_of_events_and_volumes(client: docker_py.APIClient) -> None:
     assert list(client.events(since=0, until=1, filters={"nosuch": "x"})) == []
     with pytest.raises(APIError, match=r"invalid filter 'dangling=\[junk\]'"):
         client.volumes(filters={"dangling": ["junk"]})
+
+
+def told(client: docker_py.APIClient, since: float, **filters: str) -> list[dict[str, Any]]:
+    return list(client.events(since=since, until=time.time() + 1, decode=True, filters=filters))
+
+
+def test_volumes_tell_who_mounts_them(client: docker_py.APIClient) -> None:
+    since = time.time()
+    made = create(client, "mounts", "true", HostConfig={"Binds": ["told:/data:ro"]})
+    client.start("mounts")
+    client.wait("mounts")
+    client.remove_container("mounts")
+    client.remove_volume("told")
+    shown = [(one["Action"], one["Actor"]["Attributes"]) for one in told(client, since, volume="told")]
+    place = {"container": made, "destination": "/data", "propagation": "", "read/write": "false"}
+    local = {"driver": "local"}
+    assert shown == [
+        ("create", local),
+        ("mount", place | local),
+        ("unmount", {"container": made} | local),
+        ("destroy", local),
+    ]
+
+
+@pytest.mark.parametrize("network", ["host", "none", "bridge"])
+def test_networks_tell_who_joins_them(client: docker_py.APIClient, network: str) -> None:
+    since = time.time()
+    made = create(client, "joins", "true", HostConfig={"NetworkMode": network})
+    client.start("joins")
+    client.wait("joins")
+    shown = [(one["Action"], one["Actor"]["Attributes"]["container"]) for one in told(client, since, network=network)]
+    assert shown == [("connect", made), ("disconnect", made)]
+
+
+def test_events_of_exec_top_and_commit_are_dockers(client: docker_py.APIClient) -> None:
+    since = time.time()
+    create(client, "tells", "sleep", "99", Labels={"a": "b"})
+    client.start("tells")
+    post(client, "/containers/tells/exec", {"Cmd": ["true"]})
+    client.top("tells")
+    image = client.commit("tells", "told-of", "1", message="why")["Id"]
+    client.remove_image("told-of:1", force=True)
+    of_container = {one["Action"]: one["Actor"]["Attributes"] for one in told(client, since, container="tells")}
+    assert {"exec_create: true ", "top"} <= of_container.keys()
+    commit = of_container["commit"]
+    assert (commit["imageID"], commit["imageRef"], commit["comment"]) == (image, "told-of:1", "why")
+    of_image = {one["Action"]: one["Actor"]["Attributes"] for one in told(client, since, type="image")}
+    assert of_image["tag"] == {"name": "told-of:1", "a": "b"}
+    assert of_image["create"]["a"] == "b"
 
 
 def test_info_leaves_out_what_there_is_not(client: docker_py.APIClient) -> None:

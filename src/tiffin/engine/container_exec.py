@@ -72,7 +72,7 @@ class Execs:
         execution = Exec(secrets.token_hex(32), container.id, config)
         self._context.execs[execution.id] = execution
         self._context.live(container.id).execs[execution.id] = execution
-        self._context.publish(container, "exec_create: " + " ".join(config.cmd), execID=execution.id)
+        self._context.publish(container, "exec_create: " + _shown(config.cmd), execID=execution.id)
         return execution.id
 
     def get(self, exec_id: str) -> Exec:
@@ -142,7 +142,7 @@ class Execs:
                     leftover=leftover,
                 )
             )
-        context.publish(container, "exec_start: " + " ".join(config.cmd), execID=execution.id)
+        context.publish(container, "exec_start: " + _shown(config.cmd), execID=execution.id)
         try:
             execution.process = await self._run(container, execution, attachments, size, listening)
         except ExecFailed as failure:
@@ -261,8 +261,8 @@ class Execs:
             fd=theirs.detach(), stdin=False, stdout=True, stderr=True, framed=False, detach_keys=b"", leftover=b""
         )
         context = self._context
-        context.publish(container, "exec_create: " + " ".join(command), execID=execution.id)
-        context.publish(container, "exec_start: " + " ".join(command), execID=execution.id)
+        context.publish(container, "exec_create: " + _shown(command), execID=execution.id)
+        context.publish(container, "exec_start: " + _shown(command), execID=execution.id)
         with ours:
             try:
                 started = await self._run(container, execution, [attachment], None)
@@ -281,6 +281,11 @@ class Execs:
                 await asyncio.wait((reading,))  # the loop reads no more from what is closed now
         context.publish(container, "exec_die", execID=execution.id, exitCode=str(code))
         return code, output
+
+
+def _shown(command: tuple[str, ...]) -> str:
+    """As docker's events have it: the program, a space, its arguments."""
+    return f"{command[0]} {' '.join(command[1:])}"
 
 
 def _close(fd: int | None) -> None:

@@ -14,6 +14,7 @@ from tiffin.containers import restart
 from tiffin.containers.restart import Backoff
 from tiffin.containers.waits import Outcome
 from tiffin.content import crash
+from tiffin.engine import container_volumes
 from tiffin.engine.container_context import Context, log, now
 from tiffin.engine.container_failures import StartError
 from tiffin.engine.container_health import HealthChecks
@@ -90,6 +91,7 @@ class Lifecycle:
         health = Health() if container.health else None
         container = context.records.change(container_id, status=status, health=health, pristine=False)
         live.supervisor = context.task(self._supervise(container_id, process), f"supervisor of {container_id}")
+        container_volumes.tell_mounted(context, container)
         context.publish(container, "start", at=process.started_at)
         self._health.begin(container, process)
 
@@ -168,6 +170,7 @@ class Lifecycle:
         container = write(
             container_id, status=status, health=health, restart_count=container.restart_count + (1 if again else 0)
         )
+        container_volumes.tell_unmounted(context, container)
         if ended.oom_killed:
             context.publish(container, "oom")
         context.publish(container, "die", at=ended.finished_at, exitCode=str(ended.code), execDuration=str(int(uptime)))

@@ -71,6 +71,8 @@ class Starter:
                 for one in attachments:
                     if one.ended is not None:
                         self._context.watch_stream(container.id, one.ended)
+                if network is None and (endpoints := self._context.networks.endpoints(container.id)) is not None:
+                    self._context.networks.joined(endpoints)
             except StartFailed as failure:
                 if failure.step == "monitor":  # it died: where the forkserver did too, nobody else ends what it began
                     await asyncio.to_thread(cgroups_live.discard, self._context.cgroup(container))

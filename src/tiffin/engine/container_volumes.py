@@ -50,6 +50,28 @@ async def sources(context: Context, container: Container, layers: tuple[Mount, .
     return found
 
 
+def tell_mounted(context: Context, container: Container) -> None:
+    """The events of a start."""
+    for point in container.mounts:
+        if point.type == "volume":
+            shown = {
+                "container": container.id,
+                "destination": point.destination,
+                "driver": point.driver,
+                "propagation": point.propagation,
+                "read/write": str(point.rw).lower(),
+            }
+            context.events.publish("volume", "mount", point.name, shown)
+
+
+def tell_unmounted(context: Context, container: Container) -> None:
+    """The events of an end."""
+    for point in container.mounts:
+        if point.type == "volume":
+            shown = {"container": container.id, "driver": point.driver}
+            context.events.publish("volume", "unmount", point.name, shown)
+
+
 def _check_bind(point: MountPoint) -> None:
     if os.path.lexists(point.source):
         return

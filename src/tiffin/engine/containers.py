@@ -94,7 +94,9 @@ class Containers:
             raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
         if not is_running(container.status):
             raise Conflict(f"container {container.id} is not running")
-        return container_top.table(cgroups_live.pids(self.context.cgroup(container)), arguments)
+        found = container_top.table(cgroups_live.pids(self.context.cgroup(container)), arguments)
+        self.context.publish(container, "top")
+        return found
 
     def count(self) -> Mapping[str, int]:
         """Containers by state, as `docker info` counts them."""

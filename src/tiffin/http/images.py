@@ -22,7 +22,7 @@ from tiffin.images.sources import opened
 from tiffin.model.container import Config
 from tiffin.model.image import Image
 from tiffin.model.platform import Platform
-from tiffin.model.reference import parse_tag
+from tiffin.model.reference import parse_reference, parse_tag
 from tiffin.wire import containers as containers_wire
 from tiffin.wire import images as wire
 
@@ -270,6 +270,8 @@ async def committed(request: Request) -> Response:
         pause=request.query.flag("pause", True),
     )
     container = request.services.containers.get(reference)
+    repository, tag = (request.query.text(key) for key in ("repo", "tag"))
+    named = parse_reference(f"{repository}:{tag}" if tag else repository).with_default_tag() if repository else None
     request.services.events.publish(
         "container",
         "commit",
@@ -278,7 +280,7 @@ async def committed(request: Request) -> Response:
             **(container.config.labels or {}),
             "comment": request.query.text("comment"),
             "imageID": image.id,
-            "imageRef": request.query.text("repo"),
+            "imageRef": named.familiar if named else "",
             "image": container.config.image,
             "name": container.name,
         },

@@ -132,7 +132,7 @@ class Images:
         if index is not None:
             self.indexes.attach([name], index, image.id, ())
         self.written()
-        self.publish("tag", image.id, {"name": name.familiar})
+        self.publish("tag", image.id, {**image.config.labels, "name": name.familiar})
 
     def _new_name(self, text: str) -> Reference:
         name = parse_reference(text)
@@ -285,10 +285,11 @@ class Images:
         finally:
             self.collect()
         self.written()
-        self.publish("create", digest, {"name": digest})
+        made = self.catalog.image(digest)
+        self.publish("create", digest, {**made.config.labels, "name": digest})
         if commit.name:
-            self.publish("tag", digest, {"name": commit.name.familiar})
-        return self.catalog.image(digest)
+            self.publish("tag", digest, {**made.config.labels, "name": commit.name.familiar})
+        return made
 
     def remove(self, reference: str, *, force: bool = False, prune: bool = True) -> list[Removed]:
         """docker's `rmi`. NotFound, Conflict (docker's words), Forbidden for the reserved image."""

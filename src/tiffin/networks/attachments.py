@@ -143,6 +143,11 @@ class Attachments:
                 self._standing.resolvers.serve(endpoints, asked)
         for place in endpoints.endpoints:
             self._standing.resolvers.add(place)
+        self.joined(endpoints)
+
+    def joined(self, endpoints: Endpoints) -> None:
+        """Tell that a container is on its networks; `attach` does so, where there is something to attach."""
+        for place in endpoints.endpoints:
             self._standing.tell("connect", self._standing.registry.get(place.network_id), endpoints.container_id)
 
     def _check_reserved(self, endpoints: Endpoints) -> None:

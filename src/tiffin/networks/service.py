@@ -66,6 +66,7 @@ class Networks:
         # the containers' side, documented there
         self.reserve = self._attachments.reserve
         self.attach = self._attachments.attach
+        self.joined = self._attachments.joined
         self.release = self._attachments.release
         self.apart = self._attachments.apart
         self.allow = self._attachments.allow
