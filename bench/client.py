@@ -21,7 +21,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench")]
+
+import images  # noqa: E402
 
 from rig.commands import docker_binary  # noqa: E402
 
@@ -39,12 +41,14 @@ ANSWERS = (
     ("GET", r"/containers/\w+/json", 200, {"Id": ID, "State": {"Running": True}, "Config": {"Tty": False}}),
     ("GET", r"/exec/\w+/json", 200, {"ID": ID, "Running": False, "ExitCode": 0}),
     ("DELETE", r"/containers/\w+", 204, None),
+    ("POST", r"/images/load", 200, {"stream": "Loaded image: x\n"}),
 )
 COMMANDS = {
     "run": (["run", "--rm", "busybox", "true"],),
     "exec": (["exec", "box", "true"],),
     "create": (["create", "--name", "box", "busybox"], ["rm", "box"]),
     "ps": (["ps", "-a"],),
+    "load": (["load", "-q", "-i", str(images.archive())],),
 }
 
 
@@ -55,7 +59,7 @@ class Idle(BaseHTTPRequestHandler):
     started = threading.Event()
 
     def answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.discard()
         path = re.sub(r"^/v[\d.]+|\?.*$", "", self.path)
         if path.endswith("/attach") or re.fullmatch(r"/exec/\w+/start", path):
             return self.hijacked(at_once=path.startswith("/exec"))
@@ -70,6 +74,16 @@ class Idle(BaseHTTPRequestHandler):
         self.say(404, {"message": f"{self.command} {path} is not answered here"})
 
     do_HEAD = do_GET = do_POST = do_DELETE = answer
+
+    def discard(self) -> None:
+        """Take the body, and look at nothing of it but its end."""
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            return
+        buffer, end = bytearray(1 << 20), b""
+        while not end.endswith(b"0\r\n\r\n"):
+            count = self.rfile.readinto1(buffer)  # type: ignore[attr-defined]
+            end = (end + buffer[max(count - 5, 0) : count])[-5:]
 
     def say(self, status: int, body: object) -> None:
         content = b"" if body is None else json.dumps(body).encode()

@@ -180,6 +180,33 @@ def _high_water(pid: int) -> int:
     return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("VmHWM:")), 0)
 
 
+def processor_of_load(subject: Subject) -> float:
+    absent(subject)
+    return _processor(subject, "load", "-q", "-i", str(archive()))
+
+
+def processor_of_pull(subject: Subject) -> float:
+    name = seeded(subject)
+    absent(subject)
+    return _processor(subject, "pull", "-q", name)
+
+
+def _processor(subject: Subject, *words: str) -> float:
+    """Processor time of the engine's own processes and of children that they have waited for, in milliseconds."""
+    before = {pid: _spent(pid) for pid in subject.own_processes()}
+    subject.docker(*words)
+    return sum(_spent(pid) - before.get(pid, 0) for pid in subject.own_processes()) * 1000
+
+
+def _spent(pid: int) -> float:
+    """Seconds; 0 of a process that has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
 def disk_of_load(subject: Subject) -> float:
     absent(subject)
     return _disk(subject, "load", "-q", "-i", str(archive()))
@@ -209,6 +236,8 @@ MEASURES = (
     Measure("save", "save the same", save, 1 / 4),
     Measure("rmi", "rmi of the same", remove, 1 / 10),
     Measure("push", "push of the same", push, 1 / 1.5),
+    Measure("load-cpu", "engine's processor time, load", processor_of_load),
+    Measure("pull-cpu", "engine's processor time, pull", processor_of_pull),
     Measure("load-memory", "engine's memory at most, load", peak_of_load, unit="MiB", rounds=1),
     Measure("pull-memory", "engine's memory at most, pull", peak_of_pull, unit="MiB", rounds=1),
     Measure("load-disk", "disk used by it, loaded", disk_of_load, unit="MiB", rounds=1),

@@ -1,16 +1,18 @@
 """Which packages an image needs: those of the variant, those asked for, and what they depend on.
 
-No search for the best answer: an alternative that is there already is taken, else the first that can be; a choice is
-never taken back. That is what debootstrap does and, for the base of a system, what apt comes to.
+No search for the best answer: an alternative that is there already is taken, else the first that can be. A choice that
+comes to nothing is taken back, the nearest above what failed, and everything is done again without it; it is not taken
+up again, so that a few answers are missed that trying every combination would find.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 
-from tiffin.errors import Conflict, Invalid, NotFound
+from tiffin.errors import Conflict, Invalid, NotFound, TiffinError
 from tiffin.images.bootstrap.packages import PRIORITIES, Index, Package
 from tiffin.images.bootstrap.relations import Alternatives, Relation, shown
 
+_TRIES = 200
 VARIANTS = ("essential", "apt", "minbase", "important")
 
 
@@ -67,18 +69,46 @@ def resolved(index: Index, roots: Sequence[Package], architecture: str) -> list[
     Raises NotFound for a dependency that can't be met, with the way to it; Conflict for packages that exclude each
     other.
     """
-    closure = _Closure(index, architecture)
-    for root in roots:
-        closure.add(root, None)
-    closure.complete()
-    closure.check()
-    return sorted(closure.chosen.values(), key=lambda one: one.name)
+    refused: set[_Choice] = set()
+    first: TiffinError | None = None
+    for _ in range(_TRIES):
+        closure = _Closure(index, architecture, refused)
+        try:
+            for root in roots:
+                closure.add(root, None)
+            closure.complete()
+            closure.check()
+            return sorted(closure.chosen.values(), key=lambda one: one.name)
+        except _DeadEnd as end:
+            first = first or end.error
+            blamed = next((choice for package in end.packages for choice in closure.choices(package)), None)
+            if blamed is None:
+                break
+            refused.add(blamed)
+    assert first is not None
+    raise first
+
+
+_Choice = tuple[str, str]
+"""Who depends on several, and which of them was taken."""
+
+
+class _DeadEnd(Exception):
+    """What can't be, said for the user, and the packages whose choice may be to blame, the likeliest first."""
+
+    def __init__(self, error: TiffinError, *packages: Package) -> None:
+        self.error = error
+        self.packages = packages
 
 
 class _Closure:
-    def __init__(self, index: Index, architecture: str) -> None:
+    """One attempt. refused: choices that have come to nothing."""
+
+    def __init__(self, index: Index, architecture: str, refused: Set[_Choice]) -> None:
         self._index = index
         self._architecture = architecture
+        self._refused = refused
+        self._chosen_among: set[_Choice] = set()
         self.chosen: dict[str, Package] = {}
         self._because: dict[str, Package | None] = {}
         self._names: dict[str, list[Package]] = {}  # the chosen, by their own and their virtual names
@@ -116,10 +146,22 @@ class _Closure:
             passed = [one for relation in alternatives for one in self._index.passed_over(relation.name)]
             why = f": of the versions that it has ({', '.join(passed)}) none is asked for" if passed else ""
             text = f"{self._way(package)} depends on {shown(alternatives)}, which this archive does not have{why}"
-            raise NotFound(text)
-        # another version of what is chosen can't be had as well
-        free = [one for one in offers if one.name not in self.chosen and not self._excluded(one)]
-        return (free or offers)[0]
+            raise _DeadEnd(NotFound(text), package)
+        left = [one for one in offers if (package.name, one.name) not in self._refused]
+        if not left:
+            raise _DeadEnd(NotFound(f"{self._way(package)}: none of {shown(alternatives)} can be installed"), package)
+        taken = next((one for one in left if not self._excluded(one)), left[0])
+        if len(offers) > 1:
+            self._chosen_among.add((package.name, taken.name))
+        return taken
+
+    def choices(self, package: Package) -> Iterator[_Choice]:
+        """Those that brought a package in, the nearest first."""
+        below, above = package, self._because.get(package.name)
+        while above is not None:
+            if (above.name, below.name) in self._chosen_among:
+                yield above.name, below.name
+            below, above = above, self._because.get(above.name)
 
     def _excluded(self, package: Package) -> bool:
         return any(self._enemies(package)) or any(package in self._enemies(one) for one in self.chosen.values())
@@ -139,9 +181,10 @@ class _Closure:
         return f"{package}" + (f" (needed by {', which is needed by '.join(names)})" if names else "")
 
     def check(self) -> None:
-        """Raises Conflict for the first two that exclude each other."""
+        """Raises _DeadEnd for the first two that exclude each other."""
+        order = list(self.chosen)
         for package in self.chosen.values():
             for other in self._enemies(package):
-                raise Conflict(
-                    f"{self._way(package)} can't be installed beside {self._way(other)}: they exclude each other"
-                )
+                text = f"{self._way(package)} can't be installed beside {self._way(other)}: they exclude each other"
+                later = sorted((package, other), key=lambda one: order.index(one.name), reverse=True)
+                raise _DeadEnd(Conflict(text), *later)

@@ -44,6 +44,36 @@ def test_an_alternative_that_excludes_what_is_there_is_passed_over() -> None:
     assert needed(index("a / Depends: b | c", "b / Conflicts: d", "c", "d"), "d", "a") == ["a", "c", "d"]
 
 
+def test_an_alternative_that_what_comes_later_excludes_is_taken_back() -> None:
+    found = index("a / Depends: b | c, d", "b", "c", "d / Conflicts: b")
+    assert needed(found, "a") == ["a", "c", "d"]
+
+
+def test_an_alternative_whose_own_dependency_cannot_be_met_is_taken_back() -> None:
+    found = index("a / Depends: b | c", "b / Depends: x", "x / Depends: nowhere", "c / Depends: e | f", "e", "f")
+    assert needed(found, "a") == ["a", "c", "e"]
+
+
+def test_choices_are_taken_back_one_above_the_other() -> None:
+    found = index(
+        "a / Depends: b | c, z",
+        "b / Depends: d | e",
+        *("c", "z / Conflicts: d, e"),
+        *("d", "e / Depends: f | g", "f", "g"),
+    )
+    assert needed(found, "a") == ["a", "c", "z"]
+
+
+def test_where_no_choice_helps_the_first_failure_is_told() -> None:
+    found = index("a / Depends: b | c, d", "b", "c", "d / Conflicts: b, c")
+    with pytest.raises(Conflict, match=r"d 1 \(needed by a\) can't be installed beside b 1 \(needed by a\)"):
+        needed(found, "a")
+    many = " | ".join(f"m{number}" for number in range(300))
+    found = index(f"a / Depends: {many}", *(f"m{number} / Depends: nowhere" for number in range(300)))
+    with pytest.raises(NotFound, match=r"m0 1 \(needed by a\) depends on nowhere"):
+        needed(found, "a")
+
+
 def test_a_virtual_package_is_met_by_who_provides_it() -> None:
     found = index("a / Depends: mail", "b / Provides: mail", "c / Provides: mail / Priority: important")
     assert needed(found, "a") == ["a", "c"]
