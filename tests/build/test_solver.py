@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from build.solving import Workshop, names, run
-from tiffin.build.solve.events import Event
+from tiffin.build.solve.events import Event, VertexStarted
 from tiffin.build.solve.failures import StepFailed
 from tiffin.build.solve.ports import Process
 from tiffin.build.solve.values import Stack
@@ -139,21 +139,28 @@ def test_a_step_that_others_wait_for_survives_whoever_began_it(workshop: Worksho
 def test_what_a_shared_step_reads_stays_when_its_build_has_gone(workshop: Workshop) -> None:
     dockerfile = "FROM scratch\nCOPY <<END /file\ncontent\nEND"
 
+    async def waiting() -> asyncio.Task[Stack]:
+        """A build whose COPY waits for a slot."""
+        begun = asyncio.Event()
+
+        def report(event: Event) -> None:
+            if isinstance(event, VertexStarted) and "COPY" in event.name:
+                begun.set()
+
+        task = asyncio.create_task(workshop.build(dockerfile, report=report))
+        await begun.wait()
+        return task
+
     async def main() -> Stack:
-        solver = workshop.solver
+        slots = workshop.solver.slots
         for _ in range(16):
-            await solver.slots.acquire()
-        first = asyncio.create_task(workshop.build(dockerfile))
-        while not any(flight.waiting == 1 for flight in solver.flights.active.values()):
-            await asyncio.sleep(0.01)
-        second = asyncio.create_task(workshop.build(dockerfile))
-        while not any(flight.waiting == 2 for flight in solver.flights.active.values()):
-            await asyncio.sleep(0.01)
+            await slots.acquire()
+        first, second = await waiting(), await waiting()
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
         for _ in range(16):
-            solver.slots.release()
+            slots.release()
         return await second
 
     with workshop.opened(asyncio.run(main())) as root:
