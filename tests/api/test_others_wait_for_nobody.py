@@ -80,11 +80,13 @@ def test_a_file_system_that_does_not_answer_keeps_nobody_else_waiting(start_engi
     )
     try:
         assert server.stdout is not None and server.stdout.readline() == b"ready\n"
-        for words in (["-v", f"{place}/x:/x"], ["--mount", f"type=bind,source={place}/x,target=/x"]):
+        cli("volume", "create", "-o", "type=none", "-o", "o=bind", "-o", f"device={place}/x", "far")
+        for words in (["-v", f"{place}/x:/x"], ["--mount", f"type=bind,source={place}/x,target=/x"], ["-v", "far:/x"]):
             command = engine.inside(["docker", "run", "--rm", *words, "busybox", "true"])
             waiting.append(subprocess.Popen(command, env={**os.environ, **engine.environment()}))
-        for _ in range(3):  # before, between and behind the two
-            assert cli("run", "--rm", "busybox", "echo", "served").out == "served\n"
+        for _ in range(3):  # before, between and behind them
+            assert cli("run", "--rm", "-v", "/near", "busybox", "echo", "served").out == "served\n"
+        cli("volume", "ls")
         assert all(one.poll() is None for one in waiting)
     finally:
         server.kill()  # whoever waits is told that it is gone

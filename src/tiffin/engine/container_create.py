@@ -156,8 +156,8 @@ class Creation:
             anonymous=point.anonymous,
             holder=container_id,
         )
-        volumes.reference(point.name, container_id)
         undo.callback(volumes.release, container_id)
+        await in_thread(volumes.reference, point.name, container_id)
         return replace(point, source=volume.mountpoint, driver=volume.driver)
 
     async def _prepare_layer(self, container_id: str, chain: Digest | None) -> None:

@@ -48,6 +48,7 @@ class Volumes:
         self._records = records
         self._tell = tell
         self._lock = threading.RLock()
+        self._mounting = threading.Lock()
         self._volumes = {volume.name: volume for volume in records.volumes()}
         self._holders: dict[str, set[str]] = {}
         self._busy: dict[str, str] = {}  # name → what is being done with its files
@@ -239,15 +240,24 @@ class Volumes:
         return removed, freed
 
     def reference(self, name: str, container_id: str) -> None:
-        """A container has this volume now; one with options is mounted for its first. Raises NotFound, Internal."""
+        """A container has this volume now; one with options is mounted for its first. Blocks as long as that takes.
+
+        Raises NotFound, and Internal: the container then has none of its volumes any more.
+        """
         volume = self.get(name)
         with self._lock:
-            if volume.driver == LOCAL:
-                if name not in self._volumes:
-                    raise NotFound(f"get {name}: no such volume")
-                self.local.mount(volume, container_id)
+            if volume.driver == LOCAL and name not in self._volumes:
+                raise NotFound(f"get {name}: no such volume")
             self._records.refer(name, container_id)
             self._holders.setdefault(name, set()).add(container_id)
+        if volume.driver == LOCAL and volume.options:
+            # it is held by now; a server that does not answer must not keep those waiting who ask for other volumes
+            try:
+                with self._mounting:
+                    self.local.mount(volume, container_id)
+            except Internal:
+                self.release(container_id)
+                raise
 
     def mount(self, name: str, container_id: str) -> str:
         """A container starts: the path of the volume's files. Raises NotFound, Internal, Unavailable."""
