@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from tiffin.engine.threads import in_thread
 from tiffin.errors import Invalid
 from tiffin.http import containers_views, image_shapes, response, volumes
 from tiffin.http.build_shapes import cache_record
@@ -27,7 +28,7 @@ async def disk_usage(request: Request) -> Response:
     if "container" in wanted:
         told["Containers"] = await _containers(request)
     if "volume" in wanted:
-        told["Volumes"] = await asyncio.to_thread(_volumes, request.services.volumes)
+        told["Volumes"] = await in_thread(_volumes, request.services.volumes)
     if "build-cache" in wanted:
         kept = await asyncio.to_thread(request.services.builder.usage) if request.services.has_built else ()
         told["BuildCache"] = [cache_record(request, one) for one in kept]
