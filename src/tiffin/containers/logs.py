@@ -48,7 +48,8 @@ def check_options(config: LogConfig) -> None:
         raise Invalid(f"logger: no log driver named '{driver}' is registered")
     for key in config.config:
         if key not in _OPTIONS[driver]:
-            raise Invalid(f"unknown log opt '{key}' for {driver} log driver")
+            after = f"for log driver {driver}" if driver == "local" else f"for {driver} log driver"
+            raise Invalid(f"unknown log opt '{key}' {after}")
     settings(config)
 
 
@@ -57,15 +58,26 @@ def settings(config: LogConfig) -> tuple[int, int, bool]:
     options = config.config
     default_files, default_compress = ("1", "false") if config.type == "json-file" else ("5", "true")
     max_size = size(options.get("max-size", "-1" if config.type == "json-file" else "20m"))
+    if "max-size" in options and max_size < 0 and (options["max-size"] != "-1" or config.type == "local"):
+        raise Invalid(f"invalid size: '{options['max-size']}'")
     text = options.get("max-file", default_files)
     if not text.isdigit() or int(text) < 1:
-        raise Invalid(f"max-file cannot be less than 1, or is not a number: '{text}'")
+        raise Invalid(f"max-file cannot be less than 1, nor other than a number: '{text}'")
     mode = options.get("mode", "blocking")
     if mode not in ("blocking", "non-blocking"):
-        raise Invalid(f"logger: invalid mode '{mode}'")
+        raise Invalid(f"logger: logging mode not supported: {mode}")
+    if "max-buffer-size" in options:
+        if mode != "non-blocking":
+            raise Invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'")
+        try:
+            size(options["max-buffer-size"])
+        except Invalid as error:
+            raise Invalid(f"error parsing option max-buffer-size: {error}") from error
     compress = options.get("compress", default_compress)
     if compress not in ("true", "false"):
         raise Invalid(f"invalid value for compress: '{compress}'")
+    if compress == "true" and "compress" in options and (int(text) < 2 or max_size < 0):
+        raise Invalid("compress cannot be true when max-file is less than 2 or max-size is not set")
     return max_size, int(text), compress == "true"
 
 

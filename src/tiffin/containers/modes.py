@@ -16,7 +16,7 @@ def has_own_network(mode: str) -> bool:
 def check(*, network: str, pid: str, ipc: str, uts: str, userns: str, cgroupns: str) -> None:
     """Raises Invalid with docker's words."""
     if container_of(network) == "":
-        raise Invalid("invalid container format container:<name|id>")
+        raise Invalid("invalid network mode: invalid container format container:<name|id>")
     if pid not in ("", "host") and not container_of(pid):
         raise Invalid(f"invalid PID mode: {pid}")
     if ipc not in ("", "none", "private", "shareable", "host") and not container_of(ipc):

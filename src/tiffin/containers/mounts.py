@@ -68,7 +68,7 @@ def _from_container(reference: str, find: Callable[[str], Container]) -> Iterabl
         raise Invalid(f"malformed volumes-from specification: {reference}")
     for word in filter(None, mode.split(",")):
         if word not in ("ro", "rw", "z", "Z"):
-            raise Invalid(f"invalid mode for volumes-from: {mode}")
+            raise Invalid(f"invalid mode: {mode}")
     for point in find(name).mounts:
         yield replace(
             point, rw=point.rw and "ro" not in mode.split(","), mode=mode or point.mode, copy_up=False, anonymous=False

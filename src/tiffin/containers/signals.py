@@ -12,8 +12,10 @@ def signal_number(text: str) -> int:
     """Raises Invalid `invalid signal: x`, docker's words."""
     if text.isascii() and text.isdigit():
         number = int(text)
-        if number == 0 or number > 64:
+        if number == 0:
             raise Invalid(f"invalid signal: {text}")
+        if number > 64:
+            raise Invalid(f"the linux daemon does not support signal {text}")
         return number
     name = text.upper().removeprefix("SIG")
     match = _REALTIME.fullmatch(name)

@@ -97,7 +97,7 @@ def _check_network(config: Config, host: HostConfig, networks: dict[str, Endpoin
         )
     if host.uts_mode == "host" and (config.hostname or config.domainname):
         raise Invalid("conflicting options: hostname and the UTS mode")
-    if (mode == "host" or shared) and (config.mac_address or any(e.mac_address for e in networks.values())):
+    if shared and (config.mac_address or any(e.mac_address for e in networks.values())):
         raise Invalid("conflicting options: mac-address and the network mode")
     if (mode == "host" or shared) and len(set(networks) - {mode, "default"}) > 0:
         raise Invalid("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
@@ -168,7 +168,7 @@ def _check_set(option: str, things: str, text: str, path: str) -> None:
         return
     wanted = members(text)
     if wanted is None:
-        raise Invalid(f"Invalid value {text} for {option}")
+        raise Invalid(f"Invalid value {text} for {option}: invalid format: {text}")
     try:
         with open(path, encoding="ascii") as file:
             online = file.read().strip()
@@ -185,8 +185,18 @@ def members(text: str) -> set[int] | None:
         match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part.strip())
         if not match:
             return None
-        found.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            return None
+        found.update(range(first, last + 1))
     return found
+
+
+_CHOICES = {
+    "no-new-privileges": ("true", "false"),
+    "systempaths": ("unconfined",),
+    "writable-cgroups": ("true", "false"),
+}
 
 
 def _check_security(host: HostConfig) -> None:
@@ -207,7 +217,7 @@ def _check_security(host: HostConfig) -> None:
             raise Invalid(
                 f'invalid --security-opt 2: "{option}"' if separator else f'invalid --security-opt 1: "{option}"'
             )
-        if key == "no-new-privileges" and value not in ("true", "false"):
+        if value not in _CHOICES.get(key, (value,)):
             raise Invalid(f'invalid --security-opt 2: "{option}"')
 
 
@@ -230,7 +240,13 @@ def _check_host(host: HostConfig) -> None:
         driver = host.log_config.type
         raise Invalid(f'error looking up logging plugin {driver}: plugin "{driver}" not found')
     if host.isolation not in ("", "default"):
-        raise Invalid(f"invalid isolation ({host.isolation}): must be 'default' on Linux")
+        raise Invalid(f"invalid isolation ({host.isolation}): linux only supports 'default'")
+    for key in host.storage_opt or {}:
+        if key.lower() != "size":
+            raise Invalid(f"Unknown option {key}")
+        raise Invalid(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option: layers here have no quota"
+        )
     for key in host.annotations or {}:
         if not key:
             raise Invalid("invalid Annotations: the empty string is not permitted as an annotation key")
@@ -246,11 +262,11 @@ _IPC_SYSCTLS = frozenset(
 def _check_sysctl(name: str, host: HostConfig) -> None:
     if name.startswith("net."):
         if host.network_mode == "host":
-            raise Invalid(f"sysctl '{name}' not allowed in host network namespace: use another --network")
+            raise Invalid(f'sysctl "{name}" not allowed in host network namespace: use another --network')
         return
     if name in _IPC_SYSCTLS or name.startswith("fs.mqueue."):
         if host.ipc_mode == "host":
-            raise Invalid(f"sysctl '{name}' not allowed in host ipc namespace: use another --ipc")
+            raise Invalid(f'sysctl "{name}" is not allowed in the hosts ipc namespace: use another --ipc')
         return
     if name in ("kernel.domainname", "kernel.hostname") and host.uts_mode != "host":
         return

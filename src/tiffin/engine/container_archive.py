@@ -302,9 +302,9 @@ def _open(place: _Place, path: str, reference: str, undo: ExitStack, *, director
     except NotADirectoryError as error:
         if directory:
             raise Invalid("extraction point is not a directory") from error
-        raise Invalid(f"{path}: not a directory") from error
+        raise Invalid(f"lstat {path}: not a directory") from error
     except OSError as error:
-        raise Invalid(f"{path}: {(error.strerror or '').lower()}") from error
+        raise Invalid(f"lstat {path}: {(error.strerror or '').lower()}") from error
     undo.callback(os.close, fd)
     return fd
 

@@ -75,7 +75,13 @@ class Changing:
             container = context.records.get(container.id)
             if isinstance(container.status, Removing | Dead):
                 raise Conflict('Container is marked for removal and cannot be "update".')
-            host = _merged(container.host, {key: value for key, value in given.items() if key in _UPDATABLE})
+            asked = {key: value for key, value in given.items() if key in _UPDATABLE}
+            if asked.get("nano_cpus"):
+                validation.check_resources(replace(HostConfig(), **asked))
+            try:
+                host = _merged(container.host, asked)
+            except (Conflict, Invalid) as error:
+                raise type(error)(f"Cannot update container {container.id}: {error}") from error
             validation.check_resources(host)
             if container.host.auto_remove and host.restart_policy.name != "no":
                 raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
@@ -102,12 +108,15 @@ def _merged(host: HostConfig, given: Mapping[str, Any]) -> HostConfig:
     if changes.get("nano_cpus") and (host.cpu_quota or host.cpu_period):
         raise Conflict("Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set")
     if (changes.get("cpu_quota") or changes.get("cpu_period")) and host.nano_cpus:
-        raise Conflict("Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set")
+        option = "CPU Quota" if changes.get("cpu_quota") else "CPU Period"
+        raise Conflict(f"Conflicting options: {option} cannot be updated as NanoCPUs has already been set")
     memory, swap = changes.get("memory"), changes.get("memory_swap")
     if memory and not swap and 0 < host.memory_swap < memory:
         raise Invalid(
             "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
         )
+    if (limit := changes.get("pids_limit")) is not None and limit < 0:
+        changes["pids_limit"] = 0  # no limit, as docker shows it
     policy = changes.get("restart_policy")
     if policy is not None and not policy.name:
         del changes["restart_policy"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
@@ -31,6 +31,8 @@ class Created:
 class Creation:
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.created: Callable[[Container], None] = lambda _: None
+        """Is told of each container that was made; set by the composition of the use cases."""
 
     async def create(
         self,
@@ -47,13 +49,13 @@ class Creation:
         validation.check(config, host, endpoints)
         self._check_networks(endpoints)
         spec_devices.check(host)
-        logs.check_options(host.log_config)
         container_links.check(context, host.links or ())
         if not config.image:
             raise Invalid("invalid reference format: the request names no image")
         image = context.images.chosen(config.image, parse_platform(platform) if platform else None)
         merged = creation.merge(config, image.config.run)
         host = self._settle(host)
+        logs.check_options(host.log_config)
         self._check_runtime(host)
         for path in host.tmpfs or {}:
             spec_mounts.tmpfs(path, (host.tmpfs or {})[path])
@@ -87,6 +89,7 @@ class Creation:
             context.records.add(container)
             undo.pop_all()
         context.publish(container, "create")
+        asyncio.get_running_loop().call_soon(self.created, container)  # behind the answer
         return Created(container_id, (*image.warnings, *_platform_warnings(image, platform), *_warnings(host)))
 
     def _settle(self, host: HostConfig) -> HostConfig:

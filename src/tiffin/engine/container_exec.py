@@ -68,7 +68,12 @@ class Execs:
         container = self._running(reference)
         if not config.cmd:
             raise Invalid("No exec command specified")
-        parse_keys(config.detach_keys)
+        try:
+            parse_keys(config.detach_keys)
+        except Invalid as error:
+            raise Invalid(f"Invalid escape keys ({config.detach_keys}) provided") from error
+        if config.user and (process := self._context.live(container.id).process):
+            self._user(container, config.user, process.pid)  # who is nobody is told before the exec is made
         execution = Exec(secrets.token_hex(32), container.id, config)
         self._context.execs[execution.id] = execution
         self._context.live(container.id).execs[execution.id] = execution

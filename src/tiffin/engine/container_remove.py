@@ -86,10 +86,12 @@ class Removal:
     def _unlink(self, reference: str) -> None:
         """`parent/alias`. Raises NotFound."""
         name, _, alias = reference.removeprefix("/").rpartition("/")
+        if not name:
+            raise NotFound(f"No such container: {reference}")
         parent = self._context.records.find(name)
         rest = tuple(text for text in parent.host.links or () if container_links.parse(text)[1] != alias)
         if len(rest) == len(parent.host.links or ()):
-            raise NotFound(f"no such link: {reference}")
+            raise NotFound(f"No such container: {reference}: no such link")
         self._context.records.rewrite(replace(parent, host=replace(parent.host, links=rest or None)))
 
     @staticmethod

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -30,22 +30,37 @@ from tiffin.engine import (
 from tiffin.engine.container_context import Context, log
 from tiffin.engine.container_failures import OTHER, StartError, of_runtime
 from tiffin.engine.container_links import Link
+from tiffin.engine.container_plan import Facts, Plans
 from tiffin.engine.threads import in_thread
-from tiffin.errors import Conflict, Internal, TiffinError
+from tiffin.errors import Conflict, Forbidden, Internal, Invalid, NotFound, TiffinError
 from tiffin.linux import cgroups_live, mounts
 from tiffin.model.container import Container
 from tiffin.model.container_status import Paused, Restarting, process_of, status_word
 from tiffin.model.container_status import Running as RunningStatus
 from tiffin.model.mount import Mount
 from tiffin.model.network import Endpoints
-from tiffin.runtime import compile_machine, journald
-from tiffin.runtime.compile import compile_spec
+from tiffin.runtime import journald
 from tiffin.runtime.launcher import Running, Sandbox, StartFailed
-from tiffin.runtime.plan import Operation, file, propagation, symlink
 
 NetworkHook = Callable[[Sandbox], Awaitable[None]]
+_NETWORKING = "failed to set up container networking"
 _REMEMBERED = 256
 _ARRIVAL = 5.0  # s; on an idle machine it takes less than one thousandth of that
+
+
+class _Networking(NamedTuple):
+    """What a plan says of a container's networks."""
+
+    networked: bool
+    named: bool
+    sysctls: Mapping[str, str]
+
+    @classmethod
+    def of(cls, endpoints: Endpoints | None) -> _Networking:
+        if endpoints is None:
+            return cls(False, False, {})
+        networked = any(one.interface for one in endpoints.endpoints)
+        return cls(networked, endpoints.named, endpoints.sysctls if networked else {})
 
 
 class Starter:
@@ -53,10 +68,11 @@ class Starter:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._machine = compile_machine.detect()
+        self._networkings: dict[str, _Networking] = {}  # as last seen, by network mode
         self._users: dict[tuple[str | None, str, tuple[str, ...]], User] = {}
         self._root_at = context.settings.exec_root / "root"
         container_files.make_directory(self._root_at, 0o700)
+        self._plans = Plans(context, self._root_at)
 
     async def launch(self, container: Container) -> Running:
         """Raises StartError, which carries the exit code that docker gives such a failure."""
@@ -108,25 +124,10 @@ class Starter:
         layers = context.snapshots.mounts(container.id)
         undo.push_async_callback(self.clean, container.id)
         sources = await container_volumes.sources(context, container, layers)
-        devices = spec_devices.devices(container.host, context.settings.cdi_directories)
         endpoints = await self._reserve(container)
         links = container_links.resolve(context, container)
         user = self._user(container, layers)
-        around = spec.Surroundings(
-            user=user,
-            root="rootfs",
-            devices=devices,
-            hostname=container.config.hostname or self._shared_hostname(container),
-            cgroup_parent=container.host.cgroup_parent or context.settings.cgroup_parent,
-            unified_cgroups=context.hierarchies.version == 2,
-            joined=self._joined(container),
-            files=self._files(container, endpoints, links),
-            sources=sources,
-            owners=container_owners.mappings(container, layers, user),
-            variables=tuple(container_links.variables(container, links)),
-            shm=self._shm(container),
-        )
-        document = spec.build(container, around)
+        around = self._around(container, layers, user, links, self._files(container, endpoints, links), sources)
         network = None
         if endpoints is not None and any(one.interface for one in endpoints.endpoints):
 
@@ -135,38 +136,57 @@ class Starter:
                 await container_links.connect(context, container, links)
                 await container_links.refresh(context, container)
 
-            document["linux"]["sysctl"] = {**document["linux"].get("sysctl", {}), **endpoints.sysctls}
+        networking = _Networking.of(endpoints)
+        if endpoints is not None:
+            while len(self._networkings) >= _REMEMBERED:
+                del self._networkings[next(iter(self._networkings))]
+            self._networkings[container.host.network_mode] = networking
+        return self._plans.of(self._facts(container, around, layers, networking), undo), network
 
-        external = container_external.prepare(context, container, document, layers, undo)
-        plan = compile_spec(
-            document,
-            container_id=container.id,
-            state_dir=str(state),
-            bundle=str(state),
-            stdio={"stdin": container.config.open_stdin, "stdin_once": container.config.stdin_once},
-            log=self._log(container),
-            root=layers[-1],
-            root_at=str(self._root_at),
-            machine=self._machine,
-            init=context.settings.init if container.host.init is None else container.host.init,
-            network=network is not None,
-            external=external,
+    def foresee(self, container: Container) -> None:
+        """Plan what was just created as if it were started now, where that needs nothing that only a start may do."""
+        host = container.host
+        networking = self._networkings.get(host.network_mode)
+        user = self._users.get((container.chain, container.config.user, host.group_add or ()))
+        if networking is None or user is None or not _is_foreseeable(container):
+            return
+        with suppress(TiffinError, OSError):  # the start will say so
+            layers = self._context.snapshots.mounts(container.id)
+            directory = self._context.directory(container.id)
+            files = {f"/etc/{name}": str(directory / name) for name in sorted(container_files.MOUNTED)}
+            around = self._around(container, layers, user, [], files, {})
+            self._plans.foresee(self._facts(container, around, layers, networking))
+
+    def _around(
+        self,
+        container: Container,
+        layers: tuple[Mount, ...],
+        user: User,
+        links: list[Link],
+        files: dict[str, str],
+        sources: dict[str, str],
+    ) -> spec.Surroundings:
+        context = self._context
+        return spec.Surroundings(
+            user=user,
+            root="rootfs",
+            devices=spec_devices.devices(container.host, context.settings.cdi_directories),
+            hostname=container.config.hostname or self._shared_hostname(container),
+            cgroup_parent=container.host.cgroup_parent or context.settings.cgroup_parent,
+            unified_cgroups=context.hierarchies.version == 2,
+            joined=self._joined(container),
+            files=files,
+            sources=sources,
+            owners=container_owners.mappings(container, layers, user),
+            variables=tuple(container_links.variables(container, links)),
+            shm=self._shm(container),
         )
-        plan["ephemeral"] = container.host.auto_remove
-        if endpoints is not None and endpoints.named:
-            plan["network"] = "resolver"
-        operations = _with_mark(cast(tuple[Operation, ...], plan["operations"]))
-        if document["linux"].get("rootfsPropagation") == "shared":
-            operations = self._with_private_parent(operations)
-        plan["operations"] = operations
-        return plan, network
 
-    def _with_private_parent(self, operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
-        """pivot_root refuses a root below a shared mount: where everything is shared it gets one of its own."""
-        at = os.fsencode(self._root_at)
-        if not os.path.ismount(at):
-            mounts.mount(at, at, None, mounts.MS_BIND)
-        return (operations[0], propagation(mounts.MS_PRIVATE, at), *operations[1:])
+    def _facts(
+        self, container: Container, around: spec.Surroundings, layers: tuple[Mount, ...], networking: _Networking
+    ) -> Facts:
+        init = self._context.settings.init if container.host.init is None else container.host.init
+        return Facts(container, around, layers, self._log(container), init, *networking)
 
     def _user(self, container: Container, layers: tuple[Mount, ...]) -> User:
         """Read from the container's files; while nobody wrote to its layer, what the image says is remembered."""
@@ -186,7 +206,13 @@ class Starter:
         """Addresses and ports; None for a container on another one's network."""
         if modes.container_of(container.host.network_mode) is not None or container.config.network_disabled:
             return None
-        return await self._context.networks.reserve(container)
+        try:
+            return await self._context.networks.reserve(container)
+        except (NotFound, Invalid, Forbidden) as error:
+            if str(error).startswith(_NETWORKING):
+                raise
+            kind = next(one for one in (NotFound, Invalid, Forbidden) if isinstance(error, one))
+            raise kind(f"{_NETWORKING}: {error}") from error
 
     def _files(self, container: Container, endpoints: Endpoints | None, links: list[Link]) -> dict[str, str]:
         context = self._context
@@ -277,11 +303,13 @@ def _log_facts(container: Container) -> logs.Facts:
     )
 
 
-def _with_mark(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
-    """Docker's mark for programs that want to know where they are; its link for those that read the list of mounts."""
-    entering = next(number for number, one in enumerate(operations) if one[0] in ("pivot", "move_root"))
-    marks = file(b"/.dockerenv", b"", 0o755), symlink(b"/etc/mtab", b"/proc/mounts")
-    return (*operations[:entering], *marks, *operations[entering:])
+def _is_foreseeable(container: Container) -> bool:
+    """Whether nothing of another container, of a volume or of a log service is to be had for its plan."""
+    host = container.host
+    shared = any(modes.container_of(mode) for mode in (host.network_mode, host.ipc_mode, host.pid_mode))
+    return not (shared or container.mounts or host.links or host.ipc_mode == "shareable") and (
+        host.runtime == container_external.BUILT_IN and host.log_config.type == "json-file"
+    )
 
 
 def _names_the_host(container: Container) -> bool:

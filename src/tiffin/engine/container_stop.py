@@ -26,8 +26,7 @@ class Signals:
     async def stop(self, reference: str, *, timeout: int | None = None, signal_name: str = "") -> None:
         """The stop signal, `timeout` seconds (-1: no end), SIGKILL. Raises NotFound, NotModified, Invalid."""
         container = self._context.records.find(reference)
-        if signal_name:
-            signal_number(signal_name)
+        _check(signal_name, f"cannot stop container: {reference}")
         if not is_running(container.status):
             raise NotModified("")
         await self._stop(container, timeout, signal_name)
@@ -38,8 +37,7 @@ class Signals:
         """Stop what runs, start it anyway."""
         context = self._context
         container = context.records.find(reference)
-        if signal_name:
-            signal_number(signal_name)
+        _check(signal_name, f"Cannot restart container {reference}")
         if is_running(container.status):
             await self._stop(container, timeout, signal_name)
             context.publish(self._now(container), "stop")
@@ -214,3 +212,12 @@ class Signals:
             except StartFailed as error:  # it ended meanwhile
                 raise Conflict(f"container {container.id} is not running") from error
         context.publish(container, "resize", height=str(height), width=str(width))
+
+
+def _check(signal_name: str, words: str) -> None:
+    """Raises Invalid that begins with `words` for what is no signal; none is fine."""
+    try:
+        if signal_name:
+            signal_number(signal_name)
+    except Invalid as error:
+        raise Invalid(f"{words}: {error}") from error

@@ -195,9 +195,10 @@ class Indexes:
             return image
         best = self.of_name(name, image, platform)
         if best is None:
-            raise NotFound(
-                f"image with reference {name} was found but does not provide the specified platform ({platform})"
-            )
+            found = f"image with reference {name} was found but"
+            if self.of(name) is None and (own := image.config.platform):
+                raise NotFound(f"{found} its platform ({own}) does not match the specified platform ({platform})")
+            raise NotFound(f"{found} does not provide the specified platform ({platform})")
         return best
 
     def of_name(self, name: Reference | str, image: Image, platform: Platform) -> Image | None:

@@ -22,6 +22,9 @@ _SHELL = ["/bin/sh", "-c"]
 
 def changed(run: Mapping[str, Any], changes: Iterable[str]) -> Run:
     """The `config` object after the instructions; several may stand in one text, one a line."""
+    changes = list(changes)
+    if changes and not any(text.strip() for text in changes):
+        raise Invalid("file with no instructions")
     result: Run = json.loads(json.dumps(dict(run)))
     command = False  # whether CMD was among them
     for line in (line.strip() for text in changes for line in text.splitlines()):

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from tiffin.content import crash
-from tiffin.errors import Internal, Unsupported
+from tiffin.errors import Internal, Invalid, Unsupported
 from tiffin.model.container import Container
 from tiffin.model.network import Allowed, Endpoint, Endpoints, Published
-from tiffin.networks import bridges, definition, placing, ports, wiring
+from tiffin.networks import bridges, definition, joining, placing, ports, wiring
 from tiffin.networks.resolving import Sockets, open_sockets
 from tiffin.networks.standing import Sandbox, Standing, mappings, words
 
@@ -70,6 +70,8 @@ class Attachments:
             places: list[Endpoint] = []
             for name, request in container.networks.items():
                 network = self._standing.registry.get(name)
+                if network.driver == "null" and len(container.networks) > 1:
+                    raise Invalid(joining.ALONE)
                 place = self._standing.places.take(network, container, request, placing.next_interface(network, places))
                 undo.callback(self._standing.places.give_back, place)
                 places.append(place)

@@ -11,7 +11,7 @@ from tiffin.model.network import Endpoint, Network, Pool
 from tiffin.netlink import links, routing
 from tiffin.netlink.message import Message
 from tiffin.netlink.socket import Socket
-from tiffin.networks import definition
+from tiffin.networks import definition, placing
 from tiffin.networks.addresses import IPNetwork, mac_of
 
 DEFAULT = "tiffin0"
@@ -220,6 +220,10 @@ def configuration(endpoint: Endpoint, index: int) -> Sequence[Message]:
     if endpoint.ipv6:
         interface = ipaddress.ip_interface(f"{endpoint.ipv6}/{endpoint.ipv6_prefix}")
         changes.append(routing.add_address(index, interface))
+    for text in placing.link_local(endpoint.request):
+        interface = ipaddress.ip_interface(f"{text}/{64 if ':' in text else 16}")
+        if interface.version == 4 or endpoint.ipv6:
+            changes.append(routing.add_address(index, interface))
     return [*changes, *_way_out(endpoint, index)]
 
 

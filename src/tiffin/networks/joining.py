@@ -10,6 +10,8 @@ from tiffin.networks import bridges, placing, wiring
 from tiffin.networks.resolving import open_sockets
 from tiffin.networks.standing import Sandbox, Standing, mappings, words
 
+ALONE = "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+
 
 class Joining:
     """`standing` is shared with `attachments` and `service`."""
@@ -153,6 +155,4 @@ def check_joinable(network: Network, mode: str) -> None:
     if network.driver == "host":
         raise Invalid("cannot connect container to host network - container must be created in host network mode")
     if network.driver == "null" or mode == "none":
-        raise Invalid(
-            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
-        )
+        raise Invalid(ALONE)

@@ -38,8 +38,8 @@ class Places:
         blank = Endpoint(network.id, network.name, secrets.token_hex(32), network.driver, request=request)
         if network.driver != "bridge" and not network.on_link:
             return blank
-        if wrong := problems(network, request):
-            raise Invalid(wrong[0])
+        check(network, request)
+        link_local(request)
         _own_sysctls(request.driver_opts or {}, interface)
         chosen = request.driver_opts.get(_INTERFACE, "") if request.driver_opts else ""
         endpoint = replace(
@@ -117,22 +117,48 @@ def _wanted(request: EndpointRequest, version: int) -> str:
 
 
 def problems(network: Network, request: EndpointRequest) -> list[str]:
-    """What of a request a network can't give, in docker's words. Raises Invalid for what is no address."""
+    """What of a request a network can't give, in docker's words."""
     found = []
-    fixed = [address_of(text) for version in (4, 6) if (text := _wanted(request, version))]
-    if fixed and network.is_default:
+    fixed = {version: text for version in (4, 6) if (text := _wanted(request, version))}
+    if fixed and network.predefined:
         found.append("user specified IP address is supported on user defined networks only")
     if request.aliases and network.is_default:
         found.append("network-scoped alias is supported only for containers in user defined networks")
-    if fixed and not network.addressed:
-        found.append(
-            "user specified IP address is supported only when connecting to networks with user configured subnets"
-        )
-    elif not network.is_default:
-        subnets = [ipaddress.ip_network(pool.subnet) for pool in network.pools]
-        missed = [address for address in fixed if not any(address in subnet for subnet in subnets)]
-        found += [f"no configured subnet contains IP address {address}" for address in missed]
+    found += [f"invalid IPv{version} address: {text}" for version, text in fixed.items() if not _is(version, text)]
+    for version, text in fixed.items():
+        subnets = [ipaddress.ip_network(pool.subnet) for pool in network.pools if network.addressed]
+        subnets = [subnet for subnet in subnets if subnet.version == version]
+        if not subnets:
+            found.append(
+                "user specified IP address is supported only when connecting to networks with user configured subnets"
+            )
+        elif not _is(version, text) or not any(ipaddress.ip_address(text) in subnet for subnet in subnets):
+            found.append(f"no configured subnet or ip-range contain the IP address {text}")
     return found
+
+
+def check(network: Network, request: EndpointRequest) -> None:
+    """Raises Invalid with the list of `problems` as docker shows it."""
+    found = problems(network, request)
+    if found:
+        shown = found[0] if len(found) == 1 else "\n".join(f"* {one}" for one in found)
+        raise Invalid(f"invalid endpoint settings:\n{shown}")
+
+
+def _is(version: int, text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == version
+    except ValueError:
+        return False
+
+
+def link_local(request: EndpointRequest) -> tuple[str, ...]:
+    """The addresses that an interface shall have besides its own. Raises Invalid."""
+    wanted = (request.ipam_config and request.ipam_config.link_local_ips) or ()
+    for text in wanted:
+        if not (_is(4, text) or _is(6, text)) or not ipaddress.ip_address(text).is_link_local:
+            raise Invalid(f"invalid link local IP address: {text}")
+    return wanted
 
 
 def _interface_name(name: str) -> str:

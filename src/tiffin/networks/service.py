@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from tiffin.content import crash
-from tiffin.errors import Forbidden, Internal, Invalid, NotFound, TiffinError
+from tiffin.errors import Forbidden, Internal, NotFound, TiffinError
 from tiffin.model.container import EndpointRequest
 from tiffin.model.network import Network, NetworkRequest
 from tiffin.networks import bridges, definition, obstacles, placing, sublinks, wiring
@@ -205,10 +205,7 @@ class Networks:
         network = self.get(reference)
         if request.mac_address:
             placing.fixed_mac(request.mac_address)
-        found = placing.problems(network, request) if network.driver == "bridge" or network.on_link else []
-        if found:
-            shown = found[0] if len(found) == 1 else "\n".join(f"* {one}" for one in found)
-            raise Invalid(f"invalid endpoint settings:\n{shown}")
+        placing.check(network, request)
 
     async def remove(self, reference: str) -> Network:
         """Remove a network. Raises NotFound, and Forbidden when it is predefined or containers are on it."""

@@ -29,7 +29,7 @@ def _reason(step: str, number: int, path: str, text: str) -> str:
     what = (text or os.strerror(number)).lower() if text == os.strerror(number) else text
     if step == "exec":
         what += ": permission denied" if number == EISDIR else ""
-        return f"exec: {_quoted(path)}: {what}" if path else f"exec: {what}"
+        return f"exec: {_quoted(path)}: {what}"
     if step == "chdir":
         return f"chdir to cwd ({_quoted(path)}) set in config.json failed: {what}"
     if step in ("mount", "rootfs", "mask", "readonly", "device", "symlink", "file", "directory", "source"):

@@ -162,7 +162,7 @@ def test_signals_have_names_and_numbers(text: str, number: int) -> None:
     assert signal_number(text) == number
 
 
-@pytest.mark.parametrize("text", ["", "0", "65", "SIGNOPE", "RTMIN+99", "-9"])
+@pytest.mark.parametrize("text", ["", "0", "SIGNOPE", "RTMIN+99", "-9"])
 def test_what_is_no_signal_is_refused(text: str) -> None:
     with pytest.raises(Invalid, match=f"invalid signal: {re.escape(text)}"):
         signal_number(text)

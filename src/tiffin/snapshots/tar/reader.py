@@ -62,7 +62,7 @@ class TarReader:
             return b""
         data = self._stream.read(min(size, self._left))
         if not data:
-            raise Invalid("archive ends in the middle of a file: unexpected EOF")
+            raise Invalid("unexpected EOF: the archive ends in the middle of a file")
         self._left -= len(data)
         return data
 
@@ -74,18 +74,18 @@ class TarReader:
     def _block(self) -> bytes:
         data = read_exactly(self._stream, BLOCK)
         if len(data) != BLOCK:
-            raise Invalid("archive ends in the middle of a header: unexpected EOF")
+            raise Invalid("unexpected EOF: the archive ends in the middle of a header")
         return data
 
     def _skip(self) -> None:
         if self._left and self._jump is not None:
             if not self._jump(self._left + self._pad):
-                raise Invalid("archive ends in the middle of a file: unexpected EOF")
+                raise Invalid("unexpected EOF: the archive ends in the middle of a file")
             self._left = self._pad = 0
         while self.read():
             pass
         if self._pad and len(read_exactly(self._stream, self._pad)) != self._pad:
-            raise Invalid("archive ends in the middle of a file: unexpected EOF")
+            raise Invalid("unexpected EOF: the archive ends in the middle of a file")
         self._pad = 0
 
     def _header(self) -> bytes | None:
@@ -97,7 +97,7 @@ class TarReader:
                 raise Invalid("invalid tar header: data after the end of the archive")
             return None
         if len(block) != BLOCK:
-            raise Invalid("archive ends in the middle of a header: unexpected EOF")
+            raise Invalid("unexpected EOF: the archive ends in the middle of a header")
         stated = number(block[_CHECKSUM])
         # the sum of all bytes: exact for so few of them, and three times as fast as sum()
         total = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2 - sum(block[_CHECKSUM]) + _SPACES
@@ -124,7 +124,7 @@ class TarReader:
             data = read_exactly(self._stream, size)
             self._pad = -size % BLOCK
             if len(data) != size:
-                raise Invalid("archive ends in the middle of a header: unexpected EOF")
+                raise Invalid("unexpected EOF: the archive ends in the middle of a header")
             self._skip()
             match flag:
                 case b"x" | b"X":
