@@ -252,6 +252,25 @@ def test_a_busy_registry_is_asked_again(docker: Cli, registry: Fake, status: int
     docker("rmi", f"{registry.address}/busy:1")
 
 
+def test_a_registry_is_left_alone_for_as_long_as_it_asks(docker: Cli, registry: Fake) -> None:
+    [digest] = serve(registry, layer(b"later"))
+    waits = [("2", 429), ("", 503)]
+
+    def busy(exchange: Exchange) -> bool | None:
+        if digest not in exchange.path or not waits:
+            return False
+        wait, status = waits.pop(0)
+        exchange.answer(status, b"", **({"Retry_After": wait} if wait else {}))
+        return True
+
+    registry.hooks.append(busy)
+    told = docker("pull", f"{registry.address}/later:1").out.splitlines()
+    pauses = [line.removeprefix(f"{digest[7:19]}: Retrying in ") for line in told if ": Retrying in " in line]
+    assert pauses[:2] == ["2 seconds", "1 second"], "what it has asked for"
+    assert pauses.count("1 second") == 2, "then a pause of our own"
+    docker("rmi", f"{registry.address}/later:1")
+
+
 def test_an_index_gives_the_platform_that_is_asked_for(docker: Cli, registry: Fake) -> None:
     made = []
     for machine in ("amd64", "arm64"):
