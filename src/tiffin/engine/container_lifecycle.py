@@ -113,6 +113,10 @@ class Lifecycle:
         if container.host.auto_remove:
             await self.remove_ended(container.id)
 
+    def foresee(self, container: Container) -> None:
+        """It was created, and is likely to be started next."""
+        self._starter.foresee(container)
+
     def close_pending(self, container_id: str) -> None:
         """End the streams of those who attached before a start that does not come."""
         for attachment in self._context.take_pending(container_id):

@@ -55,6 +55,7 @@ class Containers:
         self.exports = Exports(context)
         self.statistics = Statistics(context)
         health.run = self.execs.probe
+        self.creation.created = self.lifecycle.foresee
 
     def get(self, reference: str) -> Container:
         """By id, name or a prefix of an id. Raises NotFound, Invalid."""
