@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import docker as docker_py
@@ -33,6 +34,26 @@ def test_volume_is_shown_as_it_was_asked_for(client: docker_py.APIClient) -> Non
     assert made["CreatedAt"]
     assert client.inspect_volume("data") == made
     assert client.create_volume("data", labels={"a": "other"}) == made, "made once"
+
+
+def test_containers_that_start_at_once_on_a_new_volume_all_find_the_images_files(
+    client: docker_py.APIClient,
+) -> None:
+    many = "mkdir /data; i=0; while [ $i -lt 300 ]; do echo $i > /data/$i; i=$((i+1)); done"
+    first = client.create_container("busybox", ["sh", "-c", many])["Id"]
+    client.start(first)
+    assert client.wait(first)["StatusCode"] == 0
+    client.commit(first, "filled")
+    host = client.create_host_config(binds=["new:/data"], network_mode="none")
+    count = ["sh", "-c", "ls /data | wc -l"]
+    made = [client.create_container("filled", count, host_config=host)["Id"] for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(client.start, made))
+    assert [client.wait(one)["StatusCode"] for one in made] == [0] * 4
+    assert [client.logs(one).strip() for one in made] == [b"300"] * 4
+    for one in (first, *made):
+        client.remove_container(one)
+    client.remove_image("filled")
 
 
 def test_names_are_checked_in_dockers_words(client: docker_py.APIClient) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from tiffin.containers.records import Records
 from tiffin.containers.restart import Backoff
@@ -139,8 +140,13 @@ class Context:
         """IDs that look like containers' and are builds'."""
         self.execs: dict[str, Exec] = {}
         self._live: dict[str, Live] = {}
+        self._filling: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._hangups: Hangups | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def filling(self, volume: str) -> asyncio.Lock:
+        """Held while a volume gets its first content: others that start with it wait for all of it."""
+        return self._filling.setdefault(volume, asyncio.Lock())
 
     def live(self, container_id: str) -> Live:
         found = self._live.get(container_id)

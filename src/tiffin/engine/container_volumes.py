@@ -39,8 +39,9 @@ async def sources(context: Context, container: Container, layers: tuple[Mount, .
                 if point.driver != "local":  # its driver says where
                     source = await in_thread(context.volumes.mount, point.name, container.id)
                     found[point.destination] = source
-                if point.copy_up and await in_thread(_is_empty, source):
-                    await asyncio.to_thread(_fill, source, point.destination, layers)
+                if point.copy_up:
+                    async with context.filling(point.name):
+                        await in_thread(_fill_if_empty, source, point.destination, layers)
                 if point.subpath:
                     below(source, point.subpath)  # an error that names it, before anything begins
             case "image":
@@ -83,12 +84,10 @@ def _check_bind(point: MountPoint) -> None:
         raise Invalid(f"error while creating mount source path '{point.source}': {error.strerror}") from error
 
 
-def _is_empty(directory: str) -> bool:
-    with os.scandir(directory) as entries:
-        return next(entries, None) is None
-
-
-def _fill(volume: str, destination: str, layers: tuple[Mount, ...]) -> None:
+def _fill_if_empty(volume: str, destination: str, layers: tuple[Mount, ...]) -> None:
+    with os.scandir(volume) as entries:
+        if next(entries, None) is not None:
+            return
     with container_root.opened(layers) as root:
         try:
             # the destination's links stay inside the image (CVE-2022-23648)
@@ -101,6 +100,10 @@ def _fill(volume: str, destination: str, layers: tuple[Mount, ...]) -> None:
             status = os.fstat(source)
             os.fchown(target, status.st_uid, status.st_gid)
             os.fchmod(target, status.st_mode & 0o7777)
+        except OSError:
+            for name in os.listdir(target):  # a part would count as the whole the next time
+                trees.remove(target, os.fsencode(name))
+            raise
         finally:
             os.close(source)
             os.close(target)

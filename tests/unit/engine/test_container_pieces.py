@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.engine import container_links, container_root, container_top
+from tiffin.engine import container_links, container_root, container_top, container_volumes
 from tiffin.engine.container_archive import PathStat
 from tiffin.engine.container_attach import parse_keys
 from tiffin.engine.moments import moment, rfc3339
@@ -17,6 +17,7 @@ from tiffin.errors import Invalid
 from tiffin.http.archive import _header, go_mode
 from tiffin.model.container import Config
 from tiffin.model.container_host import HostConfig
+from tiffin.model.mount import Mount
 from unit.containers.specimens import container
 
 NOW = 1_800_000_000 * 10**9
@@ -135,3 +136,18 @@ def test_only_regular_files_of_the_root_are_read(tmp_path: Path) -> None:
 def test_a_link_to_a_name_in_any_bytes_can_be_told() -> None:
     (told,) = _header(PathStat("link", os.lstat("/"), os.fsdecode(b"/\xff"))).values()
     assert json.loads(base64.b64decode(told))["linkTarget"] == "/\ufffd"
+
+
+def test_a_volume_that_can_not_be_filled_stays_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, volume = tmp_path / "image", tmp_path / "volume"
+    (image / "data").mkdir(parents=True)
+    volume.mkdir()
+
+    def copied(source: int, target: int) -> None:
+        os.mkdir("half", dir_fd=target)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tiffin.snapshots.trees.copy", copied)
+    with pytest.raises(OSError, match="No space"):
+        container_volumes._fill_if_empty(str(volume), "/data", (Mount("bind", str(image), ("rbind",)),))
+    assert os.listdir(volume) == []
