@@ -115,7 +115,7 @@ class Link(asyncio.Protocol):
             if self._transport is not None:
                 self._transport.close()
             return
-        self.flush()
+        self.flush_soon()  # with what those answer who were just woken
 
     def pause_writing(self) -> None:
         self._congested = True
