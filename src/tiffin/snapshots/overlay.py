@@ -182,19 +182,22 @@ class Overlay:
         path = self._directories.active / checked_key(key)
         lineage = self._records.add_snapshot(key, parent, True)
         crash.point("snapshot-recorded")
-        if path.exists():  # of a snapshot whose record did not survive
+        try:
+            os.mkdir(path, 0o710)
+        except FileExistsError:  # of a snapshot whose record did not survive
             self._directories.remove(path)
-        path.mkdir(mode=0o710)
-        upper = path / "upper"
-        for directory in (upper, path / "work"):
-            directory.mkdir()
-            directory.chmod(0o755)
+            os.mkdir(path, 0o710)
+        upper, work = f"{path}/upper", f"{path}/work"
+        for directory in (upper, work):
+            os.mkdir(directory)
+            os.chmod(directory, 0o755)
         if lineage:
             # the upper directory is the root that the container sees
-            status = self._directory(lineage[0].diff).stat()
+            status = os.stat(self._directory(lineage[0].diff))
             os.chown(upper, status.st_uid, status.st_gid)
-            upper.chmod(stat.S_IMODE(status.st_mode))
-        self._hide(lineage, upper)
+            os.chmod(upper, stat.S_IMODE(status.st_mode))
+        if self._adopted:
+            self._hide(lineage, path / "upper")
         return self._mounts(key, lineage, True)
 
     def _hide(self, lineage: list[Layer], upper: Path) -> None:
@@ -224,7 +227,7 @@ class Overlay:
         options: tuple[str, ...] = ("lowerdir=" + ":".join(map(str, lower)),)
         if writable:
             path = self._directories.active / key
-            options += (f"upperdir={path / 'upper'}", f"workdir={path / 'work'}")
+            options += (f"upperdir={path}/upper", f"workdir={path}/work")
         return (Mount("overlay", "overlay", options + self._options + (() if writable else ("ro",))),)
 
     def _lower(self, lineage: list[Layer]) -> list[Path]:

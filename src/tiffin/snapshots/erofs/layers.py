@@ -46,8 +46,12 @@ class Indexed:
         return (self._directories.layers / hex_of(diff)).exists()
 
     def path(self, diff: Digest) -> Path:
-        directory = self._directories.layers / hex_of(diff)
-        return self._mounts.path(hex_of(diff), directory / "index", directory / "tar")
+        name = hex_of(diff)
+        found = self._mounts.mounted.get(name)
+        if found is None:
+            directory = self._directories.layers / name
+            found = self._mounts.path(name, directory / "index", directory / "tar")
+        return found
 
     def measure(self, diff: Digest) -> int:
         with opened(self.path(diff)) as fd:
@@ -192,21 +196,20 @@ class Mounts:
     def __init__(self, place: Path) -> None:
         self._place = place
         self._guard = threading.Lock()
-        self._mounted: set[str] = set()
+        self.mounted: dict[str, Path] = {}
         self._ready = False
         self.close()  # what an earlier daemon left when it was killed
 
     def path(self, name: str, image: Path, tar: Path) -> Path:
         """The directory at which a layer is mounted. Raises OSError."""
-        target = self._place / name
-        if name in self._mounted:
-            return target
         with self._guard:
-            if name not in self._mounted:
+            target = self.mounted.get(name)
+            if target is None:
                 self._prepare()
+                target = self._place / name
                 target.mkdir(mode=0o755, exist_ok=True)
                 attach(mount(image, tar), target)
-                self._mounted.add(name)
+                self.mounted[name] = target
         return target
 
     def _prepare(self) -> None:
@@ -220,14 +223,13 @@ class Mounts:
 
     def drop(self, name: str) -> None:
         with self._guard:
-            if name in self._mounted:
-                self._mounted.discard(name)
+            if self.mounted.pop(name, None) is not None:
                 mounts.umount(os.fsencode(self._place / name), mounts.MNT_DETACH)
                 (self._place / name).rmdir()
 
     def strays(self) -> list[Path]:
         """What lies there and was not mounted by this driver."""
-        return [path for path in self._place.iterdir() if path.name not in self._mounted] if self._ready else []
+        return [path for path in self._place.iterdir() if path.name not in self.mounted] if self._ready else []
 
     def clear(self, stray: Path) -> bool:
         if stray.parent != self._place:
@@ -239,7 +241,7 @@ class Mounts:
 
     def close(self) -> None:
         with self._guard:
-            self._mounted.clear()
+            self.mounted.clear()
             self._ready = False
             while True:
                 try:
