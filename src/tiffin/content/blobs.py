@@ -27,6 +27,7 @@ FREE_SPACE_FLOOR = 64 << 20  # bytes left to the machine by whatever is written 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _CHECK_EVERY = 32 << 20
 _VECTOR = 64  # pieces that one system call takes well
+_UNHASHED = 4 << 20  # bytes of a blob that wait for their hash, beside those that are being hashed
 
 
 def require_free_space(path: Path | int, floor: int = FREE_SPACE_FLOOR) -> None:
@@ -72,14 +73,21 @@ class _Hash:
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._pending: Future[None] | None = None
+        self._behind: list[bytes] = []  # what came since
+        self._size = 0
 
     def update(self, pieces: list[bytes], size: int) -> None:
-        """Returns before it is done; one list of pieces, size bytes in all, is under way at a time."""
+        """Takes pieces, size bytes in all. Returns before they are hashed, unless too much is waiting already."""
+        self._behind += pieces
+        self._size += size
+        if self._pending is not None and not self._pending.done() and self._size < _UNHASHED:
+            return
         self.wait()
-        if size < CHUNK // 16:
-            self._take(pieces)
+        if self._size < CHUNK // 16:
+            self._take(self._behind)
         else:
-            self._pending = self._threads.submit(self._take, pieces)
+            self._pending = self._threads.submit(self._take, self._behind)
+        self._behind, self._size = [], 0
 
     def _take(self, pieces: list[bytes]) -> None:
         for piece in pieces:
@@ -92,6 +100,8 @@ class _Hash:
 
     def hexdigest(self) -> str:
         self.wait()
+        self._take(self._behind)
+        self._behind = []
         return self._hash.hexdigest()
 
 

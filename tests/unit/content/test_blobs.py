@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,19 @@ def test_a_blob_is_found_under_its_digest_in_an_oci_layout(store: BlobStore) -> 
     assert (store.root / "blobs/sha256" / digest[7:]).read_bytes() == b"hello"
     assert json.loads((store.root / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
     assert store.read(digest) == b"hello" == b"".join(store.verified(digest))
+
+
+@pytest.mark.parametrize("sizes", [(1, 4096, 65_536), (300_000, 1_000_000, 3_000_000), (0, 7, 9_000_000)])
+def test_pieces_of_any_size_become_the_blob(store: BlobStore, sizes: tuple[int, ...]) -> None:
+    source = random.Random(1)
+    pieces = [source.randbytes(source.choice(sizes)) for _ in range(8)]
+    pieces += [b"x"] * 3000  # more than one system call takes
+    whole = b"".join(pieces)
+    with store.lease() as lease, store.writer(lease) as writer:
+        for piece in pieces:
+            writer.write(piece)
+        assert writer.commit(digest_of(whole), len(whole)) == digest_of(whole)
+    assert store.path(digest_of(whole)).read_bytes() == whole
 
 
 def test_a_writer_that_is_left_without_commit_leaves_nothing(store: BlobStore) -> None:
