@@ -5,9 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 
+import docker as docker_py
 import pytest
 
 from rig import Cli, Engine
+from rig.peers import needs_api
 from rig.served import Inside, Served
 
 PORTS = {"tiffin": 5020, "docker-registry": 5021}
@@ -32,3 +34,11 @@ def path(docker: Cli) -> Iterator[str]:
     for line in docker("images", "--format", "{{.Repository}}:{{.Tag}}").out.split():
         if path in line:
             docker("rmi", "-f", line, check=False)
+
+
+@pytest.fixture
+def newest(engine: Engine, tidy: None) -> Iterator[docker_py.APIClient]:
+    needs_api(engine, "1.51", "shapes of dockerd 28")
+    made = docker_py.APIClient(base_url=engine.host, timeout=60, version="1.51")
+    yield made
+    made.close()

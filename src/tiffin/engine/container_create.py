@@ -179,7 +179,7 @@ class Creation:
 
 
 def _endpoints(host: HostConfig, config: Config, given: dict[str, EndpointRequest]) -> dict[str, EndpointRequest]:
-    """Requests by network name. `default` means bridge; the mode's own network is among them."""
+    """Requests by network name. `default` means bridge; the mode's own network is meant where none is named."""
     found = {("bridge" if name == "default" else name): request for name, request in given.items()}
     mode = "bridge" if host.network_mode in ("", "default") else host.network_mode
     if modes.container_of(mode) is not None:
@@ -187,6 +187,8 @@ def _endpoints(host: HostConfig, config: Config, given: dict[str, EndpointReques
     request = found.get(mode, EndpointRequest())
     if config.mac_address and not request.mac_address:
         request = replace(request, mac_address=config.mac_address)
+    if found and mode not in found:
+        return found
     return {mode: request, **{name: other for name, other in found.items() if name != mode}}
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from tiffin.errors import Invalid
 from tiffin.model import container, container_host
 from tiffin.wire import containers as wire
 from tiffin.wire import containers_host as wire_host
@@ -92,6 +93,9 @@ def creation(
 ) -> tuple[container.Config, container_host.HostConfig, dict[str, container.EndpointRequest]]:
     """The three parts of a create body."""
     endpoints = body.networking_config.endpoints_config or {}
+    for name, endpoint in endpoints.items():
+        if endpoint is None:
+            raise Invalid(f"invalid config for network {name}: EndpointsConfig is nil")
     body.host_config.runtime = body.host_config.runtime or body.runtime
     return (
         to_model(body, container.Config),

@@ -62,7 +62,7 @@ class EndpointRequest(Struct, rename=rename, kw_only=True):
 
 
 class NetworkingConfig(Struct, rename=rename, kw_only=True):
-    endpoints_config: dict[str, EndpointRequest] | None = None
+    endpoints_config: dict[str, EndpointRequest | None] | None = None
 
 
 class CreateBody(Config, rename=rename, kw_only=True):
