@@ -150,6 +150,7 @@ class Creation:
         volumes = self._context.volumes
         options = point.request.volume_options if point.request else None
         driver = options.driver_config if options else None
+        undo.callback(volumes.release, container_id)
         volume = await in_thread(
             volumes.create,
             point.name,
@@ -159,7 +160,6 @@ class Creation:
             anonymous=point.anonymous,
             holder=container_id,
         )
-        undo.callback(volumes.release, container_id)
         await in_thread(volumes.reference, point.name, container_id)
         return replace(point, source=volume.mountpoint, driver=volume.driver)
 

@@ -39,7 +39,7 @@ async def listing(request: Request) -> Response:
 @route("POST", "/volumes/create")
 async def create(request: Request) -> Response:
     """Make a volume, or find the one of that name."""
-    body = await request.json(wire.VolumeCreate)
+    body = await request.json(wire.VolumeCreate, required=False)
     volume = await in_thread(
         request.services.volumes.create,
         body.name,
@@ -84,7 +84,7 @@ async def rename(request: Request) -> Response:
 async def export(request: Request) -> Response:
     """Tiffin's own: a tar of a volume's files."""
     _check_idle(request)
-    await in_thread(request.services.volumes.check_ours, request["name"], "export")
+    await in_thread(request.services.volumes.ours, request["name"], "export")
     return response.stream(outflow(_copies(request).export(request["name"])), "application/x-tar")
 
 

@@ -96,8 +96,8 @@ class Volumes:
     ) -> Volume:
         """Make a volume, or find the one of that name: it then keeps its own labels.
 
-        holder: the container that it is made for; were it not written down first, a crash would leave a volume behind
-        that nobody knows the purpose of.
+        holder: the container that it is made for, and that has it from then on; were that not written down first, a
+        crash would leave a volume behind that nobody knows the purpose of.
         Without a name it gets one of 64 hexadecimal digits, and as with `anonymous` the label that says so.
         Raises Invalid for names and options, NotFound for drivers, Conflict where driver or options differ.
         """
@@ -105,7 +105,7 @@ class Volumes:
         name = name or secrets.token_hex(32)
         check_name(name)
         present = self._volumes.get(name) or (None if driver else self._elsewhere(name))
-        if present is not None:
+        if present is not None and (not holder or self._hold(present, holder)):
             return same(present, driver, options)
         try:
             keeper = self._driver(driver)
@@ -125,10 +125,11 @@ class Volumes:
         if keeper is not self.local:  # it may take its time, and keeps its own books
             volume = as_found(volume, keeper.create(name, volume.options))
         with self._lock:
-            if (present := self._volumes.get(name)) is not None:
+            if (present := self._volumes.get(name)) is not None and (not holder or self._hold(present, holder)):
                 return same(present, driver, options)
             if holder:
                 self._records.refer(name, holder)
+                self._holders[name] = {holder}
             self._records.keep(volume)
             crash.point("volume-recorded")
             if keeper is self.local:
@@ -136,6 +137,7 @@ class Volumes:
                     self.local.create(name, volume.options)
                 except Internal:
                     self._records.drop(name)
+                    self._holders.pop(name, None)
                     raise
             self._volumes[name] = volume
         self._tell("create", volume)
@@ -240,16 +242,11 @@ class Volumes:
         return removed, freed
 
     def reference(self, name: str, container_id: str) -> None:
-        """A container has this volume now; one with options is mounted for its first. Blocks as long as that takes.
-
-        Raises NotFound, and Internal: the container then has none of its volumes any more.
-        """
+        """A container has this volume now; one with options is mounted for its first, which may block for long.
+        Raises NotFound, and Internal: the container then has none of its volumes any more."""
         volume = self.get(name)
-        with self._lock:
-            if volume.driver == LOCAL and name not in self._volumes:
-                raise NotFound(f"get {name}: no such volume")
-            self._records.refer(name, container_id)
-            self._holders.setdefault(name, set()).add(container_id)
+        if not self._hold(volume, container_id):
+            raise NotFound(f"get {name}: no such volume")
         if volume.driver == LOCAL and volume.options:
             # it is held by now; a server that does not answer must not keep those waiting who ask for other volumes
             try:
@@ -258,6 +255,16 @@ class Volumes:
             except Internal:
                 self.release(container_id)
                 raise
+
+    def _hold(self, volume: Volume, container_id: str) -> bool:
+        """From here on nobody removes it. False where somebody just has."""
+        with self._lock:
+            if volume.driver == LOCAL and self._volumes.get(volume.name) is not volume:
+                return False
+            if container_id not in (holders := self._holders.setdefault(volume.name, set())):
+                self._records.refer(volume.name, container_id)
+                holders.add(container_id)
+            return True
 
     def mount(self, name: str, container_id: str) -> str:
         """A container starts: the path of the volume's files. Raises NotFound, Internal, Unavailable."""
@@ -328,12 +335,13 @@ class Volumes:
     def kept(self, name: str, what: str) -> Iterator[Volume]:
         """The volume is neither removed nor renamed meanwhile, and its files are there. Raises NotFound, Conflict."""
         with self._lock:
-            volume = self._ours(name, what)
+            volume = self.ours(name, what)
             if name in self._busy:
                 raise Conflict(f"{what} {name}: volume is in use - [{self._busy[name]}]")
             self._busy[name] = f"{what} goes on"
-            self.local.mount(volume, "")
         try:
+            with self._mounting:
+                self.local.mount(volume, "")
             yield volume
         finally:
             with self._lock:
@@ -341,14 +349,9 @@ class Volumes:
                 if not self._holders.get(name):
                     self.local.unmount(volume, "")
 
-    def check_ours(self, name: str, what: str) -> None:
+    def ours(self, name: str, what: str) -> Volume:
         """Raises NotFound, and Invalid where a plugin has it."""
-        self._ours(name, what)
-
-    def _ours(self, name: str, what: str) -> Volume:
-        volume = self._volumes.get(name) or self._elsewhere(name)
-        if volume is None:
-            raise NotFound(f"get {name}: no such volume")
+        volume = self.get(name)
         if volume.driver != LOCAL:
             raise Invalid(f"{what} {name}: it is with driver {volume.driver}; only local volumes can be")
         return volume
@@ -383,7 +386,7 @@ class Volumes:
         """Give a volume another name. Raises NotFound, Invalid, Conflict while a container has it."""
         self.check_free(new)
         with self._lock:
-            volume = self._ours(name, "rename")
+            volume = self.ours(name, "rename")
             self._check_unused(name, "rename")
             if new in self._volumes:
                 raise taken(new)

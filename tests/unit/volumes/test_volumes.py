@@ -86,6 +86,18 @@ def test_volume_in_use_is_not_removed(volumes: Volumes) -> None:
         volumes.get("data")
 
 
+@pytest.mark.parametrize("present", [False, True])
+def test_a_volume_that_is_made_for_a_container_is_that_containers_at_once(volumes: Volumes, present: bool) -> None:
+    if present:
+        volumes.create("data")
+    volumes.create("data", holder="c1")
+    assert volumes.prune(lambda volume: True) == ([], 0)
+    with pytest.raises(Conflict, match="in use"):
+        volumes.remove("data")
+    volumes.release("c1")
+    volumes.remove("data")
+
+
 def test_removal_takes_the_files_and_forced_removal_forgives(volumes: Volumes, tmp_path: Path) -> None:
     volume = volumes.create("data")
     (Path(volume.mountpoint) / "file").write_text("x")
