@@ -9,19 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 from rig import archives, debian
+from rig.answering import Quiet, answering
 from rig.engine import Engine
-from rig.netns import in_thread
-from tiffin.linux.namespaces import CLONE_NEWNET, setns
 
 HELPER = "/usr/lib/apt/apt-helper"
 _PATH = re.compile(r"/(?P<archive>debian(?:-security)?)/(?P<path>[A-Za-z0-9][A-Za-z0-9._+~:%/-]*)")
@@ -51,9 +47,7 @@ def served(engine: Engine, answer: Callable[[str], Answer], address: str = "127.
     """An HTTP server on a free port of an address in the engine's network namespace."""
     made = Mirror("", answer)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(Quiet):
         def do_HEAD(self) -> None:
             self.do_GET()
 
@@ -69,27 +63,9 @@ def served(engine: Engine, answer: Callable[[str], Answer], address: str = "127.
                 if self.command != "HEAD":
                     self.wfile.write(body)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    def listen() -> socket.socket:
-        with open(f"/proc/{engine.machine.pid}/ns/net") as namespace:
-            setns(namespace.fileno(), CLONE_NEWNET)
-        return socket.create_server((address, 0), backlog=64)
-
-    server = ThreadingHTTPServer((address, 0), Handler, bind_and_activate=False)
-    server.socket.close()
-    server.socket = in_thread(listen)
-    server.daemon_threads = True
-    made.url = f"http://{address}:{server.socket.getsockname()[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with answering(engine, Handler, address) as port:
+        made.url = f"http://{address}:{port}"
         yield made
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @contextlib.contextmanager

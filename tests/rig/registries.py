@@ -12,19 +12,17 @@ import socket
 import subprocess
 import tarfile
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 from rig import archives
+from rig.answering import Quiet, answering
 from rig.commands import Cli
 from rig.engine import Engine
-from rig.netns import in_thread
 from rig.waiting import eventually
-from tiffin.linux.namespaces import CLONE_NEWNET, setns
 
 _ports = itertools.count(5100)
 _CONFIG = """\
@@ -225,9 +223,7 @@ def fake(engine: Engine) -> Iterator[Fake]:
     port = next(_ports)
     made = Fake(port)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(Quiet):
         def _any(self) -> None:
             exchange = Exchange(self.command, self.path, self.headers, self)
             with contextlib.suppress(OSError):
@@ -235,24 +231,5 @@ def fake(engine: Engine) -> Iterator[Fake]:
 
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = _any
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    def listen() -> socket.socket:
-        with open(f"/proc/{engine.machine.pid}/ns/net") as namespace:
-            setns(namespace.fileno(), CLONE_NEWNET)
-        listener = socket.create_server(("127.0.0.1", port), backlog=64)
-        return listener
-
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler, bind_and_activate=False)
-    server.socket.close()
-    server.socket = in_thread(listen)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with answering(engine, Handler, port=port):
         yield made
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
