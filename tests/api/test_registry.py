@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import uuid
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -33,13 +32,9 @@ def guarded(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def name(docker: Cli) -> Iterator[str]:
-    """A repository path of the test's own; every image with it in its name is removed afterwards."""
-    name = f"lib/test-{uuid.uuid4().hex[:12]}"
-    yield name
-    for line in docker("images", "--format", "{{.Repository}}:{{.Tag}}").out.split():
-        if name in line:
-            docker("rmi", "-f", line, check=False)
+def name(docker: Cli, path: str) -> Iterator[str]:
+    """A repository path of the test's own, in another."""
+    yield f"lib/{path}"
     for address in (f"127.0.0.1:{OPEN}", f"127.0.0.1:{CLOSED}"):
         docker("logout", address, check=False)
 
