@@ -205,3 +205,9 @@ def test_a_secret_is_in_no_layer_no_record_and_no_log(engine: Engine, tmp_path: 
     building.remove(engine, "secretive")
     places = map(str, (engine.data_root, engine.exec_root, engine.log))
     assert engine.run("grep", "-rlaF", secret, *places, check=False) == ""
+
+
+def test_a_control_group_whose_name_is_cut_short_is_refused(engine: Engine) -> None:
+    answer = said(engine, "FROM busybox\nRUN true\n", "cgroupparent=/a%00b")
+    assert "a NUL byte can't be part of a control group's path" in answer
+    assert "still 42" in said(engine, "FROM busybox\nRUN echo still $((6 * 7))\n")

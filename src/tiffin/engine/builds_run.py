@@ -166,13 +166,16 @@ class Runner:
         step, settings, asked = process.step, self._context.settings, request.host
         network = step.network if step.network != "default" else asked.network_mode
         hosts = (*(asked.extra_hosts or ()), *(f"{name}:{address}" for name, address in step.settings.hosts))
+        parent = step.settings.cgroup_parent or asked.cgroup_parent
+        if "\0" in parent:
+            raise Invalid("a NUL byte can't be part of a control group's path")
         host = replace(
             asked,
             network_mode=self._network(network),
             extra_hosts=hosts,
             shm_size=step.settings.shm_size or asked.shm_size,
             ulimits=(*(asked.ulimits or ()), *map(_ulimit, step.settings.ulimits)),
-            cgroup_parent=step.settings.cgroup_parent or asked.cgroup_parent,
+            cgroup_parent=parent,
             privileged=step.security == "insecure",
             log_config=LogConfig("none"),
             restart_policy=RestartPolicy(),

@@ -6,6 +6,7 @@ but freeze, kill and events), v2 (cgroup2 alone). A hierarchy is found by its mo
 
 from __future__ import annotations
 
+import errno
 import os
 
 TYPE_CHECKING = False
@@ -48,6 +49,8 @@ class Hierarchies:
         return Cgroup(directories, self.version)
 
     def _inside(self, name: str, cgroups_path: str) -> str:
+        if "\0" in cgroups_path:
+            raise OSError(errno.EINVAL, "a NUL byte in a control group's path")
         # cleaned as an absolute path first: ".." must not lead out of the parent
         cleaned = os.path.normpath("/" + cgroups_path).lstrip("/")
         if cgroups_path.startswith("/"):

@@ -72,6 +72,11 @@ def test_no_path_leads_out_of_the_hierarchy(machine, path):
     assert machine(V1, OWN_V1).place(path).directory("memory") == "/sys/fs/cgroup/memory/etc"
 
 
+def test_a_path_that_the_kernel_would_cut_short_is_refused(machine):
+    with pytest.raises(OSError, match="NUL"):
+        machine(V1, OWN_V1).place("/a\0b")
+
+
 def test_v2_is_one_tree_even_where_its_mount_point_has_a_space(unified):
     assert unified.version == 2
     assert unified.controllers == ("cpu", "memory", "pids", "io")
