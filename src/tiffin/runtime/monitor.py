@@ -285,11 +285,8 @@ class Monitor:
         held = {**self.held, "pidfd": self.pidfd}
         if "stdin" in held and self.session.input < 0:
             del held["stdin"]
-        self._tell(
-            "register",
-            {"charge": self.charge, "pid": self.pid, "at": self.started_at, "names": tuple(held)},
-            tuple(held.values()),
-        )
+        about: Payload = {"charge": self.charge, "pid": self.pid, "at": self.started_at, "names": tuple(held)}
+        self._tell("register", about, tuple(held.values()))
 
     # -- daemon ------------------------------------------------------------------------------------------------------
 
