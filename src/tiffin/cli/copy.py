@@ -13,7 +13,7 @@ from tiffin.cli.command import Call, Command, Failed
 from tiffin.cli.image_files import pieces
 from tiffin.cli.logs import write_all
 from tiffin.client.engine import quote
-from tiffin.errors import Invalid, NotFound
+from tiffin.errors import TiffinError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,14 +66,14 @@ def _decode(headers: dict[str, str]) -> dict[str, Any]:
 
 
 def _follow(call: Call, container: str, path: str) -> tuple[str, dict[str, Any] | None]:
-    """The path behind a symbolic link, and what is there (None: nothing)."""
+    """The path behind a symbolic link, and what is there (None: nothing, or nobody can tell: the copy will show it)."""
     try:
         found = _stat(call, container, path)
         if found["mode"] & _LINK:
             target = found.get("linkTarget", "")
             path = target if target.startswith("/") else posixpath.join(posixpath.dirname(path.rstrip("/")), target)
             found = _stat(call, container, path)
-    except (NotFound, Invalid):
+    except TiffinError:
         return path, None
     return path, found
 

@@ -172,7 +172,7 @@ def fixed_mac(text: str) -> str:
     try:
         packed = mac(text)
     except ValueError as error:
-        raise Invalid(f"invalid MAC address {text}: {error}") from error
+        raise Invalid(f"invalid MAC address {text}") from error
     if packed[0] & 1:
         raise Invalid(f"invalid MAC address {text}: it is a multicast address")
     return packed.hex(":")
