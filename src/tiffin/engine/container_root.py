@@ -73,16 +73,15 @@ def read_small(root: int, path: str) -> bytes:
     try:
         if not stat.S_ISREG(os.fstat(found).st_mode):
             return b""
-        with open(f"/proc/self/fd/{found}", "rb", buffering=0, opener=_without_waiting) as file:
+        file = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
             content = bytearray()
-            while len(content) < _BIGGEST and (piece := file.read(min(1 << 16, _BIGGEST - len(content)))):
+            while len(content) < _BIGGEST and (piece := os.read(file, min(1 << 16, _BIGGEST - len(content)))):
                 content += piece
             return bytes(content)
+        finally:
+            os.close(file)
     except OSError:
         return b""
     finally:
         os.close(found)
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
