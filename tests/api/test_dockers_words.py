@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
 import shlex
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -55,7 +59,6 @@ def docker(engine: Engine) -> Iterator[Cli]:
         ("--log-driver local --log-opt foo=bar", "unknown log opt 'foo' for log driver local"),
         ("--network container:", "invalid network mode: invalid container format container:<name|id>"),
         ("--network nosuch", f"{NETWORKING}network nosuch not found"),
-        ("--network none --network bridge", NETWORKING + ALONE),
         ("--network none --ip 1.2.3.4", SETTINGS.format("none") + PREDEFINED),
         ("--network host --ip 1.2.3.4", SETTINGS.format("host") + PREDEFINED),
         ("--ip foo", SETTINGS.format("bridge") + PREDEFINED.replace("\n", "\n* invalid IPv4 address: foo\n")),
@@ -98,6 +101,7 @@ def test_log_options_that_mean_nothing_are_refused(docker: Cli, flags: str, text
         ("kill -s 99 words", "cannot kill container: words: the linux daemon does not support signal 99"),
         ("stop -s FOO words", "cannot stop container: words: invalid signal: FOO"),
         ("restart -s FOO words", "Cannot restart container words: invalid signal: FOO"),
+        ("kill nosuch", "cannot kill container: nosuch: No such container: nosuch"),
         ("rm -l words/x", "No such container: words/x"),
         ("rm -l nosuch", "No such container: nosuch"),
         ("update --cpus 1 --cpu-quota 50000 words", "Conflicting options: Nano CPUs and CPU Quota cannot both be set"),
@@ -139,6 +143,65 @@ def test_a_mac_address_means_nothing_on_the_hosts_network(docker: Cli) -> None:
 def test_a_link_local_address_is_had_besides(docker: Cli) -> None:
     flags = ["--network", "wordsnet", "--link-local-ip", "169.254.7.7"]
     assert "169.254.7.7/16" in docker("run", "--rm", *flags, "busybox", "ip", "-4", "-o", "addr", "show", "eth0").out
+
+
+def test_no_network_goes_with_none(docker: Cli, engine: Engine) -> None:
+    if engine.kind != "tiffin":
+        pytest.skip("dockerd looks at networks in any order, and misses it at times")
+    done = docker("run", "--rm", "--network", "none", "--network", "bridge", "busybox", "true", check=False)
+    assert (done.rc, done.err.startswith(FAILED + NETWORKING + ALONE)) == (125, True)
+
+
+SHORT = {"Image": "busybox"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "text"),
+    [
+        ("/containers/create", "", 400, "invalid JSON: got EOF while reading request body"),
+        ("/containers/create", "{", 400, "invalid JSON: unexpected EOF"),
+        ("/containers/create", "{}{}", 400, "unexpected content after JSON"),
+        ("/containers/words/exec", "", 400, "No exec command specified"),
+        ("/networks/create", "", 400, "invalid name: name is empty"),
+        ("/networks/wordsnet/connect", "", 400, 'invalid name or ID supplied: ""'),
+        ("/networks/wordsnet/disconnect", "{}", 400, 'invalid name or ID supplied: ""'),
+        ("/containers/words/update", "", 200, ""),
+        ("/containers/create", {**SHORT, "HostConfig": {"Memory": -1}}, 400, "Minimum memory limit allowed is 6MB"),
+        (
+            "/containers/create",
+            {**SHORT, "HostConfig": {"ExtraHosts": ["x:y"]}},
+            400,
+            'invalid IP address in add-host: "y"',
+        ),
+    ],
+)
+def test_a_body_is_read_as_by_dockerd(
+    docker: Cli, engine: Engine, path: str, body: str | dict[str, object], status: int, text: str
+) -> None:
+    data = body if isinstance(body, str) else json.dumps(body)
+    answer = post(engine, path, data, {"Content-Type": "application/json"})
+    assert answer[0] == status
+    assert answer[1].get("message", "").startswith(text), answer
+
+
+def test_a_body_without_a_type_is_refused(docker: Cli, engine: Engine) -> None:
+    status, answer = post(engine, "/networks/create", '{"Name": "typeless"}', {})
+    assert (status, answer["message"][:48]) == (400, "malformed Content-Type header (): mime: no media")
+
+
+def test_a_signal_for_what_has_ended_does_not_matter(docker: Cli, engine: Engine) -> None:
+    made = docker("create", "busybox", "true").line
+    assert post(engine, f"/containers/{made}/stop?signal=FOO", "", {})[0] == 304
+
+
+def post(engine: Engine, path: str, body: str, headers: dict[str, str]) -> tuple[int, dict[str, str]]:
+    with contextlib.closing(http.client.HTTPConnection("engine")) as connection:
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.connect(str(engine.socket))
+        connection.request("POST", f"/v1.51{path}", body, headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        return answer.status, json.loads(text) if text.strip() else {}
 
 
 def test_nothing_is_called_by_its_empty_name(docker: Cli) -> None:

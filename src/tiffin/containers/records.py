@@ -79,7 +79,7 @@ class Records:
         if by_name is not None and by_name in self._by_id:  # else it is still being made
             return self._by_id[by_name]
         if not reference:
-            raise Invalid("No container name or ID supplied")
+            raise Invalid('invalid name or ID supplied: ""')
         start = bisect_left(self._ids, reference)
         matching = [item for item in self._ids[start : start + 2] if item.startswith(reference)]
         if not matching:

@@ -1,5 +1,6 @@
 """What a create body may not say, in docker's words (400)."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Iterable
@@ -104,6 +105,17 @@ def _check_network(config: Config, host: HostConfig, networks: dict[str, Endpoin
     for entry in host.extra_hosts or ():
         if ":" not in entry and "=" not in entry:
             raise Invalid(f'bad format for add-host: "{entry}"')
+        _check_address(entry)
+
+
+def _check_address(entry: str) -> None:
+    """Of `name:address` or `name=address`, the address in brackets or not."""
+    address = entry.partition("=" if "=" in entry else ":")[2].removeprefix("[").removesuffix("]")
+    try:
+        if address != "host-gateway":
+            ipaddress.ip_address(address)
+    except ValueError:
+        raise Invalid(f'invalid IP address in add-host: "{address}"') from None
 
 
 def _check_ports(config: Config, host: HostConfig) -> None:
@@ -125,7 +137,7 @@ def _check_binding(port: str, binding: PortBinding) -> None:
 
 def check_resources(host: HostConfig) -> None:
     """Limits, of create and of update."""
-    if 0 < host.memory < LEAST_MEMORY:
+    if host.memory and host.memory < LEAST_MEMORY:
         raise Invalid("Minimum memory limit allowed is 6MB")
     if host.memory > 0 and 0 < host.memory_swap < host.memory:
         raise Invalid("Minimum memoryswap limit should be larger than memory limit, see usage")

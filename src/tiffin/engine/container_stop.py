@@ -9,7 +9,7 @@ import signal
 from tiffin.containers.signals import signal_number
 from tiffin.engine.container_context import Context, stop_signal_of
 from tiffin.engine.container_lifecycle import Lifecycle
-from tiffin.errors import Conflict, Internal, Invalid, NotModified
+from tiffin.errors import Conflict, Internal, Invalid, NotFound, NotModified
 from tiffin.linux import cgroups_live
 from tiffin.model.container import Container
 from tiffin.model.container_status import Paused, Restarting, Running, is_running
@@ -26,9 +26,9 @@ class Signals:
     async def stop(self, reference: str, *, timeout: int | None = None, signal_name: str = "") -> None:
         """The stop signal, `timeout` seconds (-1: no end), SIGKILL. Raises NotFound, NotModified, Invalid."""
         container = self._context.records.find(reference)
-        _check(signal_name, f"cannot stop container: {reference}")
         if not is_running(container.status):
             raise NotModified("")
+        _check(signal_name, f"cannot stop container: {reference}")
         await self._stop(container, timeout, signal_name)
         self._context.publish(self._now(container), "stop")
         await self._remove_if_ephemeral(container)
@@ -37,8 +37,8 @@ class Signals:
         """Stop what runs, start it anyway."""
         context = self._context
         container = context.records.find(reference)
-        _check(signal_name, f"Cannot restart container {reference}")
         if is_running(container.status):
+            _check(signal_name, f"Cannot restart container {reference}")
             await self._stop(container, timeout, signal_name)
             context.publish(self._now(container), "stop")
         async with context.records.lock(container.id):
@@ -127,7 +127,10 @@ class Signals:
     async def kill(self, reference: str, signal_name: str = "") -> None:
         """Raises NotFound, Invalid, Conflict for one that does not run."""
         context = self._context
-        container = context.records.find(reference)
+        try:
+            container = context.records.find(reference)
+        except NotFound as error:
+            raise NotFound(f"cannot kill container: {reference}: {error}") from error
         try:
             number = signal_number(signal_name) if signal_name else int(signal.SIGKILL)
         except Invalid as error:

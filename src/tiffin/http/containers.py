@@ -147,7 +147,7 @@ async def rename(request: Request) -> Response:
 
 @route("POST", "/containers/{id}/update")
 async def update(request: Request) -> Response:
-    body = await request.json(wire.UpdateBody)
+    body = await request.json(wire.UpdateBody, required=False)
     host = to_model(body, HostConfig)
     given = {name: getattr(host, name) for name in host.__dataclass_fields__}
     warnings = await containers_of(request).changing.update(request["id"], given)

@@ -27,7 +27,7 @@ def decode(body: bytes, kind: type[T]) -> T:
         if b"\\u0000" in body and _has_nul(raw):
             raise Invalid("a NUL byte can't be part of a name, a path or a value")
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Invalid(f"invalid JSON: {error}") from error
+        raise Invalid(_why(str(error))) from error
     if raw is None:
         raw = {}
     walk = _walker(kind)
@@ -35,6 +35,13 @@ def decode(body: bytes, kind: type[T]) -> T:
         return msgspec.convert(walk(raw) if walk else raw, kind)
     except (msgspec.ValidationError, RecursionError) as error:
         raise Invalid(f"invalid JSON: {error}") from error
+
+
+def _why(text: str) -> str:
+    """What is wrong with it, where dockerd has words for that."""
+    if "trailing characters" in text:
+        return f"unexpected content after JSON: {text}"
+    return "invalid JSON: unexpected EOF" if "truncated" in text else f"invalid JSON: {text}"
 
 
 def _has_nul(raw: Any) -> bool:

@@ -23,7 +23,7 @@ from tiffin.wire.exec import ExecCreated, ExecInspect, ProcessConfig
 
 @route("POST", "/containers/{id}/exec")
 async def create(request: Request) -> Response:
-    body = await request.json(wire.ExecCreate)
+    body = await request.json(wire.ExecCreate, required=False)
     command = [body.cmd] if isinstance(body.cmd, str) else body.cmd or []
     config = ExecConfig(
         cmd=tuple(command),

@@ -38,7 +38,7 @@ async def listing(request: Request) -> Response:
 @route("POST", "/networks/create")
 async def create(request: Request) -> Response:
     """A new network; the answer is its id."""
-    body = await request.json(wire.NetworkCreate)
+    body = await request.json(wire.NetworkCreate, required=False)
     network = await request.services.networks.create(_request(body))
     return response.json(wire.NetworkCreated(id=network.id), status=201)
 
@@ -79,7 +79,7 @@ async def remove(request: Request) -> Response:
 @route("POST", "/networks/{id:.*}/connect")
 async def connect(request: Request) -> Response:
     """Put a container on a network."""
-    body = await request.json(wire.NetworkConnect)
+    body = await request.json(wire.NetworkConnect, required=False)
     wanted = to_model(body.endpoint_config, EndpointRequest) if body.endpoint_config else EndpointRequest()
     await request.services.containers.changing.connect(request["id"], body.container, wanted)
     return response.empty(200)
@@ -88,7 +88,7 @@ async def connect(request: Request) -> Response:
 @route("POST", "/networks/{id:.*}/disconnect")
 async def disconnect(request: Request) -> Response:
     """Take a container off a network."""
-    body = await request.json(wire.NetworkDisconnect)
+    body = await request.json(wire.NetworkDisconnect, required=False)
     await request.services.containers.changing.disconnect(request["id"], body.container, force=body.force)
     return response.empty(200)
 

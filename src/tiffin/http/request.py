@@ -179,6 +179,8 @@ class Request:
     def _expect_json(self) -> None:
         given = self.headers.get("content-type", "")
         media, _, _ = given.partition(";")
+        if not media.strip():
+            raise Invalid("malformed Content-Type header (): mime: no media type: it must be 'application/json'")
         if media.strip().lower() != "application/json":
             raise Invalid(f"unsupported Content-Type header ({given}): must be 'application/json'")
 
