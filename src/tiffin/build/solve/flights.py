@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from tiffin.build.solve.events import Event, Report
 from tiffin.build.solve.execution import finished
 from tiffin.build.solve.store import Holds
 from tiffin.build.solve.values import Stack
+
+log = logging.getLogger(__name__)
 
 
 class Lent:
@@ -95,4 +98,7 @@ class Flights:
             task.exception()  # retrieved: whoever waited has heard of it, or has gone
         for made in flight.held:
             self._holds.release(made)
-        await flight.lent.done()
+        try:
+            await flight.lent.done()
+        except Exception as error:  # another build's, which has gone: no failure of who waited for the step
+            log.warning("a build's directories could not be given back: %s", error)
