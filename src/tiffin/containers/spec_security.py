@@ -75,7 +75,7 @@ def seccomp(host: HostConfig, bounding: list[str]) -> dict[str, Any] | None:
 
 
 @lru_cache(64)
-def _resolved(profile: str | None, bounding: tuple[str, ...]) -> dict[str, Any] | None:
+def _resolved(profile: str | None, bounding: tuple[str, ...]) -> dict[str, Any]:
     if profile is None:
         document = default_profile()
     else:
@@ -85,8 +85,6 @@ def _resolved(profile: str | None, bounding: tuple[str, ...]) -> dict[str, Any] 
             raise Invalid(f"Decoding seccomp profile failed: {error}") from error
         if not isinstance(document, dict):
             raise Invalid("Decoding seccomp profile failed: it is not a JSON object")
-    if not document.get("defaultAction") and not document.get("syscalls"):
-        return None  # an empty profile is none, as runc has it
     try:
         return seccomp_profile.resolve(document, bounding)
     except OSError as error:
