@@ -16,6 +16,7 @@ import pytest
 
 from faults.served import serve
 from rig import Cli, Engine
+from rig.engine import running
 from rig.machine import CGROUPS
 from rig.registries import Fake, fake, made_image
 
@@ -25,18 +26,14 @@ SLOW = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    made = Engine("tiffin")
-    try:
-        made.load("busybox")
-        yield made
-    finally:
-        made.close()
+    with running() as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")
 def registry(engine: Engine) -> Iterator[Fake]:
-    with fake(engine) as running:
-        yield running
+    with fake(engine) as made:
+        yield made
 
 
 @pytest.fixture

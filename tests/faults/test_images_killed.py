@@ -19,6 +19,7 @@ import pytest
 from faults.counting import cycles
 from faults.served import serve
 from rig import Cli, Engine, eventually
+from rig.engine import running
 from rig.registries import Fake, fake, made_image
 
 pytestmark = pytest.mark.root
@@ -79,19 +80,15 @@ def operations(registry: str, archive: Path) -> dict[str, Operation]:
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    made = Engine("tiffin")
-    try:
-        made.load("busybox")
-        yield made
-    finally:
-        made.close()
+    with running() as engine:
+        yield engine
 
 
 @pytest.fixture
 def registry(engine: Engine) -> Iterator[Fake]:
-    with fake(engine) as running:
-        serve(running, 3, size=2_000_000)
-        yield running
+    with fake(engine) as made:
+        serve(made, 3, size=2_000_000)
+        yield made
 
 
 def kept(engine: Engine) -> Counter[str]:
