@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kernel import plans
-from kernel.launching import Rig, at_rest, eventually, idle, with_forkserver
+from kernel.launching import Rig, at_rest, eventually, idle, parent, with_forkserver
 from tiffin.linux import namespaces as ns
 from tiffin.runtime.exits import recorded
 from tiffin.runtime.launcher import Running, StartFailed
@@ -134,7 +134,8 @@ def test_a_size_for_what_has_no_terminal_leaves_the_monitor_alone(tmp_path: Path
     async def body(rig: Rig) -> None:
         running = await rig.start("sleep", "1000")
         await eventually(lambda: at_rest(rig, running))  # before that it is another process
-        monitor = rig.monitor_of()
+        monitor = parent(running.pid)
+        await eventually(lambda: rig.monitor_of() == monitor)  # it has begun to listen itself
         with pytest.raises(StartFailed, match="not a terminal"):
             await running.resize(40, 120)
         assert rig.monitor_of() == monitor
