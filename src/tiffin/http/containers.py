@@ -134,7 +134,7 @@ def _characters(request: Request, what: str) -> int:
     text = request.query.text(what[0])
     if not (text.isascii() and text.isdigit()):
         raise Invalid(f'invalid resize {what} "{text}": invalid syntax')
-    if int(text) >= 65536:
+    if len(text) > 5 or int(text) >= 65536:
         raise Invalid(f'invalid resize {what} "{text}": value out of range')
     return int(text)
 

@@ -3,13 +3,15 @@
 import asyncio
 import os
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
 
 import msgspec
 import pytest
 
 from tiffin.errors import Invalid, TiffinError
 from tiffin.http import errors, filters, response
+from tiffin.http.containers import size_of
 from tiffin.http.decode import decode
 from tiffin.http.errors import PageNotFound
 from tiffin.http.request import Query, Request
@@ -169,6 +171,13 @@ def table() -> Router:
 
 def test_an_error_about_a_name_in_any_bytes_can_be_told() -> None:
     assert errors.body(Invalid(f"{os.fsdecode(bytes([255]))}: no such file")) == b'{"message":"?: no such file"}\n'
+
+
+@pytest.mark.parametrize("height", ["65536", "9" * 5000, "-1", ""])
+def test_a_terminal_has_fewer_than_65536_lines(height: str) -> None:
+    asked = SimpleNamespace(query=Query({"h": [height], "w": ["80"]}))
+    with pytest.raises(Invalid, match="invalid resize height"):
+        size_of(cast(Request, asked))
 
 
 def test_literal_paths_win_over_patterns() -> None:
