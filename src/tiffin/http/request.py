@@ -101,9 +101,12 @@ class Query(dict[str, list[str]]):
         if not text:
             return default
         try:
-            return int(text)
+            number = int(text)
         except ValueError as error:
-            raise Invalid(f"{key}={text}: not a whole number") from error
+            raise Invalid(f"{key}={text[:40]}: not a whole number") from error
+        if not -(1 << 63) <= number < 1 << 63:
+            raise Invalid(f"{key}={text[:40]}: value out of range")
+        return number
 
     def filters(self, allowed: Collection[str] | None = None, key: str = "filters") -> Filters:
         """The filters. Raises Invalid `invalid filter 'x'` for a key that is not `allowed` (None allows all)."""

@@ -80,6 +80,12 @@ def test_limit_minus_one_is_a_number_and_letters_are_not() -> None:
         Query.of("limit=ten").integer("limit")
 
 
+@pytest.mark.parametrize("text", ["9223372036854775808", "-9223372036854775809", "9" * 400, "9" * 5000])
+def test_numbers_have_64_bits(text: str) -> None:
+    with pytest.raises(Invalid, match="t="):
+        Query.of(f"t={text}").integer("t")
+
+
 def test_filters_as_go_and_as_python_write_them_mean_the_same() -> None:
     assert filters.parse('{"label":{"a=b":true}}') == filters.parse('{"label":["a=b"]}') == {"label": ("a=b",)}
     assert filters.parse('{"dangling":[true]}').flag("dangling")
