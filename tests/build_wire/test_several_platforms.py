@@ -196,6 +196,10 @@ def test_without_a_name_the_image_keeps_the_index(
     for name in (id, id[7:19], index):
         arm = tiffin("image", "inspect", "--platform", "linux/arm64", "-f", "{{.Architecture}}", name).line
         assert arm == "arm64"
+    tiffin("save", "-o", str(tmp_path / "s.tar"), id)
+    layout, follow = archived(tmp_path / "s.tar")
+    assert layout["manifests"][0]["digest"] == index
+    assert len(follow(layout["manifests"][0])["manifests"]) == 2
     tiffin("tag", id, "several:later")
     assert platforms(builder, "several:later") == ["linux/amd64", "linux/arm64"]
     tiffin("rmi", "several:later")

@@ -216,7 +216,7 @@ class Images:
         for text in references:
             for found, name in self._chosen(text):
                 image = self.chosen(str(name or found.id), platform)
-                index = self.indexes.of(name) if name and platform is None else None
+                index = self.indexes.of(name or str(found.id)) if platform is None else None
                 key = (image.id, index)
                 if key not in chosen:
                     chosen[key] = saving.Saved(image, [], *self.indexes.saved(index)) if index else saving.Saved(image)
