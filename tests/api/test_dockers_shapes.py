@@ -97,6 +97,18 @@ def test_a_command_that_cannot_run_is_told_in_runcs_words(
     )
 
 
+@pytest.mark.parametrize("bind", ["/etc/passwd:/bin", "/etc:/bin/busybox"])
+def test_a_file_over_a_directory_is_a_mistake_that_is_named(newest: docker_py.APIClient, bind: str) -> None:
+    create(newest, "mismatch", "true", HostConfig={"Binds": [bind]})
+    status, said = refusal(newest, "/containers/mismatch/start")
+    assert status == 400
+    assert said.endswith(
+        "not a directory: Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host"
+        " path exists and is the expected type"
+    )
+    assert newest.inspect_container("mismatch")["State"]["ExitCode"] == 127
+
+
 def test_refusals_name_the_container_as_the_client_did(newest: docker_py.APIClient) -> None:
     identity = create(newest, "stopped", "true")
     create(newest, "frozen", "sleep", "99")

@@ -1,6 +1,7 @@
 """Mounts before they are attached: what a root or a bind is made of. Raises OSError."""
 
 import os
+import stat
 
 from tiffin.linux import mounts, paths
 from tiffin.runtime import idmaps
@@ -28,6 +29,11 @@ def layered(options: tuple[bytes, ...]) -> tuple[bytes, ...]:
         else:
             out.append(option)
     return tuple(out)
+
+
+def alike(tree: int, place: int) -> bool:
+    """Whether a tree can be put at a place: both are directories, or neither is."""
+    return stat.S_ISDIR(os.fstat(tree).st_mode) == stat.S_ISDIR(os.fstat(place).st_mode)
 
 
 def bound(source: bytes, subpath: bytes, *, recursive: bool, follow: bool) -> int:

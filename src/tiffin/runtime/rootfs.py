@@ -184,6 +184,8 @@ class Root:
             self._apply(tree, attributes, recursive, propagation)
         except OSError as error:
             if error.errno not in ignore:
+                if error.errno == errno.EINVAL and not detached.alike(tree, place):  # what the kernel means by it:
+                    error = OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
                 raise OSError(error.errno, error.strerror, target) from error
         finally:
             os.close(place)
