@@ -68,6 +68,7 @@ def docker(engine: Engine) -> Iterator[Cli]:
         ),
         ("--network wordsnet --ip 10.213.0.1", f"{NETWORKING}Address already in use"),
         ("--network wordsnet --link-local-ip 1.2.3.4", f"{NETWORKING}invalid link local IP address: 1.2.3.4"),
+        ("--network none -v words:/x --tmpfs /x", "Duplicate mount point: /x"),
         ("--volumes-from nosuch", "No such container: nosuch"),
         ("--volumes-from words:foo", "invalid mode: foo"),
         ("--network none --entrypoint ''", "no command specified"),
@@ -101,6 +102,8 @@ def test_log_options_that_mean_nothing_are_refused(docker: Cli, flags: str, text
         ("kill -s 99 words", "cannot kill container: words: the linux daemon does not support signal 99"),
         ("stop -s FOO words", "cannot stop container: words: invalid signal: FOO"),
         ("restart -s FOO words", "Cannot restart container words: invalid signal: FOO"),
+        ("tag busybox sha256:abc", "refusing to create an ambiguous tag using digest algorithm as name"),
+        ("events --since 5 --until 1", "`since` time (5) cannot be after `until` time (1)"),
         ("kill nosuch", "cannot kill container: nosuch: No such container: nosuch"),
         ("rm -l words/x", "No such container: words/x"),
         ("rm -l nosuch", "No such container: nosuch"),
@@ -143,6 +146,17 @@ def test_a_mac_address_means_nothing_on_the_hosts_network(docker: Cli) -> None:
 def test_a_link_local_address_is_had_besides(docker: Cli) -> None:
     flags = ["--network", "wordsnet", "--link-local-ip", "169.254.7.7"]
     assert "169.254.7.7/16" in docker("run", "--rm", *flags, "busybox", "ip", "-4", "-o", "addr", "show", "eth0").out
+
+
+def test_a_directory_over_a_file_is_asked_about(docker: Cli) -> None:
+    done = docker("run", "--rm", "--network", "none", "-v", "/tmp:/etc/passwd", "busybox", "true", check=False)
+    assert "not a directory: Are you trying to mount a directory onto a file (or vice-versa)?" in done.err
+    assert done.rc == 125
+
+
+def test_without_a_network_no_port_shows(docker: Cli) -> None:
+    made = docker("run", "-d", "--network", "none", "--expose", "81", "-p", "80", "busybox", "sleep", "1000").line
+    assert docker("ps", "--no-trunc", "--format", "{{.Ports}}|", "--filter", f"id={made}").line == "|"
 
 
 def test_no_network_goes_with_none(docker: Cli, engine: Engine) -> None:

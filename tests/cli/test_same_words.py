@@ -118,6 +118,7 @@ inspect -f '{{json .HostConfig.CapAdd}} {{json .HostConfig.GroupAdd}} {{json .Ho
 inspect -f '{{json .HostConfig.DeviceCgroupRules}}' same
 image inspect -f '{{json .Config}} {{.Variant}}|{{.OsVersion}}|{{.Config.User}}|{{.Config.ExposedPorts}}' busybox
 cp same:/etc/passwd - --quiet
+volume inspect -f '{{json .Status}} {{.UsageData}} {{.Labels}}' samevol
 """
 
 
@@ -289,6 +290,10 @@ history --platform foo busybox
 save --platform foo busybox
 rmi --platform foo busybox
 run --env-file /tmp busybox
+run -v :/x busybox
+run -v /x: busybox
+-l foo ps
+login --password-stdin
 update --pids-limit 0 same
 """
 

@@ -168,8 +168,8 @@ def volume(raw: str) -> tuple[str, str]:
     parts = raw.split(":")
     if len(parts) == 1:
         return "", raw
-    if not parts[0]:
-        return "", raw
+    if not all(parts):
+        raise Invalid(f"invalid spec: {raw}: empty section between colons")
     return ":".join([_absolute(parts[0]), *parts[1:]]), ""
 
 

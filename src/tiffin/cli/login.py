@@ -25,7 +25,7 @@ def _ask(call: Call, known: str) -> tuple[str, str]:
         if password:
             raise Failed("conflicting options: cannot specify both --password and --password-stdin")
         if not user:
-            raise Failed("Must provide --username with --password-stdin")
+            raise Failed("the --password-stdin option requires --username to be set")
         return user, sys.stdin.read().rstrip("\r\n")
     if password:
         call.warn("WARNING! Using --password via the CLI is insecure. Use --password-stdin.")

@@ -73,8 +73,12 @@ def _unknown(words: list[str]) -> int:
             f"Run '{PROGRAM} {group} --help' for more information",
             1,
         )
-    print(help.of_group(group))
+    # asked for it goes to standard output, as an answer to half a command to standard error
+    print(help.of_group(group), file=sys.stdout if flags else sys.stderr)
     return 0
+
+
+_LEVELS = ("panic", "fatal", "error", "warn", "warning", "info", "debug", "trace")
 
 
 def dispatch(arguments: list[str]) -> int:
@@ -89,6 +93,8 @@ def dispatch(arguments: list[str]) -> int:
     except flags.UsageError as error:
         usage = f"Usage:  {PROGRAM} [OPTIONS] COMMAND [ARG...]\n\nRun '{PROGRAM} --help' for more information"
         return _fail(f"{error}\n\n{usage}", 125)
+    if options.text("log-level") not in _LEVELS:
+        return _fail(f"Unable to parse logging level: {options.text('log-level')}", 1)
     if options.on("version"):
         return print_version()
     if not words or words == ["help"]:

@@ -18,9 +18,9 @@ else:
 
 # fmt: off
 MAPS = frozenset((
-    "Annotations", "Args", "Containers", "Data", "DeviceInfo", "DriverOpts", "Endpoints", "Env", "ExposedPorts",
-    "Labels", "LogOpts", "Networks", "Options", "PortBindings", "Ports", "Runtimes", "Status", "StorageOpt", "Sysctls",
-    "TLSMaterial", "Tmpfs", "Volumes",
+    "Annotations", "Args", "Attributes", "Containers", "Data", "DeviceInfo", "DriverOpts", "Endpoints", "Env",
+    "ExposedPorts", "Labels", "LogOpts", "Networks", "Options", "PortBindings", "Ports", "Runtimes", "Status",
+    "StorageOpt", "Sysctls", "TLSMaterial", "Tmpfs", "Volumes",
 ))
 LISTS = frozenset((
     "Aliases", "Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps", "BlkioDeviceWriteIOps",
@@ -127,6 +127,7 @@ STRUCTS: dict[str, tuple[tuple[str, Any], ...]] = {
     ),
 }
 _CONTAINER: tuple[tuple[str, Any], ...] = (("SizeRw", None), ("SizeRootFs", None), ("ImageManifestDescriptor", None))
+_VOLUME: tuple[tuple[str, Any], ...] = (("ClusterVolume", None), ("Status", NilMap()), ("UsageData", None))
 _IMAGE: tuple[tuple[str, Any], ...] = (
     *((name, "") for name in ("Variant", "OsVersion")),
     ("Descriptor", None),
@@ -145,6 +146,8 @@ def mark(value: Any, key: str = "", parent: str = "") -> Any:
             return Typed()
         if key in STRUCTS and parent != "GraphDriver":
             return Struct.of(marked, STRUCTS[key])
+        if not key and "Mountpoint" in value:
+            return Struct.of(marked, _VOLUME)
         if not key and ("HostConfig" in value or "RootFS" in value):
             return Struct.of(marked, _CONTAINER if "HostConfig" in value else _IMAGE)
         return marked

@@ -40,6 +40,8 @@ def settle(config: Config, host: HostConfig, find: Callable[[str], Container]) -
         _add(points, asked, parse_request(request))
     for destination in host.tmpfs or {}:
         _check_destination("tmpfs", destination)
+        if (path := posixpath.normpath(destination)) in asked:
+            raise Invalid(f"Duplicate mount point: {path}")
     taken = {posixpath.normpath(path) for path in host.tmpfs or {}}
     for path in config.volumes or {}:
         destination = posixpath.normpath("/" + path.lstrip("/"))

@@ -22,7 +22,7 @@ async def follow(request: Request) -> Response:
     """Replay since, follow until; without until for ever. One JSON object a line."""
     since, until = (_moment(request.query.text(key), key) for key in ("since", "until"))
     if since is not None and until is not None and since > until:
-        raise Invalid(f"`since` time ({since}) cannot be after `until` time ({until})")
+        raise Invalid(f"`since` time ({since // 10**9}) cannot be after `until` time ({until // 10**9})")
     wanted = events.matches(request.query.filters())
     bus: events.Events = request.services.events
     return response.stream(_lines(bus.follow(since, until, wanted)), response.JSON)

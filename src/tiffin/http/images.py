@@ -192,6 +192,8 @@ async def _import(request: Request) -> Response:
 async def tagged(request: Request) -> Response:
     """Another name."""
     repository, tag = request.query.text("repo"), request.query.text("tag")
+    if repository.rpartition("/")[2] == "sha256":
+        raise Invalid("refusing to create an ambiguous tag using digest algorithm as name")
     target = f"{repository}:{parse_tag(tag)}" if tag else repository
     await asyncio.to_thread(_images(request).tag, request["name"], target)
     return response.empty(201)

@@ -80,7 +80,7 @@ class Attachments:
                 container_id=container.id,
                 sandbox_id=secrets.token_hex(32),
                 endpoints=chosen,
-                exposed=_exposed(container),
+                exposed=_exposed(container) if any(one.interface for one in chosen) else (),
                 sysctls=placing.sysctls(chosen, ipv6=self._standing.ipv6),
                 container_name=container.name,
                 nameservers=container.host.dns or (),

@@ -80,6 +80,8 @@ def test_help_lists_commands_and_flags(capfd: Output) -> None:
     assert guarded(["--help"]) == 0
     assert "Management Commands:\n  builder " in capfd.readouterr().out
     assert guarded(["container"]) == 0
+    assert "\n  exec        Execute a command" in capfd.readouterr().err
+    assert guarded(["container", "--help"]) == 0
     assert "\n  exec        Execute a command" in capfd.readouterr().out
     assert guarded(["help", "stop"]) == 0
     assert capfd.readouterr().out == (
