@@ -103,12 +103,12 @@ def told(client: docker_py.APIClient, since: float, **filters: str) -> list[dict
 
 def test_volumes_tell_who_mounts_them(newest: docker_py.APIClient) -> None:
     since = time.time()
-    made = create(newest, "mounts", "true", HostConfig={"Binds": ["told:/data:ro"]})
+    made = create(newest, "mounts", "true", HostConfig={"Binds": ["mounted-here:/data:ro"]})
     newest.start("mounts")
     newest.wait("mounts")
     newest.remove_container("mounts")
-    newest.remove_volume("told")
-    shown = [(one["Action"], one["Actor"]["Attributes"]) for one in told(newest, since, volume="told")]
+    newest.remove_volume("mounted-here")
+    shown = [(one["Action"], one["Actor"]["Attributes"]) for one in told(newest, since, volume="mounted-here")]
     place = {"container": made, "destination": "/data", "propagation": "", "read/write": "false"}
     local = {"driver": "local"}
     assert shown == [
@@ -152,12 +152,12 @@ def test_events_of_exec_top_and_commit_are_dockers(newest: docker_py.APIClient) 
     newest.start("tells")
     post(newest, "/containers/tells/exec", {"Cmd": ["true"]})
     newest.top("tells")
-    image = newest.commit("tells", "told-of", "1", message="why")["Id"]
-    newest.remove_image("told-of:1", force=True)
+    image = newest.commit("tells", "made-of", "1", message="why")["Id"]
+    newest.remove_image("made-of:1", force=True)
     of_container = {one["Action"]: one["Actor"]["Attributes"] for one in told(newest, since, container="tells")}
     assert {"exec_create: true ", "top"} <= of_container.keys()
     commit = of_container["commit"]
-    assert (commit["imageID"], commit["imageRef"], commit["comment"]) == (image, "told-of:1", "why")
+    assert (commit["imageID"], commit["imageRef"], commit["comment"]) == (image, "made-of:1", "why")
     of_image = {one["Action"]: one["Actor"]["Attributes"] for one in told(newest, since, type="image")}
-    assert of_image["tag"] == {"name": "told-of:1", "a": "b"}
+    assert of_image["tag"] == {"name": "made-of:1", "a": "b"}
     assert of_image["create"]["a"] == "b"
