@@ -154,6 +154,16 @@ def test_a_directory_over_a_file_is_asked_about(docker: Cli) -> None:
     assert done.rc == 125
 
 
+def test_a_file_is_no_place_to_work_in(docker: Cli) -> None:
+    done = docker("exec", "-w", "/etc/passwd", "words", "pwd", check=False)
+    assert (done.rc, done.out.rstrip()) == (
+        127,
+        'OCI runtime exec failed: exec failed: unable to start container process: chdir to cwd ("/etc/passwd") set in'
+        " config.json failed: not a directory: Are you trying to mount a directory onto a file (or vice-versa)? Check"
+        " if the specified host path exists and is the expected type",
+    )
+
+
 def test_without_a_network_no_port_shows(docker: Cli) -> None:
     made = docker("run", "-d", "--network", "none", "--expose", "81", "-p", "80", "busybox", "sleep", "1000").line
     assert docker("ps", "--no-trunc", "--format", "{{.Ports}}|", "--filter", f"id={made}").line == "|"

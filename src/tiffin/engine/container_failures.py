@@ -31,8 +31,6 @@ def code_of(failure: StartFailed) -> int:
     """As a shell has it: 127 for what is not there, 126 for what can't be run."""
     if failure.step not in ("exec", "chdir", "mount"):
         return OTHER
-    if failure.errno == errno.ENOTDIR:
-        return NOT_FOUND if failure.step == "mount" else NOT_EXECUTABLE
-    if failure.errno == errno.ENOENT:
+    if failure.errno in (errno.ENOENT, errno.ENOTDIR):
         return NOT_FOUND
     return NOT_EXECUTABLE if failure.errno in _REFUSED else OTHER

@@ -6,6 +6,11 @@ from errno import EISDIR, ENOTDIR
 _CREATE = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
 _TASK = f"{_CREATE}runc create failed: unable to start container process: "
 _EXEC = "OCI runtime exec failed: exec failed: unable to start container process: "
+_MISMATCH = (
+    ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is"
+    " the expected type"
+)
+_MOUNTING = ("mount", "rootfs", "mask", "readonly", "device", "symlink", "file", "directory", "source")
 
 
 def start_failure(step: str, number: int, path: str, text: str) -> str:
@@ -27,17 +32,14 @@ def _quoted(text: str) -> str:
 
 def _reason(step: str, number: int, path: str, text: str) -> str:
     what = (text or os.strerror(number)).lower() if text == os.strerror(number) else text
-    if number == ENOTDIR and step in ("exec", "chdir", "mount"):
-        what += (
-            ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists"
-            " and is the expected type"
-        )
+    if number == ENOTDIR and step in ("exec", "chdir", *_MOUNTING):
+        what += _MISMATCH
     if step == "exec":
         what += ": permission denied" if number == EISDIR else ""
         return f"exec: {_quoted(path)}: {what}"
     if step == "chdir":
         return f"chdir to cwd ({_quoted(path)}) set in config.json failed: {what}"
-    if step in ("mount", "rootfs", "mask", "readonly", "device", "symlink", "file", "directory", "source"):
+    if step in _MOUNTING:
         return f"error mounting {_quoted(path)} to rootfs ({step}): {what}"
     if step == "cgroup":
         return f"unable to apply cgroup configuration: failed to write {_quoted(path)}: {what}"
