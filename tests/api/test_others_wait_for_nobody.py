@@ -88,6 +88,7 @@ def test_a_file_system_that_does_not_answer_keeps_nobody_else_waiting(start_engi
             assert cli("run", "--rm", "-v", "/near", "busybox", "echo", "served").out == "served\n"
         cli("volume", "ls")
         assert all(one.poll() is None for one in waiting)
+        assert engine.stop() == 0
     finally:
         server.kill()  # whoever waits is told that it is gone
         server.wait()

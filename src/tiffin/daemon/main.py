@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from tiffin.daemon import options
 from tiffin.daemon.config import Config
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
             print("configuration OK")
             return 0
         _log_to_stderr(config)
-        return _run(config)
+        _run(config)
     except TiffinError as error:
         print(f"failed to start daemon: {error}" if _configured() else str(error), file=sys.stderr)
     except OSError as error:
@@ -58,7 +59,7 @@ def _log_to_stderr(config: Config) -> None:
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
-def _run(config: Config) -> int:
+def _run(config: Config) -> NoReturn:
     for name in options.without_effect(config):
         log.warning("--%s has no effect in this version", name)
     os.umask(0o022)
@@ -76,7 +77,10 @@ def _run(config: Config) -> int:
         for listener in bound:
             undo.callback(listener.close)
         asyncio.run(_serve(config, roots, bound))
-    return 0
+    # at once: Python would wait for threads that wait for a file system which does not answer
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _set_oom_score(config: Config) -> None:
