@@ -118,6 +118,7 @@ class Catalog:
             db.executemany("DELETE FROM image_name WHERE name = ?", [(str(name),) for name in names])
 
     def remove(self, image: Digest) -> None:
+        """With its names."""
         with self._ledger.transaction() as db:
             db.execute("DELETE FROM image WHERE id = ?", (image,))
         with self._guard:

@@ -1,6 +1,6 @@
 """`rmi` and `image prune`, with docker's rules of what stands in the way (and docker's words for it)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tiffin.errors import Conflict, Forbidden, NotFound, TiffinError
@@ -75,13 +75,13 @@ class Removal:
                         f'conflict: unable to remove repository reference "{text}" (must force) - '
                         f"container {users[0].id[:12]} is using its referenced image {used[7:19]}"
                     )
-            self._untag(image, self._named(text, names), removed)
-            if self._catalog.names(image):
+            going = self._named(text, names)
+            if set(names) - set(going):
+                self._untag(image, going, removed)
                 return removed
-        elif _single(names):
-            self._check(image, force=force, named=False)
-            self._untag(image, names, removed)
-        self._delete(image, removed, force=force, prune=prune, quiet=by_name)
+        else:
+            going = names if _single(names) else []
+        self._delete(image, removed, force=force, prune=prune, quiet=by_name, going=going)
         return removed
 
     def _named(self, text: str, names: list[Reference]) -> list[Reference]:
@@ -95,14 +95,18 @@ class Removal:
             gone += rest
         return gone
 
-    def _untag(self, image: Digest, names: list[Reference], removed: list[Removed]) -> None:
-        self._catalog.untag(names)
+    def _untag(self, image: Digest, names: Sequence[Reference], removed: list[Removed]) -> None:
+        if names:
+            self._catalog.untag(names)
+        self._tell_untagged(image, names, removed)
+
+    def _tell_untagged(self, image: Digest, names: Sequence[Reference], removed: list[Removed]) -> None:
         for name in names:
             removed.append(Untagged(name.familiar))
             self._publish("untag", image, {"name": name.familiar})
 
     def _conflict(self, image: Digest, *, force: bool, named: bool) -> tuple[str, bool, bool] | None:
-        """(reason, whether force can't help, whether a container is it)"""
+        """(reason, whether force can't help, whether a container is it). named: it has names that stay."""
         users = self._users().using(image)
         running = next((user for user in users if user.running), None)
         if self._catalog.children(image):
@@ -111,28 +115,37 @@ class Removal:
             return f"image is being used by running container {running.id[:12]}", True, True
         if force:
             return None
-        if named and self._catalog.names(image):
+        if named:
             return "image is referenced in multiple repositories", False, False
         if users:
             return f"image is being used by stopped container {users[0].id[:12]}", False, True
         return None
 
-    def _check(self, image: Digest, *, force: bool, named: bool) -> None:
-        conflict = self._conflict(image, force=force, named=named)
-        if conflict:
-            reason, hard, _ = conflict
-            how = "cannot be forced" if hard else "must be forced"
-            raise Conflict(f"conflict: unable to delete {image[7:19]} ({how}) - {reason}")
-
-    def _delete(self, image: Digest, removed: list[Removed], *, force: bool, prune: bool, quiet: bool) -> None:
+    def _delete(
+        self,
+        image: Digest,
+        removed: list[Removed],
+        *,
+        force: bool,
+        prune: bool,
+        quiet: bool,
+        going: Sequence[Reference] = (),
+    ) -> None:
+        """going: names that go in any case. They go with the image, in one transaction: a crash leaves none without."""
         while True:
-            conflict = self._conflict(image, force=force, named=True)
-            if conflict and quiet and (self._catalog.names(image) or conflict[2] or conflict[1]):
+            names = self._catalog.names(image)
+            kept = [name for name in names if name not in going]
+            conflict = self._conflict(image, force=force, named=bool(kept))
+            if conflict and quiet and (kept or conflict[2] or conflict[1]):
+                self._untag(image, going, removed)
                 return
-            self._check(image, force=force, named=True)
+            if conflict:
+                reason, hard, _ = conflict
+                how = "cannot be forced" if hard else "must be forced"
+                raise Conflict(f"conflict: unable to delete {image[7:19]} ({how}) - {reason}")
             before = self._readable(image)
-            self._untag(image, self._catalog.names(image), removed)
             self._catalog.remove(image)
+            self._tell_untagged(image, names, removed)
             removed.append(Deleted(image))
             self._publish("delete", image, {"name": image})
             needed = {chain for other in self._catalog.images() for chain in chain_ids(other.config.diff_ids)}
@@ -142,7 +155,7 @@ class Removal:
             if not prune or before.parent is None or self._catalog_lacks(before.parent):
                 return
             # a parent goes only where nothing else wants it
-            image, force, quiet = before.parent, False, True
+            image, force, quiet, going = before.parent, False, True, ()
 
     def _readable(self, image: Digest) -> Image | None:
         """None for one whose documents are damaged: that must not keep it from being removed."""

@@ -1,5 +1,6 @@
 """Names, removal, pruning, import, commit: by docker's rules."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -65,6 +66,26 @@ def test_a_name_with_other_tags_is_only_untagged(store: Store) -> None:
     assert store.images.remove("x:1") == [Untagged("x:1")]
     assert store.images.remove("y:1") == [Untagged("y:1"), Deleted(image.id), Deleted(image.chain)]  # type: ignore[arg-type]
     assert store.is_empty()
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_crash_leaves_an_image_with_its_last_name_or_neither(
+    store: Store, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    loaded(store, "x:1")
+    passed: list[str] = []
+
+    def point(name: str) -> None:
+        if name == "ledger-commit":
+            passed.append(name)
+            if len(passed) == step:
+                raise KeyboardInterrupt  # what was not committed is rolled back
+
+    monkeypatch.setattr("tiffin.content.crash.point", point)
+    with contextlib.suppress(KeyboardInterrupt):
+        store.images.remove("x:1")
+    monkeypatch.undo()
+    assert [image.repo_tags for image in store.images.catalog.images()] in ([], [("x:1",)])
 
 
 def test_an_id_with_several_repositories_needs_force(store: Store) -> None:
