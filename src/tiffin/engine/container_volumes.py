@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 
 from tiffin.engine import container_images, container_root
 from tiffin.engine.container_context import Context
@@ -85,28 +86,53 @@ def _check_bind(point: MountPoint) -> None:
 
 
 def _fill_if_empty(volume: str, destination: str, layers: tuple[Mount, ...]) -> None:
-    with os.scandir(volume) as entries:
-        if next(entries, None) is not None:
+    target = os.open(volume, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _mark(os.getxattr, target):
+            _clear(target)
+            _mark(os.removexattr, target)
+        if os.listdir(target):
             return
-    with container_root.opened(layers) as root:
-        try:
-            # the destination's links stay inside the image (CVE-2022-23648)
-            source = paths.open_in(root, os.fsencode(destination), os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            return  # the image has no such directory
-        target = os.open(volume, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            trees.copy(source, target)
-            status = os.fstat(source)
-            os.fchown(target, status.st_uid, status.st_gid)
-            os.fchmod(target, status.st_mode & 0o7777)
-        except OSError:
-            for name in os.listdir(target):  # a part would count as the whole the next time
-                trees.remove(target, os.fsencode(name))
-            raise
-        finally:
-            os.close(source)
-            os.close(target)
+        with container_root.opened(layers) as root:
+            try:
+                # the destination's links stay inside the image (CVE-2022-23648)
+                source = paths.open_in(root, os.fsencode(destination), os.O_RDONLY | os.O_DIRECTORY)
+            except OSError:
+                return  # the image has no such directory
+            try:
+                _fill(source, target)
+            finally:
+                os.close(source)
+    finally:
+        os.close(target)
+
+
+def _fill(source: int, target: int) -> None:
+    _mark(os.setxattr, target, b"")
+    try:
+        trees.copy(source, target)
+        status = os.fstat(source)
+        os.fchown(target, status.st_uid, status.st_gid)
+        os.fchmod(target, status.st_mode & 0o7777)
+    except OSError:
+        _clear(target)
+        raise
+    finally:
+        _mark(os.removexattr, target)
+
+
+def _mark(call: Callable[..., object], target: int, *value: bytes) -> bool:
+    """A volume that is being filled says so: a part, from a daemon that was killed, does not count as the whole."""
+    try:
+        call(target, "trusted.tiffin.filling", *value)
+    except OSError:
+        return False  # it has none, or is on a file system that can't have any
+    return True
+
+
+def _clear(target: int) -> None:
+    for name in os.listdir(target):
+        trees.remove(target, os.fsencode(name))
 
 
 def below(source: str, subpath: str) -> str:
