@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -181,6 +182,27 @@ def test_garbage_on_the_socket_hurts_nobody(tmp_path: Path) -> None:
         sock.send(b"\xff\xfe nonsense")
         assert (await rig.output("echo", "still"))[0] == "still\n"
         sock.close()
+
+    with_forkserver(tmp_path, body)
+
+
+def test_without_a_descriptor_to_spare_a_connection_waits(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        pid = rig.forkserver.pid
+        running = await rig.start("sleep", "1000", log=plans.json_log(rig.place))
+        await eventually(lambda: at_rest(rig, running))
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, hard))
+        sock = channel.connect(str(rig.place), "forkserver.sock")
+        channel.send(sock, (1, "list", {}))
+        await asyncio.sleep(0.3)  # several attempts
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
+        answer, _ = await asyncio.to_thread(channel.receive, sock)
+        assert answer == (1, True, {"ids": (running.id,)})
+        sock.close()
+        assert rig.forkserver.pid == pid
+        running.signal(9)
+        await running.wait()
 
     with_forkserver(tmp_path, body)
 

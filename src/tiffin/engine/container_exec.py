@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import signal
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -279,7 +278,7 @@ class Execs:
                 code = await asyncio.wait_for(started.wait(), timeout)
                 output = await asyncio.wait_for(reading, 1.0)
             except TimeoutError:
-                _kill(started.pid)
+                process.kill(execution.id)
                 code, output = -1, b""
             finally:
                 reading.cancel()
@@ -306,16 +305,3 @@ async def _read_head(stream: socket.socket) -> bytes:
             if len(found) < OUTPUT_LIMIT:
                 found += piece
     return bytes(found[:OUTPUT_LIMIT])
-
-
-def _kill(pid: int) -> None:
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        signal.pidfd_send_signal(fd, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(fd)

@@ -23,6 +23,7 @@ from tiffin.runtime.nursery import Gone, Nursery
 
 _IDLE = 15.0  # s without daemon and monitors
 _SPARE = 60.0  # s without a start, after which no monitors are kept in reserve
+_FULL = 0.1  # s until the next attempt, when there is no descriptor for a connection
 _PAUSE = 0.01  # s without a start, before new ones are made that are some work to make
 _MANY, _SPAN = 100, 10.0  # replacements of one monitor, in s, that are too many
 Payload = dict[str, object]
@@ -61,11 +62,14 @@ class Forkserver:
         self.loop = Loop(self._child_ended)
         self.loop.watch(nursery.socket.fileno(), READ, lambda _: nursery.heard())
         self.server = channel.listen(directory, "forkserver.sock")
-        self.loop.watch(self.server.fileno(), READ, self._accept)
         self.connections: list[socket.socket] = []
         self.charges: dict[int, Charge] = {}  # by the monitor's pid
         self.leaving = False  # the last daemon that was here ended in good order
+        self._listen()
         self._idle()
+
+    def _listen(self) -> None:
+        self.loop.watch(self.server.fileno(), READ, self._accept)
 
     def _idle(self) -> None:
         self.loop.after("idle", _IDLE, self._leave_if_idle)
@@ -82,7 +86,11 @@ class Forkserver:
     # -- daemon ------------------------------------------------------------------------------------------------------
 
     def _accept(self, _: int) -> None:
-        connection = channel.accept(self.server)
+        try:
+            connection = channel.accept(self.server)
+        except OSError:
+            self.loop.forget(self.server.fileno())
+            return self.loop.after("listen", _FULL, self._listen)
         if connection is not None:
             self.leaving = False
             self.connections.append(connection)

@@ -1,7 +1,9 @@
 """A running container from the daemon's side: what its monitor is asked and what it tells. For asyncio."""
 
 import asyncio
+import contextlib
 import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -219,6 +221,12 @@ class Running:
     def signal(self, number: int) -> None:
         """Signal the first process. ProcessLookupError when it has ended."""
         namespaces.pidfd_send_signal(self.pidfd, number)
+
+    def kill(self, exec_id: str) -> None:
+        """End a further process, if it has not ended."""
+        if exec_id in self._further:
+            with contextlib.suppress(ProcessLookupError):
+                namespaces.pidfd_send_signal(self._further[exec_id][1], signal.SIGKILL)
 
     def discard(self) -> None:
         """To be said before it is killed in order to be removed: its end need not wait for its mounts' end."""
