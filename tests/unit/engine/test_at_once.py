@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
@@ -324,20 +323,20 @@ def test_the_loop_reads_from_who_takes_over_the_number_of_a_probes_socket(
     async def body() -> None:
         one, process = made.add(RUNNING)
         loop = asyncio.get_running_loop()
-        child = subprocess.Popen(["sleep", "1000"])  # noqa: ASYNC220
         held: list[int] = []
 
         async def begin(*arguments: Any) -> Any:
             held.append(arguments[2][0].fd)  # our end stays open: what the probe says never ends
-            return SimpleNamespace(pid=child.pid, wait=asyncio.Event().wait)
+            return SimpleNamespace(wait=asyncio.Event().wait)
 
         execs = Execs(made.context)
         monkeypatch.setattr(execs, "_run", begin)
+        monkeypatch.setattr(process, "kill", ended := Mock(), raising=False)
         pair, (ours, theirs) = socket.socketpair(), socket.socketpair()
         monkeypatch.setattr(socket, "socketpair", lambda *_: pair)
         number = pair[0].fileno()
         assert await execs.probe(one, cast(Any, process), ("true",), 0.01) == (-1, b"")
-        child.wait()
+        ended.assert_called_once()
         monkeypatch.undo()
         # at once, as another task would: who has the number that the probe's socket had is read from
         os.dup2(ours.fileno(), number)
