@@ -72,9 +72,9 @@ def _cpu_v1(accounting: str | None, cpu: str | None) -> dict[str, Any]:
 
 
 def _memory_v1(directory: str | None) -> dict[str, Any]:
-    if directory is None:
-        return {}
-    found: dict[str, Any] = _counter_v1(directory, "memory") or {}
+    found: dict[str, Any] | None = _counter_v1(directory, "memory") if directory is not None else None
+    if directory is None or found is None:
+        return {}  # or it was removed just now
     found["stat"] = _table(directory + "/memory.stat")
     found["swap"] = _counter_v1(directory, "memory.memsw")
     found["kernel"] = _counter_v1(directory, "memory.kmem")
