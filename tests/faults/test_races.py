@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -162,6 +163,31 @@ def test_so_are_streams_copies_networks_and_policies(
     for network in ("first", "second"):
         Api(engine).ask("POST", "/networks/create", {"Name": network})
     at_once(engine, MORE, 12, count)
+
+
+def test_a_container_is_paused_between_execs_and_not_within_one(start_engine: Callable[..., Engine]) -> None:
+    api = Api(start_engine())
+    container = api.run("sleep", "100000")
+
+    def begin(number: int) -> bool:
+        made = api.ask("POST", f"/containers/{container}/exec", {"Cmd": ["true"]})
+        begun.release()
+        time.sleep(number % 12 / 1000)  # no more than to meet the pause at another moment
+        try:
+            api.ask("POST", f"/exec/{made['Id']}/start", {"Detach": True})
+        except Failed as refusal:
+            return "is paused" in str(refusal)
+        return True
+
+    begun = threading.Semaphore(0)
+    with ThreadPoolExecutor(1) as other:
+        for number in range(24):
+            execution = other.submit(begin, number)
+            begun.acquire()
+            time.sleep((11 - number % 12) / 1000)
+            api.ask("POST", f"/containers/{container}/pause")
+            assert execution.result(timeout=60), "refused for another reason"
+            api.ask("POST", f"/containers/{container}/unpause")
 
 
 def at_once(engine: Engine, operations: list[Callable[[Api, str], object]], clients: int, count: int) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,32 @@ class Live:
     stopping: bool = False
     removals: int = 0  # requests that kill it in order to remove it
     killed: bool = False  # SIGKILL was sent: whoever froze it now would keep it from dying
+    births: int = 0  # further processes that are about to be
+    calm: asyncio.Event = field(default_factory=asyncio.Event)  # when there are none any more
+    freezing: bool = False
+
+    @contextmanager
+    def birth(self) -> Iterator[None]:
+        """While a further process is made. One that is frozen half-born would keep who asked for it waiting."""
+        self.births += 1
+        self.calm.clear()
+        try:
+            yield
+        finally:
+            self.births -= 1
+            if not self.births:
+                self.calm.set()
+
+    @asynccontextmanager
+    async def no_births(self) -> AsyncIterator[None]:
+        """While it is frozen: who would make one is refused, and who is at it has finished."""
+        self.freezing = True
+        try:
+            if self.births:
+                await self.calm.wait()
+            yield
+        finally:
+            self.freezing = False
 
 
 class Context:

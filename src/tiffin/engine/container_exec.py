@@ -94,7 +94,7 @@ class Execs:
         container = self._context.records.find(reference)
         match container.status:
             case Paused():
-                raise Conflict(f"Container {reference} is paused, unpause the container before exec")
+                raise _paused(reference)
             case Restarting():
                 raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
             case RunningStatus():
@@ -163,13 +163,16 @@ class Execs:
         listening: Listening | None = None,
     ) -> ExecProcess:
         config: ExecConfig = execution.config
-        process = self._context.live(container.id).process
+        live = self._context.live(container.id)
+        process = live.process
         try:
             if process is None:
                 raise Conflict(f"container {container.id} is not running")
             plan = self._plan(container, config, process.pid, size)
             if listening is not None:
                 await listening()
+            if live.freezing or isinstance(self._context.records.get(container.id).status, Paused):
+                raise _paused(container.id)
         except (TiffinError, OSError) as failure:
             for one in attachments:
                 os.close(one.fd)
@@ -181,7 +184,8 @@ class Execs:
                 "stdin_once": True,
                 "size": size or config.console_size,
             }
-            return await process.exec(plan, stdio=stdio, attachments=attachments, exec_id=execution.id)
+            with live.birth():
+                return await process.exec(plan, stdio=stdio, attachments=attachments, exec_id=execution.id)
         except StartFailed as failure:
             code = code_of(failure)
             raise ExecFailed(failure.message, NOT_EXECUTABLE if code == OTHER else code) from failure
@@ -290,6 +294,10 @@ class Execs:
 def _shown(command: tuple[str, ...]) -> str:
     """As docker's events have it: the program, a space, its arguments."""
     return f"{command[0]} {' '.join(command[1:])}"
+
+
+def _paused(reference: str) -> Conflict:
+    return Conflict(f"Container {reference} is paused, unpause the container before exec")
 
 
 def _close(fd: int | None) -> None:

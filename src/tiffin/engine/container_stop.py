@@ -166,15 +166,17 @@ class Signals:
                     raise Conflict(f"Container {container.id} is already paused")
                 case Restarting():
                     raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
-                case Running() if context.live(container.id).killed:
-                    raise Conflict(f"container {container.id} is not running")
                 case Running(pid=pid, started_at=started, finished_at=finished):
-                    try:
-                        await asyncio.to_thread(cgroups_live.freeze, context.cgroup(container))
-                    except FileNotFoundError as error:
-                        raise Conflict(f"container {container.id} is not running") from error
-                    write = context.records.change if lasting else context.records.note
-                    write(container.id, status=Paused(pid, started, finished))
+                    live = context.live(container.id)
+                    async with live.no_births():
+                        if live.killed:
+                            raise Conflict(f"container {container.id} is not running")
+                        try:
+                            await asyncio.to_thread(cgroups_live.freeze, context.cgroup(container))
+                        except FileNotFoundError as error:
+                            raise Conflict(f"container {container.id} is not running") from error
+                        write = context.records.change if lasting else context.records.note
+                        write(container.id, status=Paused(pid, started, finished))
                 case _:
                     raise Conflict(f"container {container.id} is not running")
         context.publish(container, "pause")
