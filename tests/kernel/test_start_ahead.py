@@ -16,6 +16,8 @@ from tiffin.runtime.launcher import StartFailed
 
 pytestmark = pytest.mark.root
 _TREES = [Path("/sys/fs/cgroup") / name for name in ("pids", "memory", "unified")]
+if Path("/sys/fs/cgroup/cgroup.procs").exists():  # cgroup2 alone
+    _TREES = [Path("/sys/fs/cgroup")]
 several_trees = pytest.mark.skipif(
     sum(tree.is_dir() for tree in _TREES) < 2, reason="all groups are in one hierarchy, and made before the fork"
 )
