@@ -1,4 +1,4 @@
-"""Registries beside the shared engine."""
+"""docker-py on the shared engine, and registries beside it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from rig.peers import needs_api
 from rig.served import Inside, Served
 
 PORTS = {"tiffin": 5020, "docker-registry": 5021}
+
+
+@pytest.fixture
+def client(engine: Engine, tidy: None) -> Iterator[docker_py.APIClient]:
+    """docker-py; what the test made is removed."""
+    made = docker_py.APIClient(base_url=engine.host, timeout=60)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module", params=["tiffin", pytest.param("docker-registry", marks=pytest.mark.slow)])

@@ -10,16 +10,9 @@ import docker as docker_py
 import pytest
 from docker.errors import APIError
 
-from rig import Cli, Engine
+from rig import Cli
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def client(engine: Engine, tidy: None) -> Iterator[docker_py.APIClient]:
-    made = docker_py.APIClient(base_url=engine.host, timeout=60)
-    yield made
-    made.close()
 
 
 @pytest.fixture(params=["created", "running", "stopped"])

@@ -5,23 +5,14 @@ from __future__ import annotations
 import io
 import tarfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import docker as docker_py
 import pytest
 
-from rig import Engine
-
 pytestmark = pytest.mark.root
 Make = Callable[..., str]
-
-
-@pytest.fixture
-def client(engine: Engine, tidy: None) -> Iterator[docker_py.APIClient]:
-    made = docker_py.APIClient(base_url=engine.host, timeout=60)
-    yield made
-    made.close()
 
 
 @pytest.fixture

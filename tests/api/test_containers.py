@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import docker as docker_py
@@ -15,13 +15,6 @@ from rig.peers import needs_api
 
 pytestmark = pytest.mark.root
 Run = Callable[..., str]
-
-
-@pytest.fixture
-def client(engine: Engine, tidy: None) -> Iterator[docker_py.APIClient]:
-    made = docker_py.APIClient(base_url=engine.host, timeout=60)
-    yield made
-    made.close()
 
 
 @pytest.fixture

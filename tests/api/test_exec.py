@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import docker as docker_py
 import pytest
 from docker.errors import APIError
 
-from rig import Cli, Engine, eventually
+from rig import Cli, eventually
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def client(engine: Engine, tidy: None) -> Iterator[docker_py.APIClient]:
-    made = docker_py.APIClient(base_url=engine.host, timeout=60)
-    yield made
-    made.close()
 
 
 @pytest.fixture

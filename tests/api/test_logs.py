@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
 
 import docker as docker_py
 import pytest
@@ -14,13 +13,6 @@ from rig import Cli, Engine, eventually
 from rig.peers import tiffins_own
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def client(engine: Engine, tidy: None) -> Iterator[docker_py.APIClient]:
-    made = docker_py.APIClient(base_url=engine.host, timeout=60)
-    yield made
-    made.close()
 
 
 def run(client: docker_py.APIClient, script: str, **host: object) -> str:
