@@ -7,7 +7,6 @@ pieces = outflow(images.save(names))         # an iterator that a thread drives,
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import TypeVar
@@ -15,6 +14,7 @@ from typing import TypeVar
 from tiffin.engine.threads import in_thread
 from tiffin.errors import Invalid
 from tiffin.http.lending import Lent
+from tiffin.http.pieces import Pieces
 from tiffin.http.request import Request
 from tiffin.linux import heap
 
@@ -48,8 +48,7 @@ class _Pumped:
 
     def __init__(self, request: Request) -> None:
         self._loop = asyncio.get_running_loop()
-        self._pieces: deque[bytes] = deque()
-        self._offset = 0  # into the first piece
+        self._pieces = Pieces()
         self._waiting = 0  # bytes
         self._changed = threading.Condition()
         self._room = asyncio.Event()
@@ -90,20 +89,11 @@ class _Pumped:
                 if self._error is not None:
                     raise self._error
                 return b""
-            data = self._take(size)
+            data = self._pieces.take(size)
             self._waiting -= len(data)
             if self._waiting < _FULL // 2:
                 with suppress(RuntimeError):  # the loop has gone
                     self._loop.call_soon_threadsafe(self._room.set)
-        return data
-
-    def _take(self, size: int) -> bytes:
-        first = self._pieces[0]
-        data = first[self._offset : self._offset + size]
-        self._offset += len(data)
-        if self._offset >= len(first):
-            self._pieces.popleft()
-            self._offset = 0
         return data
 
     async def close(self) -> None:

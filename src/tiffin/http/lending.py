@@ -11,7 +11,6 @@ import os
 import select
 import socket
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
@@ -19,6 +18,7 @@ import h11
 
 from tiffin.errors import Invalid
 from tiffin.http.chunks import Chunks
+from tiffin.http.pieces import Pieces
 
 _RECEIVE = 256 << 10
 _PIECE = 1 << 20
@@ -37,8 +37,7 @@ class Lent:
         self._socket = connection  # ours to close; not blocking
         self._chunks = chunks
         self._back = back
-        self._pieces = deque(arrived)
-        self._offset = 0  # into the first piece
+        self._pieces = Pieces(arrived)
         self._open = True
         self._error: str | None = None
         self._lock = threading.Lock()  # around what touches the socket
@@ -58,13 +57,7 @@ class Lent:
                 return b""
             if not self._receive():
                 self._poll.poll()
-        first = self._pieces[0]
-        data = first[self._offset : self._offset + size]
-        self._offset += len(data)
-        if self._offset >= len(first):
-            self._pieces.popleft()
-            self._offset = 0
-        return data
+        return self._pieces.take(size)
 
     def _receive(self) -> bool:
         """What has come. False where that is nothing yet."""
