@@ -7,7 +7,6 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,7 +111,7 @@ class Live:
     calm: asyncio.Event = field(default_factory=asyncio.Event)  # when there are none any more
     freezing: bool = False
 
-    @contextmanager
+    @contextlib.contextmanager
     def birth(self) -> Iterator[None]:
         """While a further process is made. One that is frozen half-born would keep who asked for it waiting."""
         self.births += 1
@@ -124,7 +123,7 @@ class Live:
             if not self.births:
                 self.calm.set()
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def no_births(self) -> AsyncIterator[None]:
         """While it is frozen: who would make one is refused, and who is at it has finished."""
         self.freezing = True
