@@ -40,9 +40,8 @@ async def sources(context: Context, container: Container, layers: tuple[Mount, .
                 if point.driver != "local":  # its driver says where
                     source = await in_thread(context.volumes.mount, point.name, container.id)
                     found[point.destination] = source
-                if point.copy_up:
-                    async with context.filling(point.name):
-                        await in_thread(_fill_if_empty, source, point.destination, layers)
+                async with context.filling(point.name):
+                    await in_thread(_fill_if_empty, source, point.destination if point.copy_up else None, layers)
                 if point.subpath:
                     below(source, point.subpath)  # an error that names it, before anything begins
             case "image":
@@ -85,13 +84,14 @@ def _check_bind(point: MountPoint) -> None:
         raise Invalid(f"error while creating mount source path '{point.source}': {error.strerror}") from error
 
 
-def _fill_if_empty(volume: str, destination: str, layers: tuple[Mount, ...]) -> None:
+def _fill_if_empty(volume: str, destination: str | None, layers: tuple[Mount, ...]) -> None:
+    """destination: None where nothing is to be copied; a part of before goes all the same."""
     target = os.open(volume, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if _mark(os.getxattr, target):
             _clear(target)
             _mark(os.removexattr, target)
-        if os.listdir(target):
+        if destination is None or os.listdir(target):
             return
         with container_root.opened(layers) as root:
             try:
@@ -114,11 +114,11 @@ def _fill(source: int, target: int) -> None:
         status = os.fstat(source)
         os.fchown(target, status.st_uid, status.st_gid)
         os.fchmod(target, status.st_mode & 0o7777)
-    except OSError:
+    except BaseException:
         _clear(target)
-        raise
-    finally:
         _mark(os.removexattr, target)
+        raise
+    _mark(os.removexattr, target)
 
 
 def _mark(call: Callable[..., object], target: int, *value: bytes) -> bool:
