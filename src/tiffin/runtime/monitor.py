@@ -21,6 +21,7 @@ from tiffin.runtime.journal import Journal
 from tiffin.runtime.journald import open_log
 from tiffin.runtime.loop import READ, Loop
 from tiffin.runtime.plan import monitor_part
+from tiffin.runtime.upstream import Upstream
 
 Payload = dict[str, object]
 _PATIENCE = 1.0  # s, for the forkserver to say how a container ended that it reaps; then it counts as killed
@@ -35,17 +36,17 @@ class Monitor:
     ) -> None:
         """held: what the forkserver keeps too: the plan, our ends of stdio, header and data of the journal."""
         credentials.prctl(credentials.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self.charge, self.upstream, self.held = charge, upstream, held
+        self.charge, self.held = charge, held
         self.plan = plan = monitor_part(held["plan"])
         self.state: str = plan["state"]  # type: ignore[assignment]
         self.loop = Loop(self._child_ended)
-        self.loop.watch(upstream.fileno(), READ, self._from_forkserver)
+        self.upstream = Upstream(self, upstream)
         self.connections: list[socket.socket] = []
         stdio: Payload = plan["stdio"]  # type: ignore[assignment]
         self.session = streams.Session(
             self.loop, terminal=bool(stdio["terminal"]), stdin_once=bool(stdio["stdin_once"])
         )
-        self.session.on_input_closed = lambda: self._tell("drop", {"name": "stdin"})
+        self.session.on_input_closed = lambda: self.upstream.tell("drop", {"name": "stdin"})
         self.execs = Execs(self)
         self.doors = doors.Doors()
         self.ahead: Ahead | None = None
@@ -73,7 +74,7 @@ class Monitor:
             else:
                 stage = spawn.begin(self.plan, theirs, self.held["plan"], self.ahead, learns=self.learns)
                 birth = Birth(self.loop, self.plan, *stage)
-                birth.on_written = lambda pages: self._tell("written", {"stage": pages})
+                birth.on_written = lambda pages: self.upstream.tell("written", {"stage": pages})
         except OSError as error:
             number, text = error.errno or 0, str(error.strerror)
             path = error.filename if isinstance(error.filename, bytes) else b""
@@ -100,7 +101,7 @@ class Monitor:
         elif "stdout" in self.held:
             self.session.open_pipes(self.held.get("stdin", -1), self.held["stdout"], self.held["stderr"])
         if status is not None:
-            return self._ended(status)
+            return self.ended(status)
         self.pidfd = self.held["pidfd"]
         self.loop.watch(self.pidfd, READ, self._gone)
 
@@ -111,14 +112,14 @@ class Monitor:
             journal = Journal(self.held["header"], (self.held["data0"], self.held["data1"]))
             if (log := open_log(settings, journal.log_size if adopting else None)) is None:
                 return
-            log.on_rotated = lambda path: self._tell("compress", {"path": path})
+            log.on_rotated = lambda path: self.upstream.tell("compress", {"path": path})
             journal.log_size = log.size
             journal.commit()
             self.session.record(journal, log)
 
     def _console(self, master: int) -> None:
         self.held["master"] = master
-        self._tell("keep", {"name": "master"}, (master,))
+        self.upstream.tell("keep", {"name": "master"}, (master,))
         self._open_terminal()
 
     def _open_terminal(self) -> None:
@@ -128,7 +129,7 @@ class Monitor:
     def _ready(self) -> None:
         birth = self.birth
         assert birth is not None
-        self._tell("started", {"pid": birth.pid, "at": birth.started_at}, (birth.pidfd,))
+        self.upstream.tell("started", {"pid": birth.pid, "at": birth.started_at}, (birth.pidfd,))
 
     def _started(self) -> None:
         birth = self.birth
@@ -141,7 +142,7 @@ class Monitor:
         except OSError:
             pass  # as runc: it is logged, the container runs
         if birth.plan.get("ended") is not None:
-            self._ended(birth.plan.pop("ended"))  # type: ignore[arg-type]
+            self.ended(birth.plan.pop("ended"))  # type: ignore[arg-type]
 
     def describe(self) -> Payload:
         """What a daemon that connects wants to know."""
@@ -171,7 +172,7 @@ class Monitor:
         if self.birth is not None and pid == self.birth.pid:
             self.birth.plan["ended"] = status  # what the channel holds has not been read yet
         elif pid == self.pid:
-            self._ended(status)
+            self.ended(status)
         else:
             self.execs.ended(pid, status)
 
@@ -188,13 +189,14 @@ class Monitor:
         if status is None:
             status = namespaces.exit_status(self.pidfd)
         if status is not None:
-            self._ended(status)
+            self.ended(status)
         elif patience > 0:
             self.loop.after("status", 0.01, lambda: self._find_status(patience - 0.01))
         else:
-            self._ended(9, "the container's monitor and forkserver were killed, and its exit status is lost")
+            self.ended(9, "the container's monitor and forkserver were killed, and its exit status is lost")
 
-    def _ended(self, status: int, error: str = "") -> None:
+    def ended(self, status: int, error: str = "") -> None:
+        """The container has: what is to be done about it, in this order."""
         if self.exited is not None:
             return
         controls.kill(self.plan["procs"])  # type: ignore[arg-type]
@@ -205,7 +207,7 @@ class Monitor:
         later = self.plan["ephemeral"] and "poststop" not in self.plan["hooks"]  # type: ignore[operator]
         left = self.plan["rmdir"] if later else controls.remove(self.plan["rmdir"])  # type: ignore[arg-type]
         self.exited = write_exit(self.state, code_of(status), oom, error)
-        self._tell("exited", {"left": left})
+        self.upstream.tell("exited", {"left": left})
         try:
             hooks.run(self.plan, "poststop", b"stopped", 0)
         except OSError:
@@ -214,7 +216,7 @@ class Monitor:
         self.announce("exit", self.exited)
         if later:  # nobody starts it again: who waits for its end need not wait for its groups' end
             left = controls.remove(left)  # type: ignore[arg-type]
-            self._tell("exited", {"left": left})
+            self.upstream.tell("exited", {"left": left})
         if left:
             self.loop.after("rmdir", 0.05, self._remove_again)
         self.loop.after("linger", _LINGER if self.connections else 0.0, self._let_go)
@@ -235,7 +237,7 @@ class Monitor:
             self.loop.after("leave", 0.05, self._leave)
             return
         self._unlink()
-        self._tell("done", {})
+        self.upstream.tell("done", {})
         self.loop.running = False
 
     def _unlink(self) -> None:
@@ -248,45 +250,6 @@ class Monitor:
                 os.unlink(os.path.join(self.state, "monitor.sock"))
             except OSError:
                 pass
-
-    # -- forkserver --------------------------------------------------------------------------------------------------
-
-    def _tell(self, event: str, payload: Payload, attach: tuple[int, ...] = ()) -> None:
-        try:
-            channel.send(self.upstream, (0, event, payload), attach)
-        except OSError:
-            pass  # it was killed; the daemon starts another
-
-    def _from_forkserver(self, _: int) -> None:
-        try:
-            (_, event, payload), attached = channel.receive(self.upstream)
-        except OSError:
-            self.loop.forget(self.upstream.fileno())
-            self._register_soon(0.05)
-            return
-        streams.close_all(*attached)
-        if event == "reaped":
-            self._ended(payload["status"])  # type: ignore[arg-type]
-
-    def _register_soon(self, seconds: float) -> None:
-        self.loop.after("register", seconds, lambda: self._register(min(seconds * 2, 2.0)))
-
-    def _register(self, pause: float) -> None:
-        """The forkserver was killed: put the container into the charge of its successor."""
-        if self.exited is not None or not self.pid:
-            return self._register_soon(pause)  # it has ended and will leave, or is yet to begin
-        try:
-            upstream = channel.connect(str(self.charge["directory"]), "forkserver.sock")
-        except OSError:
-            return self._register_soon(pause)
-        self.upstream.close()
-        self.upstream = upstream
-        self.loop.watch(upstream.fileno(), READ, self._from_forkserver)
-        held = {**self.held, "pidfd": self.pidfd}
-        if "stdin" in held and self.session.input < 0:
-            del held["stdin"]
-        about: Payload = {"charge": self.charge, "pid": self.pid, "at": self.started_at, "names": tuple(held)}
-        self._tell("register", about, tuple(held.values()))
 
     # -- daemon ------------------------------------------------------------------------------------------------------
 

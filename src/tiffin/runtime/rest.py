@@ -100,10 +100,10 @@ def _resume(upstream: socket.socket, server: socket.socket, attached: list[int],
 
 def hand_over(monitor: Monitor, successor: int, pause: float = _SOON) -> None:
     """In the child: look now and then whether there is nothing more to do, and leave then."""
-    upstream = monitor.upstream
+    upstream = monitor.upstream.socket
 
     def look() -> None:
-        if monitor.exited is None and monitor.upstream is upstream:  # else a forkserver knows us as the monitor
+        if monitor.exited is None and monitor.upstream.socket is upstream:  # else a forkserver knows us as the monitor
             if _at_rest(monitor):
                 _leave(monitor, successor)
             hand_over(monitor, successor, min(pause * 2, _SELDOM))

@@ -37,7 +37,7 @@ def keep(upstream: socket.socket) -> None:
             if successor >= 0:
                 rest.hand_over(monitor, successor)
         monitor.loop.run()
-        if monitor.learns and monitor.upstream is upstream:
+        if monitor.learns and monitor.upstream.socket is upstream:
             _tell_pages(upstream)
         sync_exit(monitor.state)
     except BaseException as error:
