@@ -19,24 +19,30 @@ FILES, SIZE = 5_000, 200 << 20
 _rounds = itertools.count(time.time_ns())
 
 
-def build(subject: Subject, directory: Path, *options: str) -> float:
-    """Milliseconds of one build."""
-    folder = subject.engine.root / "docker-with-plugins"
+def plugged(folder: Path) -> dict[str, str]:
+    """The environment in which docker finds its newest plugins, in a folder that is made if need be."""
     if not folder.exists():
         (folder / "cli-plugins").mkdir(parents=True)
         for plugin in newest().iterdir():
             os.symlink(plugin, folder / "cli-plugins" / plugin.name)
-    subject.environment["DOCKER_CONFIG"] = subject.environment["BUILDX_CONFIG"] = str(folder)
+    return {"DOCKER_CONFIG": str(folder), "BUILDX_CONFIG": str(folder)}
+
+
+def build(subject: Subject, directory: Path, *options: str) -> float:
+    """Milliseconds of one build."""
+    subject.environment.update(plugged(subject.engine.root / "docker-with-plugins"))
     return subject.timed("buildx", "build", "-q", "-t", "bench-build", *options, str(directory))
 
 
-def small(subject: Subject) -> Path:
-    """A context of one file, and 6 steps that do little."""
-    directory = subject.engine.root / "small-context"
+def small() -> Path:
+    """A context of one file, and 6 steps that do little; made once and kept."""
+    directory = archives.cache() / "bench-small-context-1"
     if not directory.exists():
-        directory.mkdir()
-        (directory / "Dockerfile").write_text(DOCKERFILE)
-        (directory / "file").write_text("content")
+        partial = directory.with_suffix(".partial")
+        partial.mkdir(exist_ok=True)
+        (partial / "Dockerfile").write_text(DOCKERFILE)
+        (partial / "file").write_text("content")
+        partial.rename(directory)
     return directory
 
 
@@ -56,13 +62,13 @@ def big() -> Path:
 
 
 def cached(subject: Subject) -> float:
-    build(subject, small(subject))
-    return build(subject, small(subject))
+    build(subject, small())
+    return build(subject, small())
 
 
 def uncached(subject: Subject) -> float:
-    build(subject, small(subject))
-    return build(subject, small(subject), "--build-arg", f"ROUND={next(_rounds)}", "--no-cache")
+    build(subject, small())
+    return build(subject, small(), "--build-arg", f"ROUND={next(_rounds)}", "--no-cache")
 
 
 def unchanged(subject: Subject) -> float:

@@ -1,12 +1,15 @@
 """What docker's command line takes by itself: its commands against an engine that does nothing and answers at once.
 
-    python bench/client.py [ROUNDS]
+    python bench/client.py [ROUNDS [ROW...]]
 
 No engine can be faster than this with the same client: what bench/run.py says of a command has this in every column.
+`build` is one that finds everything in the cache (builder.py). `buildx version` asks no engine for anything: docker
+starts the plugin twice, at first to hear what it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -23,6 +26,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench")]
 
+import builder  # noqa: E402
+import builds  # noqa: E402
 import images  # noqa: E402
 
 from rig.commands import docker_binary  # noqa: E402
@@ -35,6 +40,7 @@ LISTED = [
 ]
 ANSWERS = (
     ("GET|HEAD", r"/_ping", 200, None),
+    ("GET", r"/version", 200, {"Version": "28.2.2", "ApiVersion": "1.51", "MinAPIVersion": "1.24", "Os": "linux"}),
     ("GET", r"/containers/json", 200, LISTED),
     ("POST", r"/containers/create", 201, {"Id": ID, "Warnings": []}),
     ("POST", r"/containers/\w+/exec", 201, {"Id": ID}),
@@ -49,6 +55,8 @@ COMMANDS = {
     "create": (["create", "--name", "box", "busybox"], ["rm", "box"]),
     "ps": (["ps", "-a"],),
     "load": (["load", "-q", "-i", str(images.archive())],),
+    "buildx version": (["buildx", "version"],),
+    "build": (["buildx", "build", "-q", "-t", "bench-build", str(builds.small())],),
 }
 
 
@@ -57,12 +65,15 @@ class Idle(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     started = threading.Event()
+    sessions = builder.Sessions()
 
     def answer(self) -> None:
         self.discard()
         path = re.sub(r"^/v[\d.]+|\?.*$", "", self.path)
         if path.endswith("/attach") or re.fullmatch(r"/exec/\w+/start", path):
             return self.hijacked(at_once=path.startswith("/exec"))
+        if path in ("/grpc", "/session"):
+            return self.upgraded(path)
         if path.endswith("/start"):
             self.say(204, None)
             return self.started.set()
@@ -105,6 +116,16 @@ class Idle(BaseHTTPRequestHandler):
             self.started.wait()
         self.close_connection = True
 
+    def upgraded(self, path: str) -> None:
+        """A builder's connection, until the client leaves it, with or without an end."""
+        self.connection.sendall(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            if path == "/grpc":
+                return builder.Call(self.rfile, self.connection.sendall, self.sessions).serve()
+            session = builder.Session(self.rfile, self.connection.sendall)
+            session.serve(self.headers["X-Docker-Expose-Session-Uuid"], self.sessions)
+
     def waited(self) -> None:
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
@@ -127,11 +148,20 @@ def main() -> None:
         server = socketserver.ThreadingUnixStreamServer(path, Idle)
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        environment = {**os.environ, "DOCKER_HOST": f"unix://{path}", "DOCKER_CONFIG": directory}
-        print("| docker's own part of | |\n|---|---:|")
-        for name, commands in COMMANDS.items():
-            taken = [once(commands, environment) for _ in range(rounds + 1)][1:]
-            print(f"| {name} | {statistics.median(taken):.1f} ms |")
+        plain = {**os.environ, "DOCKER_HOST": f"unix://{path}", "DOCKER_CONFIG": directory}
+        plugged = plain | builds.plugged(Path(directory) / "plugged")
+        print("| docker's own part of | median | least | of it the idle engine's |\n|---|---:|---:|---:|")
+        for name in sys.argv[2:] or COMMANDS:
+            print(f"| {name} | {row(COMMANDS[name], plugged if 'build' in name else plain, rounds)} |", flush=True)
+
+
+def row(commands: tuple[list[str], ...], environment: dict[str, str], rounds: int) -> str:
+    """Median and least time; the processor time that was spent here, which no engine at all would not take."""
+    once(commands, environment)
+    spent = time.process_time()
+    taken = [once(commands, environment) for _ in range(rounds)]
+    spent = (time.process_time() - spent) * 1000 / rounds
+    return f"{statistics.median(taken):.1f} ms | {min(taken):.1f} ms | {spent:.1f} ms"
 
 
 def once(commands: tuple[list[str], ...], environment: dict[str, str]) -> float:
