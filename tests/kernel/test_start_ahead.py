@@ -213,3 +213,32 @@ def test_a_user_namespace_and_a_time_namespace_are_made_the_other_way(tmp_path: 
         assert float(text.split()[0]) > 1e9
 
     with_forkserver(tmp_path, body)
+
+
+def test_a_prepared_process_begins_when_it_is_released(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        running = rig.forkserver.prepare(plans.container(rig.place, "sh", "-c", "cat /proc/uptime; echo done"))
+        client, attachment = rig.client()
+        await running.release([attachment])
+        text = await client.rest()
+        assert (text.splitlines()[1:], (await running.wait()).code) == ([b"done"], 0)
+        running.close()
+
+    with_forkserver(tmp_path, body)
+
+
+@several_trees
+def test_a_prepared_process_that_nobody_wants_leaves_nothing(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        own, wanted = groups()
+        for end in ("withdraw", "close"):
+            running = rig.forkserver.prepare(plans.container(rig.place, "true", **wanted))
+            await eventually(lambda: all(one.exists() for one in own))
+            if end == "withdraw":
+                assert await running.withdraw()
+                assert not any(one.exists() for one in own)
+            else:
+                running.close()
+                await eventually(lambda: not any(one.exists() for one in own))
+
+    with_forkserver(tmp_path, body)

@@ -95,6 +95,7 @@ class Archives:
                 if isinstance(container.status, Removing | Dead):
                     raise Conflict(f"container {container_id} is marked for removal")
                 if not process_of(container.status):
+                    await context.early.drop(container_id)
                     if writing:
                         context.records.change(container_id, pristine=False)
                     return await _threaded(work, container, -1)

@@ -15,10 +15,12 @@ from weakref import WeakValueDictionary
 from tiffin.containers.records import Records
 from tiffin.containers.restart import Backoff
 from tiffin.containers.waits import Waits
+from tiffin.engine.container_early import Early
 from tiffin.engine.events import Events
 from tiffin.engine.hangups import Hangups
 from tiffin.engine.neighbours import Images, Launcher, Snapshots
 from tiffin.errors import Unavailable
+from tiffin.linux import cgroups_live
 from tiffin.linux.cgroups import Cgroup, Hierarchies
 from tiffin.model.container import Config, Container
 from tiffin.model.container_host import HostConfig, LogConfig
@@ -161,6 +163,7 @@ class Context:
         self.launcher = launcher
         self.events = events
         self.hierarchies = hierarchies
+        self.early = Early(launcher, lambda container: cgroups_live.discard(self.cgroup(container)))
         self.waits = Waits()
         self.others: list[Callable[[], Collection[str]]] = []
         """IDs that look like containers' and are builds'."""

@@ -126,6 +126,16 @@ def write(directory: Path, contents: dict[str, str]) -> dict[str, str]:
     return found
 
 
+def blank(directory: Path) -> dict[str, str]:
+    """Where `write` will put them, as it says it: they are there, and as they were, or empty."""
+    make_directory(directory, 0o710)
+    found = {}
+    for name in sorted(MOUNTED):
+        path = found[f"/etc/{name}"] = str(directory / name)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    return found
+
+
 def make_directory(path: Path, mode: int) -> None:
     """A directory of the engine's own; its parents exist or are made for root alone."""
     try:

@@ -50,11 +50,13 @@ class Plans:
         self._machine = compile_machine.detect()
         self._foreseen: dict[str, tuple[Facts, Plan]] = {}
 
-    def foresee(self, facts: Facts) -> None:
+    def foresee(self, facts: Facts) -> Plan:
         """Make the plan already, of a container that tiffin's own runtime starts. Raises Invalid."""
         while len(self._foreseen) >= _FORESEEN:
             del self._foreseen[next(iter(self._foreseen))]
-        self._foreseen[facts.container.id] = facts, self._compiled(facts, _document(facts), None)
+        plan = self._compiled(facts, _document(facts), None)
+        self._foreseen[facts.container.id] = facts, plan
+        return plan
 
     def of(self, facts: Facts, undo: AsyncExitStack) -> Plan:
         """The plan for a start. Raises Invalid, OSError."""

@@ -141,6 +141,7 @@ class Removal:
         started, finished = getattr(status, "started_at", 0), getattr(status, "finished_at", 0)
         self._begin(container, Removing(code, started, finished, volumes))
         self._lifecycle.close_pending(container.id)
+        await context.early.drop(container.id)
         later: list[Callable[[], None]] = []
         try:
             container_images.release(context, container.id, container.mounts)

@@ -30,7 +30,7 @@ from tiffin.engine import (
 from tiffin.engine.container_context import Context, log
 from tiffin.engine.container_failures import OTHER, StartError, of_runtime
 from tiffin.engine.container_links import Link
-from tiffin.engine.container_plan import Facts, Plans
+from tiffin.engine.container_plan import Facts, Plan, Plans
 from tiffin.engine.threads import in_thread
 from tiffin.errors import Conflict, Forbidden, Internal, Invalid, NotFound, TiffinError
 from tiffin.linux import cgroups_live, mounts
@@ -40,7 +40,7 @@ from tiffin.model.container_status import Running as RunningStatus
 from tiffin.model.mount import Mount
 from tiffin.model.network import Endpoints
 from tiffin.runtime import journald
-from tiffin.runtime.launcher import Running, Sandbox, StartFailed
+from tiffin.runtime.launcher import Attachment, Running, Sandbox, StartFailed
 
 NetworkHook = Callable[[Sandbox], Awaitable[None]]
 _NETWORKING = "failed to set up container networking"
@@ -80,10 +80,11 @@ class Starter:
             try:
                 plan, network = await self._prepare(container, undo)
                 crash.point("container-prepared")
+                early = await self._context.early.take(container.id, plan)
                 # the client that starts it may have been told of its attachment before us
                 await self._context.live(container.id).arriving.settled(_ARRIVAL)
                 attachments = self._context.take_pending(container.id)
-                process = await self._context.launcher.start(plan, attachments=attachments, network=network)
+                process = await self._begin(plan, attachments, network, early)
                 for one in attachments:
                     if one.ended is not None:
                         self._context.watch_stream(container.id, one.ended)
@@ -102,8 +103,17 @@ class Starter:
             undo.pop_all()
         return process
 
+    async def _begin(
+        self, plan: Plan, attachments: list[Attachment], network: NetworkHook | None, early: Running | None
+    ) -> Running:
+        if early is None:
+            return await self._context.launcher.start(plan, attachments=attachments, network=network)
+        await early.release(attachments)
+        return early
+
     def close(self) -> None:
         """At the daemon's end."""
+        self._context.early.close()
         if os.path.ismount(self._root_at):
             mounts.umount(os.fsencode(self._root_at), mounts.MNT_DETACH)
 
@@ -144,7 +154,7 @@ class Starter:
         return self._plans.of(self._facts(container, around, layers, networking), undo), network
 
     def foresee(self, container: Container) -> None:
-        """Plan what was just created as if it were started now, where that needs nothing that only a start may do."""
+        """Plan, and begin, the start of what was just created, where that needs nothing that only a start may do."""
         host = container.host
         networking = self._networkings.get(host.network_mode)
         user = self._users.get((container.chain, container.config.user, host.group_add or ()))
@@ -152,10 +162,11 @@ class Starter:
             return
         with suppress(TiffinError, OSError):  # the start will say so
             layers = self._context.snapshots.mounts(container.id)
-            directory = self._context.directory(container.id)
-            files = {f"/etc/{name}": str(directory / name) for name in sorted(container_files.MOUNTED)}
+            files = container_files.blank(self._context.directory(container.id))
+            container_files.make_directory(self._context.state(container.id), 0o700)
             around = self._around(container, layers, user, [], files, {})
-            self._plans.foresee(self._facts(container, around, layers, networking))
+            plan = self._plans.foresee(self._facts(container, around, layers, networking))
+            self._context.early.begin(container, plan)
 
     def _around(
         self,

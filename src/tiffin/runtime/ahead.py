@@ -10,8 +10,7 @@ import _socket as socket
 import os
 
 from tiffin.linux import clone, credentials, fds, pages
-from tiffin.runtime import plan as plans
-from tiffin.runtime import spare, spawn, title
+from tiffin.runtime import plan_memory, spare, spawn, title
 from tiffin.runtime.stage import Stage
 
 
@@ -64,7 +63,7 @@ def _wait(channel: socket.socket, written: bytes, monitor: int, step: clone.Step
     if not data:
         return
     whole, *stdio = attached
-    plan = plans.stage_part(whole)
+    plan = plan_memory.stage_part(whole)
     stage = Stage(plan, channel, (stdio[0], stdio[1], stdio[2]) if stdio else None)
     try:
         spawn.make_groups(plan, birthplace=True)

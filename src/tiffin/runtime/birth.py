@@ -17,7 +17,8 @@ class Birth:
         self.loop, self.plan, self.pid, self.channel = loop, plan, pid, channel
         self.pidfd = namespaces.pidfd_open(pid)
         self.started_at = 0
-        self._over = False
+        self._over = self._ready = False
+        self.prepared = False  # nobody wants it yet: it waits before its execve until `release`
         self.on_sandbox: Callable[[list[int]], None] = lambda attached: None
         self.on_console: Callable[[int], None] = os.close
         self.on_written: Callable[[bytes], None] = lambda pages: None
@@ -32,6 +33,12 @@ class Birth:
             fds.send(self.channel, b"go")
         except OSError:
             pass  # it is gone; the end of the channel says so
+
+    def release(self) -> None:
+        """It is wanted."""
+        self.prepared = False
+        if self._ready:
+            self._begin()
 
     def _message(self, _: int) -> None:
         try:
@@ -63,7 +70,9 @@ class Birth:
         elif name == "ready":
             # Attached are an ephemeral container's mounts. They stay open until we end: whoever waits for its end does
             # not wait for its file systems to be written back and taken down.
-            self._begin()
+            self._ready = True
+            if not self.prepared:
+                self._begin()
         elif name == "notify":
             self._notify(attached[0], *message[1:])  # type: ignore[arg-type]
 

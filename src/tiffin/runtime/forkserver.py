@@ -33,7 +33,7 @@ class Charge:
     """One container, as the forkserver knows it."""
 
     def __init__(self, about: Payload) -> None:
-        """about: see plan.charge."""
+        """about: the charge, see plan_memory.sealed."""
         self.about = about
         self.monitor = 0
         self.upstream: socket.socket | None = None

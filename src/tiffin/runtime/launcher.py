@@ -13,7 +13,7 @@ from tiffin.runtime import channel, exits
 from tiffin.runtime.handles import Attachment, ExecProcess, Exit, Sandbox, StartFailed
 from tiffin.runtime.interpreter import start_forkserver
 from tiffin.runtime.link import Refused, close_all
-from tiffin.runtime.plan import sealed
+from tiffin.runtime.plan_memory import sealed
 from tiffin.runtime.running import Running, failed
 from tiffin.runtime.wording import start_failure
 
@@ -122,6 +122,15 @@ class Forkserver:
             raise AssertionError("unreachable")
         finally:
             close_all(descriptors)
+
+    def prepare(self, plan: Mapping[str, Any]) -> Running:
+        """Begin a start that nobody has asked for yet: all of it but the execve. To be released, withdrawn or closed.
+
+        plan: as for `start`, without "network". OSError.
+        """
+        running = Running(str(plan["id"]), Path(plan["state"]), self.directory)
+        running.connect(self._send_plan({**plan, "prepared": True}, (), ()))
+        return running
 
     def _send_plan(
         self, plan: Mapping[str, Any], wants: tuple[dict[str, object], ...], descriptors: tuple[int, ...]

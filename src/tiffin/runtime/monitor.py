@@ -20,7 +20,7 @@ from tiffin.runtime.external import External
 from tiffin.runtime.journal import Journal
 from tiffin.runtime.journald import open_log
 from tiffin.runtime.loop import READ, Loop
-from tiffin.runtime.plan import monitor_part
+from tiffin.runtime.plan_memory import monitor_part
 from tiffin.runtime.upstream import Upstream
 
 Payload = dict[str, object]
@@ -74,6 +74,7 @@ class Monitor:
             else:
                 stage = spawn.begin(self.plan, theirs, self.held["plan"], self.ahead, learns=self.learns)
                 birth = Birth(self.loop, self.plan, *stage)
+                birth.prepared = bool(self.plan["prepared"])
                 birth.on_written = lambda pages: self.upstream.tell("written", {"stage": pages})
         except OSError as error:
             number, text = error.errno or 0, str(error.strerror)
@@ -327,6 +328,14 @@ class Monitor:
                 return self._failed("network", 0, b"", str(payload["error"]))
             self.birth.go()
 
+    def _release(self, connection: socket.socket, serial: int, payload: Payload, attached: list[int]) -> None:
+        if not isinstance(self.birth, Birth):
+            return streams.close_all(*attached)  # it has failed, which was said
+        wants: tuple[Payload, ...] = payload["wants"]  # type: ignore[assignment]
+        for fd, want in zip(attached, wants, strict=True):
+            self.attach(self.session, connection, fd, want)
+        self.birth.release()
+
     def _attach(self, connection: socket.socket, serial: int, payload: Payload, attached: list[int]) -> None:
         self.attach(self.session, connection, attached.pop(), payload)
         self.reply(connection, serial, True, {})
@@ -354,6 +363,7 @@ class Monitor:
 _VERBS: dict[str, Callable[..., None]] = {
     "discard": lambda monitor, *_: hold(monitor.pid),
     "go": Monitor._go,
+    "release": Monitor._release,
     "attach": Monitor._attach,
     "exec": Monitor._exec,
     "resize": Monitor._resize,

@@ -14,7 +14,9 @@ from tiffin.runtime import doors, exits
 from tiffin.runtime.handles import Attachment, ExecProcess, Exit, Sandbox, StartFailed
 from tiffin.runtime.link import Connection, Refused, close_all
 from tiffin.runtime.plan import process_defaults
-from tiffin.runtime.wording import exec_failure
+from tiffin.runtime.wording import exec_failure, start_failure
+
+_PATIENCE = 10.0  # s, for a monitor to undo what it has done
 
 
 class Running:
@@ -67,9 +69,11 @@ class Running:
             self._disconnected()
         close_all(attached)
 
-    def _tell(self, verb: str, payload: dict[str, Any]) -> None:
+    def _tell(self, verb: str, payload: dict[str, Any], attach: tuple[int, ...] = ()) -> None:
         if self._link is not None and self._link.open:
-            self._link.tell(verb, payload)
+            self._link.tell(verb, payload, attach)
+        else:
+            close_all(attach)
 
     def _run(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -146,6 +150,34 @@ class Running:
             self.connect(found)
 
     # -- what a daemon does ------------------------------------------------------------------------------------------
+
+    async def release(self, attachments: Sequence[Attachment]) -> None:
+        """Let one that was prepared run; returns when execve has succeeded. StartFailed when it has not.
+
+        The descriptors of the attachments are given away, whatever happens.
+        """
+        wants = tuple(self.register(attachment) for attachment in attachments)
+        self._tell("release", {"wants": wants}, tuple(attachment.fd for attachment in attachments))
+        try:
+            await self.begun
+        except BaseException as error:
+            self.close()
+            if isinstance(error, Refused):
+                raise failed(error.problem, start_failure) from None
+            raise
+
+    async def withdraw(self) -> bool:
+        """Undo one that was prepared: whether its monitor has done so, its control groups gone."""
+        self._tell("go", {"error": "nobody wants it"})
+        try:
+            await asyncio.wait_for(asyncio.shield(self.begun), _PATIENCE)
+        except Refused as refused:
+            return str(refused.problem["step"]) != "monitor"
+        except TimeoutError:
+            pass
+        finally:
+            self.close()
+        return False
 
     async def wait(self) -> Exit:
         """Until the container has ended."""

@@ -12,8 +12,7 @@ import os
 from collections.abc import Callable
 
 from tiffin.linux import clone, fds, mounts, namespaces
-from tiffin.runtime import controls
-from tiffin.runtime import plan as plans
+from tiffin.runtime import controls, plan_memory
 from tiffin.runtime.stage import Plan, Stage
 
 TYPE_CHECKING = False
@@ -171,7 +170,7 @@ def first(plan: Plan, stdio: Stdio, whole: int = -1, *, learns: bool = False) ->
     if pid == 0:
         ours.close()
         if whole >= 0:
-            plan = plans.stage_part(whole)
+            plan = plan_memory.stage_part(whole)
         stage = Stage(plan, theirs, stdio)
         try:
             stage.learns = learns

@@ -1,0 +1,119 @@
+"""Containers that are to be removed at their end are begun when they are created: no fault shows that, nor a change."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from faults.api import Api
+from faults.inventory import forkserver_of, inventory, monitor_of, nothing_more, settled
+from rig import Cli, Engine, eventually
+
+pytestmark = pytest.mark.root
+HOST = {"NetworkMode": "none", "AutoRemove": True}
+LIMIT = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2> /dev/null || cat /sys/fs/cgroup/memory.max"
+
+
+@pytest.fixture
+def engine(start_engine: Callable[..., Engine]) -> Iterator[Engine]:
+    """It has started a container without a network before, so it knows what that takes; nothing more is left of it."""
+    engine = start_engine()
+    settled(engine)
+    engine.cli()("run", "--rm", "--network", "none", "busybox", "true")
+    engine.clear()
+    before = inventory(engine)
+    yield engine
+    engine.clear()
+    nothing_more(engine, before)
+
+
+@pytest.fixture
+def docker(engine: Engine) -> Cli:
+    return engine.cli()
+
+
+def begun(engine: Engine, *command: str) -> tuple[str, int]:
+    """A container that was created, and the monitor that has begun its start and has not given it up yet."""
+    api = Api(engine)
+    for _ in range(20):
+        container = api.create(*command, **HOST)
+        with contextlib.suppress(OSError, AssertionError):
+            return container, eventually(partial(monitor_of, engine, container), within=0.5)
+        api.remove(container)  # a slow machine
+    raise AssertionError("no start begins before it is asked for")
+
+
+def test_one_that_is_not_started_soon_is_undone(engine: Engine, docker: Cli) -> None:
+    container, monitor = begun(engine, "echo", "hi")
+    eventually(lambda: not os.path.exists(f"/proc/{monitor}"))
+    assert docker("inspect", "-f", "{{.State.Status}}", container).line == "created"
+    assert docker("start", "-a", container).out == "hi\n"
+    assert docker("inspect", container, check=False).rc != 0
+
+
+def test_one_is_removed(engine: Engine, docker: Cli) -> None:
+    container, _ = begun(engine, "true")
+    docker("rm", container)
+
+
+def test_a_limit_that_comes_later_holds(engine: Engine, docker: Cli) -> None:
+    container, _ = begun(engine, "sh", "-c", LIMIT)
+    docker("update", "-m", "32m", "--memory-swap", "64m", container)
+    assert docker("start", "-a", container).line == str(32 << 20)
+
+
+def test_files_that_come_later_are_there(engine: Engine, docker: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("copied\n")
+    container, _ = begun(engine, "cat", "/file")
+    docker("cp", str(tmp_path / "file"), f"{container}:/file")
+    assert docker("start", "-a", container).out == "copied\n"
+
+
+def test_what_cannot_be_executed_is_told_at_the_start(engine: Engine, docker: Cli) -> None:
+    container = Api(engine).create("/absent", **HOST)
+    failed = docker("start", container, check=False)
+    assert (failed.rc, "no such file or directory" in failed.err) == (1, True)
+    assert docker("run", "--rm", "--network", "none", "busybox", "/absent", check=False).rc == 127
+
+
+def test_time_counts_from_the_start(engine: Engine, docker: Cli) -> None:
+    container, _ = begun(engine, "sleep", "1000")
+    asked = time.time()
+    docker("start", container)
+    started = docker("inspect", "-f", "{{.State.StartedAt.Unix}}", container, check=False)
+    docker("rm", "-f", container)
+    assert started.rc != 0 or int(started.line) >= int(asked)
+
+
+def test_its_monitor_is_killed(engine: Engine, docker: Cli) -> None:
+    container, monitor = begun(engine, "echo", "hi")
+    os.kill(monitor, signal.SIGKILL)
+    eventually(lambda: not os.path.exists(f"/proc/{monitor}"))
+    assert docker("start", "-a", container).out == "hi\n"
+
+
+def test_the_forkserver_is_killed(engine: Engine, docker: Cli) -> None:
+    container, _ = begun(engine, "echo", "hi")
+    os.kill(forkserver_of(engine), signal.SIGKILL)
+    assert docker("start", "-a", container).out == "hi\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_daemon_ends(engine: Engine, docker: Cli, number: int) -> None:
+    container, monitor = begun(engine, "echo", "hi")
+    engine.stop(number)
+    eventually(lambda: not os.path.exists(f"/proc/{monitor}"))
+    engine.start()
+    assert docker("start", "-a", container).out == "hi\n"
+
+
+def test_a_terminal_and_standard_input(engine: Engine, docker: Cli) -> None:
+    assert docker("run", "--rm", "-i", "--network", "none", "busybox", "cat", input="typed\n").out == "typed\n"
+    assert docker("run", "--rm", "-t", "--network", "none", "busybox", "sh", "-c", "tty; echo hi").out.endswith("hi\n")
