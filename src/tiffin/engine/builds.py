@@ -11,7 +11,8 @@ from typing import Any, cast
 
 from tiffin.build.drafts import ImageDraft
 from tiffin.build.options import ImageRequest, ResolvedImage
-from tiffin.build.plan import BuildPlan, ImagesNeeded, plan_build
+from tiffin.build.plan import BuildPlan, ImagesNeeded
+from tiffin.build.recent import Plans
 from tiffin.build.solve import inline
 from tiffin.build.solve.cache import Cache
 from tiffin.build.solve.directories import Directories
@@ -97,6 +98,7 @@ class Builds:
         self._directories = Directories(root)
         self._store = Store(images.snapshots, images.blobs, container_root.mount_detached, images.arrivals.arriving)
         self._caches = Caches(images, transfers, cache)
+        self._plans = Plans()
         self._solver = Solver(Tools(self._store, self._directories, runner, _owner_of, place), self._cache)
         self.shells = Shells(self._solver.tools, runner)
         images.kept_chains.append(self._store.holds.chains)
@@ -127,7 +129,7 @@ class Builds:
     async def _plan(self, request: BuildRequest, bases: Bases, report: Report) -> BuildPlan:
         found: dict[ImageRequest, ResolvedImage] = {}
         while True:
-            plan = plan_build(request.dockerfile, request.options, found, request.main)
+            plan = self._plans.plan(request.dockerfile, request.options, found, request.main)
             if not isinstance(plan, ImagesNeeded):
                 return plan
             try:
@@ -138,7 +140,7 @@ class Builds:
             except ExceptionGroup as several:
                 # the first is the cause, and the only one that can be told
                 raise several.exceptions[0] from several
-            found |= {one: task.result() for one, task in tasks.items()}
+            found = found | {one: task.result() for one, task in tasks.items()}
 
     async def _resolved(
         self, asked: ImageRequest, request: BuildRequest, bases: Bases, report: Report

@@ -100,9 +100,11 @@ class Sources:
         if exclude is None:
             probe = await context.take(Wanted((DEFAULT_NAME,)), self._scratch(), told)
             exclude = await in_thread(_patterns, probe)
+        # read while the client looks; it raises nothing
+        known = asyncio.ensure_future(in_thread(Hashes, kept / "hashes" if context.key else None))
         path = await context.take(Wanted(step.paths, tuple(exclude)), kept / "tree", told)
         told.finish()
-        hashes = await in_thread(Hashes, kept / "hashes" if context.key else None)
+        hashes = await known
         self._undo.callback(hashes.save)
         # its content decides, not its name: steps that take it say which part of it
         return Outcome(digest, Files(path, hashes))

@@ -57,6 +57,7 @@ class Directory:
         receiver = Receiver(root, None if self._session.filters else Patterns(exclude))
         try:
             stream = _listing(self._session, self._name, wanted.paths, exclude)
+            self._session.connection.flush()  # other steps are looked up while the client looks
             try:
                 await _receive(stream, receiver, progress)
             finally:

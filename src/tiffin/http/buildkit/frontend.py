@@ -75,13 +75,8 @@ class Frontend:
         self._job.attributes = self._job.attributes or dict(given)
         self._job.attestations = attributes.attestations
         session = await self._sessions.get(self._job.session)
-        sources = await self._sources(attributes, session)
-        self._job.narrator.source = (attributes.filename, sources.dockerfile)
-        options = replace(
-            attributes.options,
-            ignore=() if sources.main else await self._ignored(attributes, session, sources),
-            input_images=_input_images(attributes),
-        )
+        sources, ignore = await self._read(attributes, session)
+        options = replace(attributes.options, ignore=ignore, input_images=_input_images(attributes))
         if attributes.request:
             return Outcome({}, await answer(attributes, options, sources.dockerfile, self._images))
         request = BuildRequest(
@@ -146,6 +141,24 @@ class Frontend:
                 found[local] = Directory(offered, local, ignore=True, shared_key=attributes.shared_keys.get(name, ""))
         return found
 
+    async def _read(self, attributes: Attributes, session: Session) -> tuple[_Sources, tuple[str, ...]]:
+        """The sources, and what of the client's directory is to be ignored. Both files are asked for at once, as few
+        Dockerfiles have an ignore file of their own."""
+        ahead = None if attributes.context else asyncio.ensure_future(self._ignore_file(attributes, session))
+        try:
+            sources = await self._sources(attributes, session)
+            self._job.narrator.source = (attributes.filename, sources.dockerfile)
+            return sources, () if ahead is None else await self._ignored(sources.ignore, ahead)
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                await asyncio.gather(ahead, return_exceptions=True)
+
+    async def _ignore_file(self, attributes: Attributes, session: Session) -> bytes:
+        name = attributes.context_name
+        offered = await self._session(attributes, name, session)
+        return (await read_files(offered, name, [DEFAULT_NAME])).get(DEFAULT_NAME, b"")
+
     async def _sources(self, attributes: Attributes, session: Session) -> _Sources:
         if attributes.context:
             sources = await self._remote(attributes, session)
@@ -181,15 +194,11 @@ class Frontend:
         self._job.report(progress)
         self._job.complete(vertex)
 
-    async def _ignored(self, attributes: Attributes, session: Session, sources: _Sources) -> tuple[str, ...]:
+    async def _ignored(self, own: bytes | None, ahead: asyncio.Task[bytes]) -> tuple[str, ...]:
         """Patterns of the Dockerfile's own ignore file, else of the context's."""
         vertex = self._job.begin(f"[internal] load {DEFAULT_NAME}")
         try:
-            patterns = sources.ignore
-            if patterns is None:
-                name = attributes.context_name
-                offered = await self._session(attributes, name, session)
-                patterns = (await read_files(offered, name, [DEFAULT_NAME])).get(DEFAULT_NAME, b"")
+            patterns = await ahead if own is None else own
             found = read_patterns(patterns)
         except Exception as error:
             self._job.complete(vertex, str(error))
