@@ -197,3 +197,19 @@ def test_a_second_daemon_on_the_same_roots_is_refused(start_engine: Callable[...
         assert b"Traceback" not in text
     assert api.state(container)["Running"]
     api.remove(container, force=True)
+
+
+def test_groups_that_nobody_was_left_to_remove_go_with_their_container(start_engine: Callable[..., Engine]) -> None:
+    engine = start_engine()
+    api = settled(engine)
+    before = inventory(engine)
+    container = api.run("sleep", "100000")
+    groups = [group for group in CGROUPS.glob(f"**/{container}") if group.is_dir()]
+    assert groups
+    api.ask("POST", f"/containers/{container}/kill")
+    api.wait(container)
+    eventually(lambda: not any(group.exists() for group in groups))
+    for group in groups:
+        group.mkdir()
+    api.remove(container)
+    nothing_more(engine, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import time
@@ -21,6 +22,8 @@ from tiffin.engine.container_lifecycle import Lifecycle
 from tiffin.engine.container_sizes import layer_size
 from tiffin.engine.container_stop import Signals
 from tiffin.errors import Conflict, Internal, Invalid, NotFound
+from tiffin.linux import cgroups_live
+from tiffin.linux.cgroups import Cgroup
 from tiffin.model.container import Container
 from tiffin.model.container_status import (
     Created,
@@ -163,6 +166,7 @@ class Removal:
         later += [
             partial(_remove_tree, path) for path in (context.directory(container.id), context.state(container.id))
         ]
+        later.append(partial(_remove_groups, context.cgroup(container)))
         # an ephemeral one is removed at the next start, whatever is there of it
         self._clearing.add(later, settle=not container.host.auto_remove)
 
@@ -202,6 +206,12 @@ class Removal:
             freed += size
         self._context.events.publish("container", "prune", "", {"reclaimed": str(freed)})
         return Pruned(tuple(removed), freed)
+
+
+def _remove_groups(cgroup: Cgroup) -> None:
+    """Its monitor has done so, or is at it; where it was killed, and the forkserver in the same moment, nobody has."""
+    if any(map(os.path.isdir, cgroup.unique())):
+        cgroups_live.discard(cgroup)
 
 
 def _remove_tree(directory: Path) -> None:
