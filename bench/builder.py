@@ -151,13 +151,16 @@ def _listing(stream: int, name: str, *paths: str) -> bytes:
 
 
 class Call(_Peer):
-    """What the client calls: Control and LLBBridge."""
+    """What the client calls: Control and LLBBridge. Calls of one build may come in any order, and late."""
 
     def __init__(self, reader: BinaryIO, send: Send, sessions: Sessions) -> None:
         super().__init__(reader, send)
-        self._sessions, self._session = sessions, ""
-        self._called: dict[int, tuple[str, bytearray]] = {}
-        self._pending: list[tuple[int, bytes]] = []
+        self._sessions = sessions
+        self._called: dict[int, tuple[dict[str, str], bytearray]] = {}
+        self._until: dict[str, list[bytes]] = {}  # a build's end
+        self._over: set[str] = set()
+        self._session: dict[str, str] = {}
+        self._early: dict[str, Callable[[], None]] = {}
 
     def serve(self) -> None:
         self.send(frame(SETTINGS, 0, 0))
@@ -165,30 +168,44 @@ class Call(_Peer):
         decoder = Decoder()
         for kind, flags, stream, payload in self.frames():
             if kind == HEADERS:
-                names = {str(name): str(value) for name, value in decoder.decode(payload)}
-                self._called[stream] = (names[":path"], bytearray())
+                self._called[stream] = ({str(name): str(value) for name, value in decoder.decode(payload)}, bytearray())
             elif stream in self._called:
                 self._called[stream][1].extend(payload)
             if flags & _END_STREAM and stream in self._called:
-                path, data = self._called.pop(stream)
-                self._answer(stream, path.rpartition("/")[2] if "/moby." in path else "", path, bytes(data[5:]))
+                names, data = self._called.pop(stream)
+                self._answer(stream, names[":path"], names.get("buildkit-controlapi-buildid", ""), bytes(data[5:]))
 
-    def _answer(self, stream: int, method: str, path: str, data: bytes) -> None:
-        if method == "Solve" and "LLBBridge" in path:
-            self._sessions.ask(self._session, lambda: self.send(answered(stream, _SOLVED)))
+    def _answer(self, stream: int, path: str, build: str, data: bytes) -> None:
+        package, _, method = path.rpartition("/")
+        if method == "Solve" and build:
+            self._ask(build, lambda: self.send(answered(stream, _SOLVED)))
         elif method == "Solve":
-            self._session = parse("moby.buildkit.v1.SolveRequest", data).Session
-            self._pending.append((stream, _DONE))
+            request = parse("moby.buildkit.v1.SolveRequest", data)
+            self._session[request.Ref] = request.Session
+            self._at_end(request.Ref, answered(stream, _DONE))
+            if request.Ref in self._early:
+                self._ask(request.Ref, self._early.pop(request.Ref))
         elif method == "Status":
-            self._pending.append((stream, _STATUS))
+            self._at_end(parse("moby.buildkit.v1.StatusRequest", data).Ref, answered(stream, _STATUS))
         elif method == "Return":
-            ends = b"".join(answered(number, one) for number, one in self._pending)
-            self._pending.clear()
-            self.send(answered(stream, b"") + ends)
-        elif method in _ANSWERS:
+            self._over.add(build)
+            self.send(answered(stream, b"") + b"".join(self._until.pop(build, ())))
+        elif method in _ANSWERS and package.startswith("/moby."):
             self.send(answered(stream, *_ANSWERS[method]))
         else:
             self.send(headers(stream, (":status", "200"), ("grpc-status", "12"), end=True))
+
+    def _ask(self, build: str, then: Callable[[], None]) -> None:
+        if build in self._session:
+            self._sessions.ask(self._session[build], then)
+        else:
+            self._early[build] = then
+
+    def _at_end(self, build: str, answer: bytes) -> None:
+        if build in self._over:
+            self.send(answer)
+        else:
+            self._until.setdefault(build, []).append(answer)
 
 
 def _worker() -> object:
