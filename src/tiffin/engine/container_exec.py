@@ -161,6 +161,8 @@ class Execs:
         attachments: list[Attachment],
         size: tuple[int, int] | None,
         listening: Listening | None = None,
+        *,
+        single: bool = False,
     ) -> ExecProcess:
         config: ExecConfig = execution.config
         live = self._context.live(container.id)
@@ -185,7 +187,9 @@ class Execs:
                 "size": size or config.console_size,
             }
             with live.birth():
-                return await process.exec(plan, stdio=stdio, attachments=attachments, exec_id=execution.id)
+                return await process.exec(
+                    plan, stdio=stdio, attachments=attachments, exec_id=execution.id, single=single
+                )
         except StartFailed as failure:
             code = code_of(failure)
             raise ExecFailed(failure.message, NOT_EXECUTABLE if code == OTHER else code) from failure
@@ -273,7 +277,7 @@ class Execs:
         context.publish(container, "exec_start: " + _shown(command), execID=execution.id)
         with ours:
             try:
-                started = await self._run(container, execution, [attachment], None)
+                started = await self._run(container, execution, [attachment], None, single=True)
             except ExecFailed as failure:
                 context.publish(container, "exec_die", execID=execution.id, exitCode=str(failure.code))
                 return failure.code, str(failure).encode()

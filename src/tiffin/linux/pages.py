@@ -16,24 +16,35 @@ _RANGE = struct.Struct("QQ")
 _madvise = function("madvise", POINTER, SIZE, INT)
 
 
+class Own:
+    """The pages that are the caller's alone because it wrote to them. It may have lost sight of /proc when it asks."""
+
+    def __init__(self) -> None:
+        self._places = _writable()
+        self._pagemap = os.open(b"/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+
+    def ranges(self) -> bytes:
+        """Packed pairs of address and length; once."""
+        found, begin, end = bytearray(), 0, 0
+        try:
+            for start, stop in self._places:
+                entries = os.pread(self._pagemap, (stop - start) // _PAGE * 8, start // _PAGE * 8)
+                for number, (entry,) in enumerate(struct.iter_unpack("Q", entries)):
+                    if not entry & _EXCLUSIVE or entry & _FILE:
+                        continue
+                    address = start + number * _PAGE
+                    if address != end:
+                        found += _RANGE.pack(begin, end - begin) if end else b""
+                        begin = address
+                    end = address + _PAGE
+        finally:
+            os.close(self._pagemap)
+        return bytes(found + _RANGE.pack(begin, end - begin)) if end else b""
+
+
 def own() -> bytes:
-    """Which pages are the caller's alone because it wrote to them: packed pairs of address and length."""
-    found, begin, end = bytearray(), 0, 0
-    pagemap = os.open(b"/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        for start, stop in _writable():
-            entries = os.pread(pagemap, (stop - start) // _PAGE * 8, start // _PAGE * 8)
-            for number, (entry,) in enumerate(struct.iter_unpack("Q", entries)):
-                if not entry & _EXCLUSIVE or entry & _FILE:
-                    continue
-                address = start + number * _PAGE
-                if address != end:
-                    found += _RANGE.pack(begin, end - begin) if end else b""
-                    begin = address
-                end = address + _PAGE
-    finally:
-        os.close(pagemap)
-    return bytes(found + _RANGE.pack(begin, end - begin)) if end else b""
+    """All of that at once."""
+    return Own().ranges()
 
 
 def _writable() -> list[tuple[int, int]]:

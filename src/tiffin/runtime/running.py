@@ -219,9 +219,17 @@ class Running:
             raise StartFailed(verb, problem["errno"], _text(problem["path"]), problem["text"]) from None
 
     async def exec(
-        self, process: Mapping[str, Any], stdio: Mapping[str, Any], attachments: Sequence[Attachment], exec_id: str
+        self,
+        process: Mapping[str, Any],
+        stdio: Mapping[str, Any],
+        attachments: Sequence[Attachment],
+        exec_id: str,
+        *,
+        single: bool = False,
     ) -> ExecProcess:
         """Start another process in the container. process and stdio as in plan.py. StartFailed when it can't be.
+
+        single: the monitor need not get ready for more.
 
         The descriptors of the attachments are given away, whatever happens.
         """
@@ -230,7 +238,13 @@ class Running:
         wants = tuple(self.register(attachment) for attachment in attachments)
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._execs[exec_id] = future
-        payload = {"exec": exec_id, "process": process_defaults(dict(process)), "stdio": _stdio(stdio), "wants": wants}
+        payload = {
+            "exec": exec_id,
+            "process": process_defaults(dict(process)),
+            "stdio": _stdio(stdio),
+            "wants": wants,
+            "single": single,
+        }
         try:
             answer, attached = await link.ask("exec", payload, descriptors)
         except Refused as refused:

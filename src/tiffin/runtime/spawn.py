@@ -17,6 +17,8 @@ from tiffin.runtime.stage import Plan, Stage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from tiffin.runtime.ahead import Ahead
 
 Stdio = tuple[int, int, int] | None
@@ -172,19 +174,16 @@ def first(plan: Plan, stdio: Stdio, whole: int = -1, *, learns: bool = False) ->
         if whole >= 0:
             plan = plan_memory.stage_part(whole)
         stage = Stage(plan, theirs, stdio)
-        try:
+
+        def become() -> None:
             stage.learns = learns
             stage.prepare(born)
             if user:
                 stage.prepare_sources()
                 _cross(plan, stage)
             stage.run()
-        except OSError as error:
-            stage.fail(error)
-        except BaseException as error:  # a mistake of ours: it must not end without a word
-            stage.fail(OSError(0, f"{type(error).__name__}: {error}"))
-        finally:
-            os._exit(127)
+
+        telling(stage, become)
     theirs.close()
     if user:
         pid = _crossed(plan, ours, pid)
@@ -258,6 +257,19 @@ def _crossed(plan: Plan, channel: socket.socket, intermediate: int) -> int:
             pass
 
 
+def telling(stage: Stage, become: Callable[[], None]) -> "NoReturn":
+    """Be a stage: whatever it fails at is told."""
+    try:
+        become()
+    except OSError as error:
+        stage.step = error.step if isinstance(error, Refused) else stage.step
+        stage.fail(error)
+    except BaseException as error:  # a mistake of ours: it must not end without a word
+        stage.fail(OSError(0, f"{type(error).__name__}: {error}"))
+    finally:
+        os._exit(127)
+
+
 def further(plan: Plan, pidfd: int, stdio: Stdio) -> tuple[int, socket.socket]:
     """Start another process in a running container. plan: the container's, with this process and its stdio in place."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
@@ -272,26 +284,7 @@ def further(plan: Plan, pidfd: int, stdio: Stdio) -> tuple[int, socket.socket]:
     if pid == 0:
         ours.close()
         stage = Stage(plan, theirs, stdio)
-        try:
-            stage.prepare(born)
-            stage.step = "join"
-            flags = _EXEC_FLAGS
-            if user:
-                flags |= namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWPID
-            if plan["unshare"] & namespaces.CLONE_NEWTIME:  # type: ignore[operator]
-                flags |= namespaces.CLONE_NEWTIME
-            namespaces.setns(pidfd, flags)
-            if user:
-                os.setresgid(0, 0, 0)
-                os.setresuid(0, 0, 0)
-                _stay_behind(stage)
-            stage.join()
-        except OSError as error:
-            stage.fail(error)
-        except BaseException as error:  # a mistake of ours: it must not end without a word
-            stage.fail(OSError(0, f"{type(error).__name__}: {error}"))
-        finally:
-            os._exit(127)
+        telling(stage, lambda: join(plan, stage, pidfd, born))
     theirs.close()
     if user:
         intermediate = pid
@@ -300,3 +293,21 @@ def further(plan: Plan, pidfd: int, stdio: Stdio) -> tuple[int, socket.socket]:
         finally:
             os.waitpid(intermediate, 0)
     return pid, ours
+
+
+def join(plan: Plan, stage: Stage, pidfd: int, born: bytes) -> None:
+    """In a further process, born in a group (see `fork`) and, but for a user namespace, in its pid namespace: be it."""
+    user = has_user_namespace(plan)
+    stage.prepare(born)
+    stage.step = "join"
+    flags = _EXEC_FLAGS
+    if user:
+        flags |= namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWPID
+    if plan["unshare"] & namespaces.CLONE_NEWTIME:  # type: ignore[operator]
+        flags |= namespaces.CLONE_NEWTIME
+    namespaces.setns(pidfd, flags)
+    if user:
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+        _stay_behind(stage)
+    stage.join()

@@ -42,7 +42,7 @@ class Stage:
         self.gate = self.proc = self.mounts = -1
         self.groups: tuple[bytes, ...] = ()  # still to be entered
         self.spare: Network | None = None  # in place of a new network namespace
-        self.learns = False  # whether to say which pages were written to
+        self.learns: bool | pages.Own = False  # whether to say which pages were written to
 
     # -- talking -----------------------------------------------------------------------------------------------------
 
@@ -282,7 +282,7 @@ class Stage:
     def tell_pages(self) -> None:
         """Which ones were written to, for the stages of others to have them ahead of time."""
         try:
-            written = pages.own()
+            written = self.learns.ranges() if isinstance(self.learns, pages.Own) else pages.own()
         except OSError:
             return  # in a root without procfs, or closed to who we are: the next one tells
         self.say("written", written)
