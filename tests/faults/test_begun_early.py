@@ -39,11 +39,11 @@ def docker(engine: Engine) -> Cli:
     return engine.cli()
 
 
-def begun(engine: Engine, *command: str) -> tuple[str, int]:
+def begun(engine: Engine, *command: str, **host: object) -> tuple[str, int]:
     """A container that was created, and the monitor that has begun its start and has not given it up yet."""
     api = Api(engine)
     for _ in range(20):
-        container = api.create(*command, **HOST)
+        container = api.create(*command, **HOST | host)
         with contextlib.suppress(OSError, AssertionError):
             return container, eventually(partial(monitor_of, engine, container), within=0.5)
         api.remove(container)  # a slow machine
@@ -112,6 +112,33 @@ def test_the_daemon_ends(engine: Engine, docker: Cli, number: int) -> None:
     eventually(lambda: not os.path.exists(f"/proc/{monitor}"))
     engine.start()
     assert docker("start", "-a", container).out == "hi\n"
+
+
+def test_an_address_and_a_port_come_with_the_start(engine: Engine, docker: Cli) -> None:
+    ports = {"80/tcp": [{"HostPort": "8080"}]}
+    container, _ = begun(engine, "httpd", "-f", "-h", "/etc", NetworkMode="bridge", PortBindings=ports)
+    other, _ = begun(engine, "ip", "-4", "-o", "addr", "show", "dev", "eth0", NetworkMode="bridge")
+    assert not docker("inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", container).line
+    docker("start", container)
+    assert engine.run("curl", "-sf", "http://127.0.0.1:8080/hostname").strip() == container[:12]
+    address = docker("inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", container).line
+    second = docker("start", "-a", other).out.split()[3].split("/")[0]
+    assert address != second
+    docker("rm", "-f", container)
+
+
+def test_one_on_the_bridge_that_nobody_starts_takes_no_address(engine: Engine, docker: Cli) -> None:
+    container, monitor = begun(engine, "true", NetworkMode="bridge")
+    eventually(lambda: not os.path.exists(f"/proc/{monitor}"))
+    docker("rm", container)
+
+
+def test_a_port_that_is_taken_is_told_at_the_start(engine: Engine, docker: Cli) -> None:
+    docker("run", "-d", "--name", "first", "-p", "8080:80", "busybox", "sleep", "1000")
+    container, _ = begun(engine, "true", NetworkMode="bridge", PortBindings={"80/tcp": [{"HostPort": "8080"}]})
+    failed = docker("start", container, check=False)
+    assert (failed.rc, "port is already allocated" in failed.err) == (1, True)
+    docker("rm", "-f", "first")
 
 
 def test_a_terminal_and_standard_input(engine: Engine, docker: Cli) -> None:

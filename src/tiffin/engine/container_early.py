@@ -42,7 +42,7 @@ class Early:
 
     def begin(self, container: Container, plan: Plan) -> None:
         """Where it is likely to be wanted, and can be undone: hooks are others' programs. Raises OSError."""
-        if not container.host.auto_remove or plan["network"] or plan["hooks"] or len(self._begun) >= _MANY:
+        if not container.host.auto_remove or plan["hooks"] or len(self._begun) >= _MANY:
             return
         running = self._launcher.prepare(plan)
         running.begun.add_done_callback(_looked_at)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -40,9 +40,8 @@ from tiffin.model.container_status import Running as RunningStatus
 from tiffin.model.mount import Mount
 from tiffin.model.network import Endpoints
 from tiffin.runtime import journald
-from tiffin.runtime.launcher import Attachment, Running, Sandbox, StartFailed
+from tiffin.runtime.launcher import Attachment, Networking, Running, Sandbox, StartFailed
 
-NetworkHook = Callable[[Sandbox], Awaitable[None]]
 _NETWORKING = "failed to set up container networking"
 _REMEMBERED = 256
 _ARRIVAL = 5.0  # s; on an idle machine it takes less than one thousandth of that
@@ -104,11 +103,11 @@ class Starter:
         return process
 
     async def _begin(
-        self, plan: Plan, attachments: list[Attachment], network: NetworkHook | None, early: Running | None
+        self, plan: Plan, attachments: list[Attachment], network: Networking | None, early: Running | None
     ) -> Running:
         if early is None:
             return await self._context.launcher.start(plan, attachments=attachments, network=network)
-        await early.release(attachments)
+        await early.release(attachments, network)
         return early
 
     def close(self) -> None:
@@ -126,7 +125,7 @@ class Starter:
         container_images.unmount(self._context.state(container_id))
         container_external.drop(self._context, container_id)
 
-    async def _prepare(self, container: Container, undo: AsyncExitStack) -> tuple[dict[str, Any], NetworkHook | None]:
+    async def _prepare(self, container: Container, undo: AsyncExitStack) -> tuple[Plan, Networking | None]:
         context = self._context
         directory, state = context.directory(container.id), context.state(container.id)
         container_files.make_directory(directory, 0o710)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ from tiffin.model.digest import Digest
 from tiffin.model.image import Image
 from tiffin.model.mount import Mount
 from tiffin.model.platform import Platform
-from tiffin.runtime.launcher import Attachment, Exit, Running, Sandbox
+from tiffin.runtime.launcher import Attachment, Exit, Networking, Running
 from tiffin.snapshots.snapshotter import Change, Usage
 
 
@@ -53,7 +53,7 @@ class Launcher(Protocol):
         plan: Mapping[str, Any],
         *,
         attachments: Sequence[Attachment] = (),
-        network: Callable[[Sandbox], Awaitable[None]] | None = None,
+        network: Networking | None = None,
     ) -> Running: ...
     def prepare(self, plan: Mapping[str, Any]) -> Running: ...
     async def adopt(self, container_id: str, state_dir: Path) -> Running | Exit: ...

@@ -1,6 +1,7 @@
 """What passes between a daemon and the launcher: clients, sandboxes, ends, failures."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 
@@ -88,3 +89,7 @@ class ExecProcess:
     async def wait(self) -> int:
         """Its exit code, which is known before its clients see the end of their streams."""
         return await asyncio.shield(self._code)
+
+
+Networking = Callable[[Sandbox], Awaitable[None]]
+"""Gives a sandbox its interfaces."""

@@ -4,20 +4,20 @@ import _socket
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tiffin.linux import fds
 from tiffin.runtime import channel, exits
-from tiffin.runtime.handles import Attachment, ExecProcess, Exit, Sandbox, StartFailed
+from tiffin.runtime.handles import Attachment, ExecProcess, Exit, Networking, Sandbox, StartFailed
 from tiffin.runtime.interpreter import start_forkserver
 from tiffin.runtime.link import Refused, close_all
 from tiffin.runtime.plan_memory import sealed
 from tiffin.runtime.running import Running, failed
 from tiffin.runtime.wording import start_failure
 
-__all__ = ["Attachment", "ExecProcess", "Exit", "Forkserver", "Running", "Sandbox", "StartFailed"]
+__all__ = ["Attachment", "ExecProcess", "Exit", "Forkserver", "Networking", "Running", "Sandbox", "StartFailed"]
 
 
 _PATIENCE = 30.0  # s, for a monitor that is found to say what it watches
@@ -94,7 +94,7 @@ class Forkserver:
         plan: Mapping[str, Any],
         *,
         attachments: Sequence[Attachment] = (),
-        network: Callable[[Sandbox], Awaitable[None]] | None = None,
+        network: Networking | None = None,
     ) -> Running:
         """Start a container; returns when execve has succeeded. StartFailed, or what `network` raised, when it has not.
 
@@ -126,9 +126,10 @@ class Forkserver:
     def prepare(self, plan: Mapping[str, Any]) -> Running:
         """Begin a start that nobody has asked for yet: all of it but the execve. To be released, withdrawn or closed.
 
-        plan: as for `start`, without "network". OSError.
+        plan: as for `start`. OSError.
         """
         running = Running(str(plan["id"]), Path(plan["state"]), self.directory)
+        running.network = running.networked_when_released
         running.connect(self._send_plan({**plan, "prepared": True}, (), ()))
         return running
 

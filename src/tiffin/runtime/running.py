@@ -5,13 +5,13 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tiffin.linux import namespaces
 from tiffin.runtime import doors, exits
-from tiffin.runtime.handles import Attachment, ExecProcess, Exit, Sandbox, StartFailed
+from tiffin.runtime.handles import Attachment, ExecProcess, Exit, Networking, Sandbox, StartFailed
 from tiffin.runtime.link import Connection, Refused, close_all
 from tiffin.runtime.plan import process_defaults
 from tiffin.runtime.wording import exec_failure, start_failure
@@ -31,7 +31,8 @@ class Running:
         self._execs: dict[str, asyncio.Future[int]] = {}
         self._further: dict[str, tuple[ExecProcess, int]] = {}  # execs that have begun, a pidfd of each
         self._streams: dict[int, asyncio.Future[str]] = {}
-        self.network: Callable[[Sandbox], Awaitable[None]] | None = None
+        self.network: Networking | None = None
+        self._networking: asyncio.Future[Networking | None] = loop.create_future()  # of one that was prepared
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._link: Connection | None = None
@@ -151,12 +152,19 @@ class Running:
 
     # -- what a daemon does ------------------------------------------------------------------------------------------
 
-    async def release(self, attachments: Sequence[Attachment]) -> None:
-        """Let one that was prepared run; returns when execve has succeeded. StartFailed when it has not.
+    async def networked_when_released(self, sandbox: Sandbox) -> None:
+        """For one that was prepared: its addresses are known when it is wanted."""
+        network = await self._networking
+        if network is not None:
+            await network(sandbox)
+
+    async def release(self, attachments: Sequence[Attachment], network: Networking | None = None) -> None:
+        """Let one that was prepared run; returns when execve has succeeded. What `Forkserver.start` raises.
 
         The descriptors of the attachments are given away, whatever happens.
         """
         wants = tuple(self.register(attachment) for attachment in attachments)
+        self._networking.set_result(network)
         self._tell("release", {"wants": wants}, tuple(attachment.fd for attachment in attachments))
         try:
             await self.begun
@@ -297,6 +305,7 @@ class Running:
     def close(self) -> None:
         """Let go of the monitor; the container runs on."""
         self._closed = True
+        self._networking.cancel()
         link, self._link = self._link, None
         if link is not None:
             link._event = lambda *_: None
