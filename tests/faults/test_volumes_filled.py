@@ -7,16 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from rig import Engine, eventually
+from rig import Cli, Engine, eventually
 
 pytestmark = pytest.mark.root
 
 _FILES = 5000
 
 
-@pytest.mark.parametrize("after", [1, _FILES // 2])
-def test_a_volume_that_was_being_filled_is_filled_anew(start_engine: Callable[..., Engine], after: int) -> None:
-    engine = start_engine(images=("busybox",))
+def kill_while_filling(engine: Engine, after: int) -> Cli:
+    """Kills the daemon when so many of the image's files are in the volume `new`; it is there again."""
     docker = engine.cli()
     many = f"mkdir /data; cd /data; for n in $(seq {_FILES}); do > $n; done"
     docker("run", "--name", "box", "busybox", "sh", "-c", many)
@@ -28,4 +27,16 @@ def test_a_volume_that_was_being_filled_is_filled_anew(start_engine: Callable[..
     engine.kill()
     starting.communicate()
     engine.start()
+    return docker
+
+
+@pytest.mark.parametrize("after", [1, _FILES // 2])
+def test_a_volume_that_was_being_filled_is_filled_anew(start_engine: Callable[..., Engine], after: int) -> None:
+    docker = kill_while_filling(start_engine(), after)
     assert docker("start", "-a", "user").out.strip() == str(_FILES)
+
+
+def test_who_wants_nothing_copied_sees_no_part_of_it(start_engine: Callable[..., Engine]) -> None:
+    docker = kill_while_filling(start_engine(), 1)
+    seen = docker("run", "--rm", "-v", "new:/data:nocopy", "busybox", "sh", "-c", "ls /data | wc -l").line
+    assert seen in ("0", str(_FILES))  # a quick machine was done when the daemon was killed
