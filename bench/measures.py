@@ -36,7 +36,7 @@ class Subject:
         return {**os.environ, **self.engine.environment()}
 
     def start(self, *words: str, cli: str = "docker") -> subprocess.Popen[bytes]:
-        binary = docker_binary() if cli == "docker" else str(BIN / "tiffin")
+        binary = {"docker": docker_binary(), "tiffin": str(BIN / "tiffin")}.get(cli, cli)
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen([binary, *words], env=self.environment, **pipes)  # type: ignore[call-overload, no-any-return]
 
