@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -43,7 +44,11 @@ class Subject:
     def docker(self, *words: str, cli: str = "docker") -> str:
         """Run to the end; stdout. RuntimeError with stderr where it fails."""
         process = self.start(*words, cli=cli)
-        out, err = process.communicate(timeout=600)
+        # with a timeout of its own, communicate looks for the end now and then, and finds it a millisecond late
+        watchdog = threading.Timer(600, process.kill)
+        watchdog.start()
+        out, err = process.communicate()
+        watchdog.cancel()
         if process.returncode != 0:
             raise RuntimeError(
                 f"{cli} {' '.join(words)}: {process.returncode}: {err.decode(errors='replace').strip()[-500:]}"

@@ -58,6 +58,16 @@ class Plans:
         self._foreseen[facts.container.id] = facts, plan
         return plan
 
+    def just_made(self, container: Container, networked: bool, named: bool, sysctls: Mapping[str, str]) -> Plan | None:
+        """What was foreseen within the last second: these are the facts that may have changed since."""
+        facts, plan = self._foreseen.get(container.id, (None, None))
+        if facts is None or facts.container != container:
+            return None
+        if (facts.networked, facts.named, facts.sysctls) != (networked, named, sysctls):
+            return None
+        del self._foreseen[container.id]
+        return plan
+
     def of(self, facts: Facts, undo: AsyncExitStack) -> Plan:
         """The plan for a start. Raises Invalid, OSError."""
         foreseen, plan = self._foreseen.pop(facts.container.id, (None, {}))

@@ -135,8 +135,7 @@ class Starter:
         sources = await container_volumes.sources(context, container, layers)
         endpoints = await self._reserve(container)
         links = container_links.resolve(context, container)
-        user = self._user(container, layers)
-        around = self._around(container, layers, user, links, self._files(container, endpoints, links), sources)
+        files = self._files(container, endpoints, links)
         network = None
         if endpoints is not None and any(one.interface for one in endpoints.endpoints):
 
@@ -150,6 +149,9 @@ class Starter:
             while len(self._networkings) >= _REMEMBERED:
                 del self._networkings[next(iter(self._networkings))]
             self._networkings[container.host.network_mode] = networking
+        if container.id in context.early and (plan := self._plans.just_made(container, *networking)) is not None:
+            return plan, network
+        around = self._around(container, layers, self._user(container, layers), links, files, sources)
         return self._plans.of(self._facts(container, around, layers, networking), undo), network
 
     def foresee(self, container: Container) -> None:
