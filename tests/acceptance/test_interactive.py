@@ -112,8 +112,13 @@ def test_the_terminal_has_the_clients_size_and_follows_it(cli: Cli, debian: str)
     with shell(cli, "-it") as terminal:
         eventually(lambda: "30 100" in say(terminal, "stty size"))
         say(terminal, "trap 'echo new size: $(stty size)' WINCH")
-        terminal.resize(41, 133)
-        eventually(lambda: say(terminal, "true") and "new size: 41 133" in terminal.seen)
+
+        def follows() -> bool:
+            terminal.resize(40, 132)
+            terminal.resize(41, 133)
+            return bool(say(terminal, "true")) and "new size: 41 133" in terminal.seen
+
+        eventually(follows, every=0.2)  # docker's command line hears of sizes only some time after the start
         terminal.send("exit\n")
         terminal.wait()
 

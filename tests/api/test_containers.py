@@ -299,6 +299,17 @@ def test_anonymous_volumes_go_with_the_container_and_named_ones_stay(docker: Cli
     docker("volume", "rm", "kept")
 
 
+@pytest.mark.parametrize("last", ["owner", "borrower"])
+def test_an_anonymous_volume_goes_with_the_last_container_that_has_it(docker: Cli, last: str) -> None:
+    before = docker("volume", "ls", "-q").out
+    docker("create", "--name", "owner", "-v", "/data", "busybox")
+    docker("create", "--name", "borrower", "--volumes-from", "owner", "busybox")
+    docker("rm", "-v", "borrower" if last == "owner" else "owner")
+    assert docker("volume", "ls", "-q").out != before
+    docker("rm", "-v", last)
+    assert docker("volume", "ls", "-q").out == before
+
+
 def test_bad_bodies_are_refused(client: docker_py.APIClient) -> None:
     url = client._url("/containers/create")
     for body, content in (

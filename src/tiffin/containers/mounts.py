@@ -72,9 +72,7 @@ def _from_container(reference: str, find: Callable[[str], Container]) -> Iterabl
         if word not in ("ro", "rw", "z", "Z"):
             raise Invalid(f"invalid mode: {mode}")
     for point in find(name).mounts:
-        yield replace(
-            point, rw=point.rw and "ro" not in mode.split(","), mode=mode or point.mode, copy_up=False, anonymous=False
-        )
+        yield replace(point, rw=point.rw and "ro" not in mode.split(","), mode=mode or point.mode, copy_up=False)
 
 
 def parse_bind(text: str, volume_driver: str = "") -> MountPoint:

@@ -325,7 +325,7 @@ def test_the_loop_reads_from_who_takes_over_the_number_of_a_probes_socket(
         loop = asyncio.get_running_loop()
         held: list[int] = []
 
-        async def begin(*arguments: Any) -> Any:
+        async def begin(*arguments: Any, **options: Any) -> Any:
             held.append(arguments[2][0].fd)  # our end stays open: what the probe says never ends
             return SimpleNamespace(wait=asyncio.Event().wait)
 
