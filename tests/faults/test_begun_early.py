@@ -120,7 +120,8 @@ def test_an_address_and_a_port_come_with_the_start(engine: Engine, docker: Cli) 
     other, _ = begun(engine, "ip", "-4", "-o", "addr", "show", "dev", "eth0", NetworkMode="bridge")
     assert not docker("inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", container).line
     docker("start", container)
-    assert engine.run("curl", "-sf", "http://127.0.0.1:8080/hostname").strip() == container[:12]
+    asked = ("curl", "-sf", "http://127.0.0.1:8080/hostname")
+    eventually(lambda: engine.run(*asked, check=False).strip() == container[:12])
     address = docker("inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", container).line
     second = docker("start", "-a", other).out.split()[3].split("/")[0]
     assert address != second
