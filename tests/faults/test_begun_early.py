@@ -94,7 +94,8 @@ def test_time_counts_from_the_start(engine: Engine, docker: Cli) -> None:
 
 def test_its_monitor_is_killed(engine: Engine, docker: Cli) -> None:
     container, monitor = begun(engine, "echo", "hi")
-    os.kill(monitor, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # a slow machine: it has given up already
+        os.kill(monitor, signal.SIGKILL)
     eventually(lambda: not os.path.exists(f"/proc/{monitor}"))
     assert docker("start", "-a", container).out == "hi\n"
 
