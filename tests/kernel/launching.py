@@ -123,7 +123,7 @@ def idle(pid: int) -> bool:
     """Whether a forkserver has no monitors but those in reserve, which look like the nursery that they come from."""
     try:
         names = [Path(f"/proc/{one}/cmdline").read_bytes().split(b"\0")[:2] for one in children(pid)]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # one ends just now
         return False
     return 1 <= len(names) <= 1 + sum(SPARES.values()) and all(
         name == [b"tiffin-forkserver", b"nursery"] for name in names
