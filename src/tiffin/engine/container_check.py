@@ -77,9 +77,7 @@ class ContainersCheck:
                 yield self._finding(
                     "container-process", container.id, problem, "restart the daemon, which looks for it"
                 )
-        elif container.id not in self._context.early and any(
-            map(os.path.isdir, self._context.cgroup(container).unique())
-        ):
+        elif container.id not in self._context.early and cgroups_live.remains(self._context.cgroup(container)):
             yield Finding(
                 self.domain, "cgroup-left", container.id, f"{named} does not run, but has a control group", _REMOVED,
                 repair=partial(cgroups_live.discard, self._context.cgroup(container)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import time
@@ -210,7 +209,7 @@ class Removal:
 
 def _remove_groups(cgroup: Cgroup) -> None:
     """Its monitor has done so, or is at it; where it was killed, and the forkserver in the same moment, nobody has."""
-    if any(map(os.path.isdir, cgroup.unique())):
+    if cgroups_live.remains(cgroup):
         cgroups_live.discard(cgroup)
 
 

@@ -8,7 +8,6 @@ record of, and which is in use, is another engine's.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
@@ -141,7 +140,7 @@ class Restore:
         context = self._context
         for container in context.records:
             cgroup = context.cgroup(container)
-            if not isinstance(container.status, Running | Paused) and any(map(os.path.isdir, cgroup.unique())):
+            if not isinstance(container.status, Running | Paused) and cgroups_live.remains(cgroup):
                 cgroups_live.discard(cgroup)
         for directory in (context.settings.exec_root / "containers").iterdir():
             if _ID.fullmatch(directory.name) and directory.name not in context.records:

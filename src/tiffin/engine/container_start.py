@@ -80,6 +80,8 @@ class Starter:
                 plan, network = await self._prepare(container, undo)
                 crash.point("container-prepared")
                 early = await self._context.early.take(container.id, plan)
+                if early is not None:
+                    undo.callback(early.close)
                 # the client that starts it may have been told of its attachment before us
                 await self._context.live(container.id).arriving.settled(_ARRIVAL)
                 attachments = self._context.take_pending(container.id)

@@ -41,6 +41,11 @@ def exists(cgroup: Cgroup) -> bool:
     return os.path.isdir(_processes_directory(cgroup))
 
 
+def remains(cgroup: Cgroup) -> bool:
+    """Whether there is anything of it, in any hierarchy."""
+    return any(map(os.path.isdir, cgroup.unique()))
+
+
 def freeze(cgroup: Cgroup, timeout: float = 10.0) -> None:
     """Stop every process of the group; returns when they stand. Raises OSError EBUSY, thawed again, after `timeout`."""
     _set_frozen(cgroup, True, timeout)
