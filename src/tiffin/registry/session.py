@@ -12,7 +12,7 @@ from tiffin.registry.cancellation import Cancellation
 from tiffin.registry.credentials import Credentials
 from tiffin.registry.failures import Busy, Refused, Unreachable, refusal
 from tiffin.registry.hosts import Endpoint
-from tiffin.registry.transport import Answer, Body, Transport, verb
+from tiffin.registry.transport import Answer, Body, Transport, encoded, verb
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 10
@@ -159,7 +159,7 @@ def _hopeless(error: TiffinError) -> bool:
 
 def _target(method: str, url: str, location: str) -> str:
     try:
-        target = urljoin(url, location)
+        target = urljoin(url, encoded(location, "latin-1"))  # http.client reads headers so
         _ = urlsplit(target).port
     except ValueError as error:
         raise Unreachable(f'{verb(method)} "{url}": redirects to {location[:200]!r}: {error}') from error

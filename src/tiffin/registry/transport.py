@@ -7,12 +7,13 @@ import functools
 import os
 import select
 import socket
+import string
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from tiffin import __version__
 from tiffin.errors import Invalid
@@ -136,6 +137,11 @@ class Answer:
         self.close()
 
 
+def encoded(url: str, charset: str = "utf-8") -> str:
+    """What is not printable ASCII of a URL in per cent signs, as net/url writes it; all else stays as it is."""
+    return quote(url, safe=string.punctuation, encoding=charset)
+
+
 def verb(method: str) -> str:
     return method.capitalize()
 
@@ -172,7 +178,7 @@ class Transport:
             connection, fresh = self._connection(key, url, method)
             try:
                 raw, sock = self._send(connection, method, url, headers, body, cancellation)
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, UnicodeError, http.client.HTTPException) as error:  # UnicodeError: a host that is no name
                 connection.close()
                 cancellation.check()
                 if fresh or method not in ("GET", "HEAD"):  # what was sent may have been taken
@@ -196,7 +202,7 @@ class Transport:
         import http.client
 
         parts = urlsplit(url)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        target = encoded((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
         plain_proxy = parts.scheme == "http" and self._proxies.url("http", parts.hostname or "")
         connection.timeout = _CONNECT_SECONDS
         if connection.sock is None:
@@ -207,7 +213,7 @@ class Transport:
             sent = body() if body is not None else None
             given = {"User-Agent": USER_AGENT, **headers}
             try:
-                connection.request(method, url if plain_proxy else target, sent, given)
+                connection.request(method, encoded(url) if plain_proxy else target, sent, given)
             except (BrokenPipeError, ConnectionResetError):
                 # the server did not wait for the end of the body; it may have said why
                 with suppress(OSError, http.client.HTTPException):
@@ -290,6 +296,8 @@ def _reason(url: str, error: BaseException) -> str:
     address = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
     if isinstance(error, socket.gaierror):
         return _unknown_host(parts.hostname or "", error)
+    if isinstance(error, UnicodeError):
+        return f"dial tcp: lookup {parts.hostname}: no such host"
     if isinstance(error, ssl.SSLError):
         return tls.reason(error)
     if isinstance(error, TimeoutError):
