@@ -37,11 +37,16 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def has_reserve(pid: int) -> bool:
+    """Whether a forkserver has the nursery and the one monitor in reserve that comes after an attached container."""
+    return len(children(pid)) == 2 and idle(pid)
+
+
 def test_nothing_is_left_after_many_containers(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         await rig.output("true", log=plans.json_log(rig.place))
         pid = rig.forkserver.pid
-        await eventually(lambda: idle(pid))
+        await eventually(lambda: has_reserve(pid))
         before, ours = descriptors(pid), descriptors(os.getpid())
         for _ in range(5):
             await asyncio.gather(*(rig.output("true", name=f"box{n}", log=plans.json_log(rig.place)) for n in range(8)))
@@ -70,7 +75,7 @@ def test_monitors_in_reserve_go_with_the_forkserver(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         await rig.output("true")
         pid = rig.forkserver.pid
-        await eventually(lambda: idle(pid))
+        await eventually(lambda: has_reserve(pid))
         reserve = children(pid)
         os.kill(pid, signal.SIGKILL)
         await eventually(lambda: not any(Path(f"/proc/{one}").exists() for one in reserve))
@@ -82,7 +87,7 @@ def test_a_monitor_that_is_killed_in_reserve_is_not_missed(tmp_path: Path) -> No
     async def body(rig: Rig) -> None:
         await rig.output("true")
         pid = rig.forkserver.pid
-        await eventually(lambda: idle(pid))
+        await eventually(lambda: has_reserve(pid))
         for one in children(pid)[1:]:
             os.kill(one, signal.SIGKILL)
         await eventually(lambda: len(children(pid)) == 1)

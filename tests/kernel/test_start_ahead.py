@@ -122,7 +122,7 @@ def stages(pid: int) -> list[int]:
     try:
         waiting = [one for monitor in children(pid)[1:] for one in children(monitor)]
         return [one for one in waiting if b"stage" in Path(f"/proc/{one}/cmdline").read_bytes()]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return []  # one has just ended
 
 
