@@ -102,9 +102,11 @@ class Events:
         return event
 
     def _stamp(self, at: int | None) -> int:
-        now = time.time_ns() if at is None else at
-        # a clock set back by more than this is believed, as frozen times would mislead longer than a jump does
-        if self._last - _SECOND < now <= self._last:
+        clock = time.time_ns()
+        now = clock if at is None else at
+        # a clock set back by more than this is believed, as frozen times would mislead longer than a jump does;
+        # what happened long before it is told goes behind what was told meanwhile
+        if now <= self._last and clock > self._last - _SECOND:
             now = self._last + 1
         self._last = now
         return now

@@ -16,6 +16,13 @@ def test_times_are_unique_and_rise_even_when_the_clock_stands_still() -> None:
     assert times == sorted(set(times))
 
 
+def test_what_is_told_late_goes_behind_what_was_told_meanwhile() -> None:
+    bus = Events()
+    ended = time.time_ns() - 5 * 1_000_000_000
+    times = [bus.publish("container", "create", "c").time, bus.publish("container", "die", "d", at=ended).time]
+    assert times == sorted(set(times))
+
+
 def test_a_clock_set_back_is_believed() -> None:
     bus = Events()
     day = 86_400 * 1_000_000_000
