@@ -221,13 +221,16 @@ def refused(engine: Engine, bootstrap: Bootstrap) -> Refused:
         before = inventory(engine)
         result = bootstrap(*words)
         assert (result.rc, text in result.err) == (1, True), result.err
-        eventually(lambda: inventory(engine) == before, within=60, what="nothing is left of it")
+        eventually(lambda: inventory(engine) <= before, within=60, what="nothing is left of it")
 
     return refused
 
 
 def inventory(engine: Engine) -> set[Path]:
-    """Blobs, layers, containers, and what a bootstrap has beside its downloads."""
+    """Blobs, layers, containers, and what a bootstrap has beside its downloads.
+
+    Of containers that were removed before, files may still be going.
+    """
     places = ("content/blobs/sha256", "content/ingest", "containers", "snapshots/*/*", "bootstrap")
     found = {path for place in places for path in engine.data_root.glob(f"{place}/*")}
     unfinished = engine.data_root.glob("bootstrap/files/*.*")
@@ -377,7 +380,7 @@ def test_a_client_that_goes_takes_its_bootstrap_with_it(
     eventually(lambda: second_stage(tiffin), within=60, what="the second stage runs")
     client.kill()
     client.communicate()
-    eventually(lambda: inventory(engine) == before, within=60, what="nothing is left of it")
+    eventually(lambda: inventory(engine) <= before, within=60, what="nothing is left of it")
 
 
 @pytest.mark.slow
