@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rig import Cli, Engine
+from rig import Cli, Engine, eventually
 from rig.archives import architecture
 from rig.registries import Exchange, Fake, Registry, certificate, digest_of, fake, made_image
 
@@ -119,7 +119,7 @@ def test_docker_hub_and_any_other_registry_have_mirrors(start_engine: Callable[.
         assert "Status: Downloaded newer image for nosuch:1" in docker("pull", "nosuch:1").out
         docker("pull", "quay.invalid/a/b:1")
         docker("pull", "third.invalid/c/d:1")
-        assert "ns=third.invalid" in registries[2].requests("GET", "/manifests/")[0]
+        assert "ns=third.invalid" in eventually(lambda: registries[2].requests("GET", "/manifests/"))[0]
         # what a mirror does not have is asked of the registry itself
         assert "lookup third.invalid" in docker("pull", "third.invalid/c/e:1", check=False).err
     finally:
