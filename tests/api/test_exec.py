@@ -58,8 +58,12 @@ def test_input_reaches_the_process_and_ends(docker: Cli, container: str) -> None
 
 def test_a_terminal_has_the_clients_size(docker: Cli, container: str) -> None:
     with docker.terminal("exec", "-it", container, "sh", rows=31, columns=77) as terminal:
-        terminal.send("stty size\n")
-        terminal.expect("31 77")
+
+        def size() -> str:
+            terminal.send("stty size\n")
+            return terminal.expect(r"^(\d+ \d+)\r\n")[1]
+
+        eventually(lambda: size() == "31 77")  # a client may tell it only some time after the start
 
 
 def test_detached_it_runs_on_alone(client: docker_py.APIClient, container: str) -> None:

@@ -23,7 +23,7 @@ def name(docker: Cli) -> str:
 def send(engine: Engine, data: bytes) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(str(engine.socket))
-    sock.settimeout(30)
+    sock.settimeout(60)
     sock.sendall(data)
     return sock
 
@@ -44,6 +44,13 @@ def answer(engine: Engine, method: str, path: str, headers: str = "", body: byte
 def descriptors(engine: Engine) -> int:
     assert engine.daemon is not None
     return len(os.listdir(f"/proc/{engine.daemon.pid}/fd"))
+
+
+def resident(engine: Engine) -> int:
+    """Bytes of the daemon's memory, 0 for one that was not started here."""
+    if engine.daemon is None:
+        return 0
+    return int(Path(f"/proc/{engine.daemon.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 JSON = "Content-Type: application/json\r\n"
@@ -90,10 +97,9 @@ def test_dropped_attachments_leave_no_descriptor(engine: Engine, name: str) -> N
                     sock.recv(1)
 
     drop(20)
-    eventually(lambda: True)
     before = descriptors(engine)
     drop(1000)
-    eventually(lambda: descriptors(engine) <= before + 3)
+    eventually(lambda: descriptors(engine) <= before + 3, within=60)
     # and the container is still attachable, its monitor alive
     assert engine.cli()("exec", name, "echo", "fine").out == "fine\n"
 
@@ -109,17 +115,18 @@ def test_dropped_execs_leave_no_descriptor(engine: Engine, docker: Cli, name: st
         body = b'{"Detach":false,"Tty":false}'
         head = f"POST /exec/{exec_id}/start HTTP/1.1\r\nHost: x\r\n{JSON}{UPGRADE}Content-Length: {len(body)}\r\n\r\n"
         send(engine, head.encode() + body).close()
-    eventually(lambda: descriptors(engine) <= before + 3)
+    eventually(lambda: descriptors(engine) <= before + 3, within=60)
     assert docker("exec", name, "echo", "fine").out == "fine\n"
 
 
+@pytest.mark.timeout(400)
 def test_a_log_reader_that_stops_reading_holds_up_nobody(engine: Engine, docker: Cli) -> None:
+    before = resident(engine)
     docker("run", "-d", "--name", "loud", "busybox", "sh", "-c", "yes | head -n 2000000; echo done; sleep 1000")
     stalled = send(engine, b"GET /containers/loud/logs?stdout=1&follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
     stalled.recv(10)
-    eventually(lambda: docker("logs", "--tail", "1", "loud").out == "done\n", within=60)
+    eventually(lambda: docker("logs", "--tail", "1", "loud").out == "done\n", within=300)
     assert docker("inspect", "-f", "{{.State.Running}}", "loud").out == "true\n"
-    if engine.daemon is not None and engine.kind == "tiffin":
-        resident = int(Path(f"/proc/{engine.daemon.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        assert resident < 200 << 20
+    if engine.kind == "tiffin":
+        assert resident(engine) - before < 100 << 20
     stalled.close()

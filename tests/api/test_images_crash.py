@@ -19,7 +19,7 @@ def test_a_daemon_killed_while_it_loads_has_whole_images_afterwards(start_engine
     eventually(lambda: not ingest.exists() or any(ingest.iterdir()), what="the load has begun")
     engine.kill()
     loading.stdin.close()
-    assert loading.wait(30) != 0
+    assert loading.wait(60) != 0
     engine.start()
     assert docker("images", "--no-trunc", "-q").out == before
     assert not ingest.exists() or os.listdir(ingest) == []

@@ -26,13 +26,13 @@ def leftovers(engine: Engine) -> list[str]:
 def nothing_left(engine: Engine, docker: Cli) -> Iterator[None]:
     before = sorted(docker("images", "-aq").out.split())
     yield
-    eventually(lambda: not leftovers(engine), within=30, what="what was uploaded is gone")
+    eventually(lambda: not leftovers(engine), within=60, what="what was uploaded is gone")
     assert sorted(docker("images", "-aq").out.split()) == before
 
 
 def request(engine: Engine, head: str, body: bytes) -> socket.socket:
     client = socket.socket(socket.AF_UNIX)
-    client.settimeout(30)
+    client.settimeout(60)
     client.connect(str(engine.socket))
     client.sendall(head.encode() + b"\r\n\r\n" + body)
     return client

@@ -27,7 +27,7 @@ def journal(start_engine: Callable[..., Engine]) -> Iterator[Engine]:
         yield engine
     finally:
         daemon.terminate()
-        daemon.wait(30)
+        daemon.wait(60)
 
 
 def entries(engine: Engine, tag: str) -> list[dict[str, str]]:

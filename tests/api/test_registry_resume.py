@@ -154,7 +154,7 @@ def test_a_download_goes_on_after_the_daemon_was_killed(start_engine: Callable[.
         blob = engine.data_root / "content/blobs/sha256" / one[7:]
         eventually(blob.exists, what="the first layer is there")
         engine.kill()
-        pulling.wait(30)
+        pulling.wait(60)
         stop.set()
         registry.seen.clear()
         engine.start()
@@ -228,7 +228,7 @@ def test_a_pull_that_its_client_gives_up_is_broken_off(engine: Engine, docker: C
     pulling = docker.start("pull", f"{registry.address}/left:1")
     eventually(lambda: len(registry.requests("GET", digest)) == 1, what="the layer is asked for")
     pulling.terminate()
-    pulling.wait(30)
+    pulling.wait(60)
     eventually(gone.is_set, what="the daemon has hung up")
     given_up.set()
     docker("pull", f"{registry.address}/left:1")

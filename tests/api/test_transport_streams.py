@@ -26,7 +26,7 @@ def test_a_websocket_carries_a_containers_stdio(engine: Engine, client: docker.D
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(str(engine.socket))
     path = f"/containers/{container.id}/attach/ws?stdin=1&stdout=1&stream=1"
-    ws = websocket.create_connection(f"ws://localhost{path}", socket=sock, timeout=20, suppress_origin=True)
+    ws = websocket.create_connection(f"ws://localhost{path}", socket=sock, timeout=60, suppress_origin=True)
     ws.send_binary(b"over a websocket\n")
     got = b""
     while not got.endswith(b"websocket\n"):
@@ -44,8 +44,8 @@ def test_logs_replayed_on_attach_are_not_lost_behind_the_header(engine: Engine, 
     for _ in range(20):
         stream = container.attach_socket(params={"stdout": 1, "logs": 1, "stream": 1})
         raw: socket.socket = getattr(stream, "_sock", stream)
-        raw.settimeout(20)
-        assert raw.recv(100) == b"\x01\0\0\0\0\0\0\x06early\n"
+        raw.settimeout(60)
+        assert raw.recv(14, socket.MSG_WAITALL) == b"\x01\0\0\0\0\0\0\x06early\n"
         stream.close()
     container.remove(force=True)
 
