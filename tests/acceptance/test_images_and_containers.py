@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from acceptance.conftest import Configured, inspect
-from rig import Cli
+from rig import Cli, eventually
 
 
 def test_images_lists_the_image_and_run_leaves_its_id_as_it_was(cli: Cli) -> None:
@@ -43,7 +43,7 @@ def test_two_containers_of_one_image_share_nothing(cli: Cli, name: str) -> None:
     for one, document in zip(names, (first, second), strict=True):
         assert cli("exec", one, "hostname").line == document["Config"]["Hostname"] == document["Id"][:12]
         # a file that the other wrote is not here, nor are the other's processes
-        assert cli("exec", one, "cat", "/mine").line == one
+        eventually(lambda one=one: cli("exec", one, "cat", "/mine", check=False).line == one, what="it has written")  # type: ignore[misc]
         assert cli("exec", one, "sh", "-c", "ps | grep -c '[s]leep 1000'").line == "1"
         assert cli("exec", one, "ip", "-4", "-o", "addr", "show", "eth0").out.count(addresses[names.index(one)]) >= 1
 
