@@ -139,7 +139,7 @@ def no_leaks(engine: Engine) -> Iterator[None]:
         return not remaining
 
     try:
-        eventually(nothing_remains, within=20)
+        eventually(nothing_remains, within=60)
     except AssertionError:
         pytest.fail("left behind:\n" + "\n".join(remaining))
 

@@ -131,7 +131,7 @@ class Engine:
                 self.clear()
             with contextlib.suppress(AssertionError):
                 self.stop()
-                eventually(lambda: not self._has_forkserver(), within=20)  # it leaves with the last monitor
+                eventually(lambda: not self._has_forkserver(), within=60)  # it leaves with the last monitor
         self.leftovers = self.machine.close()
 
     def _has_forkserver(self) -> bool:

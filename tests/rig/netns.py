@@ -20,7 +20,7 @@ from tiffin.runtime.doors import RESOLVER
 
 T = TypeVar("T")
 NETLINK_ROUTE = 0
-SECONDS = 10 * PATIENCE
+SECONDS = 30 * PATIENCE
 
 
 def in_thread(work: Callable[[], T]) -> T:

@@ -24,7 +24,7 @@ from rig.commands import Cli
 from rig.engine import Engine
 from rig.waiting import eventually
 
-_ports = itertools.count(5100)
+_ports = itertools.count(6100)  # beyond the ports that tests name themselves
 _CONFIG = """\
 version: 0.1
 log: {{level: info, fields: {{}}, accesslog: {{disabled: false}}}}
@@ -83,7 +83,7 @@ class Registry:
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(60)
 
 
 def certificate(directory: Path, *names: str) -> tuple[Path, Path, Path]:

@@ -12,6 +12,8 @@ import termios
 import time
 from collections.abc import Mapping, Sequence
 
+from rig.waiting import PATIENCE
+
 
 class Terminal:
     """A process whose controlling terminal we hold the other end of. Leaving the context kills the process."""
@@ -49,9 +51,9 @@ class Terminal:
         """Type text as it is: end a line with a newline, ^C is \\x03."""
         os.write(self._master, text.encode())
 
-    def expect(self, pattern: str, *, within: float = 30) -> re.Match[str]:
+    def expect(self, pattern: str, *, within: float = 60) -> re.Match[str]:
         """Wait until what came after the last match matches; AssertionError with what was seen otherwise."""
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + within * PATIENCE
         expression = re.compile(pattern, re.MULTILINE)
         while not (match := expression.search(self.seen, self._position)):
             if not self._read(deadline):
@@ -59,9 +61,9 @@ class Terminal:
         self._position = match.end()
         return match
 
-    def wait(self, *, within: float = 30) -> int:
+    def wait(self, *, within: float = 60) -> int:
         """Read to the end; the exit status."""
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + within * PATIENCE
         while self._read(deadline):
             pass
         return self.process.wait(timeout=max(deadline - time.monotonic(), 1))
