@@ -119,7 +119,7 @@ def test_daemons_options_shape_the_default_bridge(host: Host, container: Contain
     host.run(client)
     assert "mtu 1400" in host.inside(client).run("ip", "link", "show", "eth0")
     with host.inside(server).listen(80) as listening:
-        assert host.inside(client).reaches("10.40.0.64", 80, listening) is None, "icc is off"
+        assert host.inside(client).is_kept_from("10.40.0.64", 80, listening), "icc is off"
         assert host.namespace.reaches("10.40.0.64", 80, listening)
 
 
@@ -230,7 +230,7 @@ def test_running_container_is_connected_and_disconnected(host: Host, container: 
             host.loop.do(host.networks.connect("more", one, EndpointRequest(), host.inside(one)))
         host.loop.do(host.networks.disconnect("more", one.id, host.inside(one)))
         assert "eth1" not in host.inside(one).run("ip", "link")
-        assert host.inside(one).reaches("172.18.0.2", 80, listening) is None
+        assert host.inside(one).is_kept_from("172.18.0.2", 80, listening)
 
 
 def test_way_out_and_ports_follow_the_networks_of_a_running_container(host: Host, container: Containers) -> None:
@@ -256,7 +256,7 @@ def test_way_out_and_ports_follow_the_networks_of_a_running_container(host: Host
         host.loop.do(host.networks.disconnect("b", one.id, inside))
         host.loop.do(host.networks.disconnect("a", one.id, inside))
         assert inside.run("ip", "route") == ""
-        assert host.neighbour.reaches(HERE, 8000, listening) is None
+        assert host.neighbour.is_kept_from(HERE, 8000, listening)
     assert "8000" not in host.rules()
 
 

@@ -107,25 +107,33 @@ class Namespace:
             server.listen()
         return server
 
-    def reaches(self, address: str, port: int, server: socket.socket) -> str | None:
-        """Talk to a TCP server through an address: as whom it sees us; None where the way is barred."""
+    def reaches(self, address: str, port: int, server: socket.socket) -> str:
+        """Talk to a TCP server through an address: as whom it sees us. OSError where the way is barred."""
         with self.open(address) as client:
-            # what is dropped is not answered: this alone must wait for nothing to happen
-            client.settimeout(1.5)
-            try:
-                client.connect((address, port))
-                server.settimeout(SECONDS)
-                peer, seen = server.accept()
-            except OSError:
-                return None
+            client.connect((address, port))
+            server.settimeout(SECONDS)
+            peer, seen = server.accept()
             with peer:
-                client.settimeout(SECONDS)
                 peer.settimeout(SECONDS)
                 client.sendall(b"question")
                 assert peer.recv(100) == b"question"
                 peer.sendall(b"answer")
                 assert client.recv(100) == b"answer"
                 return str(seen[0])
+
+    def is_kept_from(self, address: str, port: int, server: socket.socket) -> bool:
+        """Whether the way to a TCP server is barred."""
+        with self.open(address) as client:
+            # what is dropped is not answered, and a port may be held by who never accepts: this alone must wait for
+            # nothing to happen
+            client.settimeout(1.5)
+            server.settimeout(1.5)
+            try:
+                client.connect((address, port))
+                server.accept()[0].close()
+            except OSError:
+                return True
+            return False
 
     def join(self, other: Namespace, mine: str, theirs: str) -> None:
         """A cable between two hosts: addresses in CIDR text."""
