@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 
 from rig import Cli, Engine, eventually
@@ -14,6 +15,13 @@ from rig.engine import KINDS, Peer
 from rig.leaks import Census
 
 ENGINE = pytest.StashKey[Engine]()
+
+# one run is as the other: the same examples, and no time that an example may take; `--hypothesis-profile=search` draws
+# others each time
+_any = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("search", max_examples=2000, **_any)
+hypothesis.settings.register_profile("same", derandomize=True, database=None, **_any)
+hypothesis.settings.load_profile("same")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
