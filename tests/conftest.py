@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import hypothesis
 import pytest
 
-from rig import Cli, Engine, eventually
+from rig import Cli, Engine, beforehand, eventually
 from rig.commands import docker_binary, docker_version
 from rig.engine import KINDS, Peer
 from rig.leaks import Census
@@ -64,6 +64,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(
                 pytest.mark.skip(reason=f"compares with docker's command line 28; this machine has {version}")
             )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Has what takes minutes to fetch and to make before the time of any test counts."""
+    if not session.config.option.collectonly and os.geteuid() == 0:
+        beforehand.make(session.items)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

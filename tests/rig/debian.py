@@ -46,6 +46,8 @@ def bootstrap(target: Path) -> None:
         "--variant=minbase",
         f"--include={PACKAGES}",
         '--aptopt=Acquire::Languages "none"',
+        '--aptopt=Acquire::Retries "5"',
+        "--dpkgopt=force-unsafe-io",
         *lean,
     ]
     done = subprocess.run([*command, *proxies(), codename(), str(partial), mirror()], capture_output=True, text=True)

@@ -55,6 +55,7 @@ def _fetch(root: Path) -> None:
     options = {
         "Dir::Etc::sourcelist": work / "sources", "Dir::Etc::sourceparts": "/dev/null",
         "Dir::State::lists": work / "lists", "Dir::Cache": work / "cache", "APT::Sandbox::User": "root",
+        "Acquire::Retries": "5",
     }  # fmt: skip
     apt = ["apt-get", *(f"-o{key}={value}" for key, value in options.items())]
     for command in ([*apt, "--quiet=2", "update"], [*apt, "--quiet=2", "download", *_PACKAGES]):
