@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -27,15 +28,18 @@ class Gate:
         self.dockerfile = f"FROM busybox\nRUN --mount=type=cache,target=/cache {script}\n"
 
     def running(self) -> set[int]:
-        """Processes that run the step."""
+        """Processes that run the step: the first of its namespace, for what it forks has its words until the execve."""
         return {int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if self._is_step(path)}
 
     def _is_step(self, path: Path) -> bool:
-        line = _command(path)
-        return line.startswith(b"/bin/sh\0-c\0trap") and self._name in line
+        line = _read(path)
+        if not (line.startswith(b"/bin/sh\0-c\0trap") and self._name in line):
+            return False
+        return re.search(rb"^NSpid:.*\t1$", _read(path.with_name("status")), re.MULTILINE) is not None
 
 
-def _command(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
+    """A file of a process; nothing of one that has gone."""
     try:
         return path.read_bytes()
     except OSError:
@@ -95,7 +99,7 @@ def test_a_step_that_nobody_waits_for_any_more_ends(
     folder = write(tmp_path / "c", Dockerfile=f"FROM busybox\nRUN echo begun; exec sleep {mark}\n")
 
     def sleeps() -> bool:
-        return any(_command(path) == b"sleep\0%d\0" % mark for path in Path("/proc").glob("[0-9]*/cmdline"))
+        return any(_read(path) == b"sleep\0%d\0" % mark for path in Path("/proc").glob("[0-9]*/cmdline"))
 
     client = Client(request.getfixturevalue(which), folder, tmp_path / "log")
     try:
