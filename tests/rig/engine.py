@@ -132,6 +132,8 @@ class Engine:
             with contextlib.suppress(AssertionError):
                 self.stop()
                 eventually(lambda: not self._has_forkserver(), within=60)  # it leaves with the last monitor
+                # what a daemon has started ends with it, a moment later
+                eventually(lambda: not self.machine.processes(), within=10)
         self.leftovers = self.machine.close()
 
     def _has_forkserver(self) -> bool:

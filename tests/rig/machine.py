@@ -103,13 +103,14 @@ class Machine:
         """Kill what runs, remove what lies around; return a line for each thing that should not have been there."""
         with contextlib.suppress(AssertionError):
             eventually(lambda: not self._orphans(), what="the end of the nurseries whose forkserver has ended")
-        left = [f"process {pid}: {command}" for pid, command in self.processes().items()]
-        eventually(self._kill_everything, what=f"the end of the processes of {self.name}")
+        # a process that is about to be gone has given up its memory, and its command line with that
+        left = [f"process {pid}: {command}" for pid, command in self.processes().items() if command]
+        eventually(self._kill_everything, within=60, what=f"the end of the processes of {self.name}")
         for directory in self.cgroups():
-            eventually(lambda directory=directory: remove(directory), what=f"rmdir {directory}")  # type: ignore[misc]
+            eventually(lambda at=directory: remove(at), within=60, what=f"rmdir {directory}")  # type: ignore[misc]
         assert self._holder.stdin is not None
         self._holder.stdin.close()
-        self._holder.wait(timeout=30)
+        self._holder.wait(timeout=60)
         shutil.rmtree(self.root, ignore_errors=True)
         return left
 
