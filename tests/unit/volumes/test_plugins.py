@@ -57,12 +57,13 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def reopen(short: Path) -> Iterator[Callable[[], Volumes]]:
+def reopen(short: Path) -> Iterator[Callable[..., Volumes]]:
+    """reopen(answer=2) waits that long for answers, reopen(connect=1) for somebody who listens: seconds."""
     ledgers: list[Ledger] = []
 
-    def open_again() -> Volumes:
+    def open_again(answer: float = 60, connect: float = 60) -> Volumes:
         ledgers.append(Ledger(short / "ledger.db"))
-        plugins = Plugins(short / "sockets", (short / "specs",), Patience(answer=2, connect=1))
+        plugins = Plugins(short / "sockets", (short / "specs",), Patience(answer=answer, connect=connect))
         return Volumes(short / "volumes", LedgerRecords(ledgers[-1]), plugins=plugins)
 
     yield open_again
@@ -150,7 +151,7 @@ def test_a_plugin_may_be_restarted_at_any_time(driver: Driver, reopen: Callable[
     assert volumes.mount("data", "two")
 
 
-def test_errors_and_silence_are_told(driver: Driver, reopen: Callable[[], Volumes]) -> None:
+def test_errors_and_silence_are_told(driver: Driver, reopen: Callable[..., Volumes]) -> None:
     volumes = reopen()
     volumes.create("data", driver="keeper")
     (driver.state / "fail").write_text("Mount the array is degraded")
@@ -158,16 +159,16 @@ def test_errors_and_silence_are_told(driver: Driver, reopen: Callable[[], Volume
         volumes.mount("data", "one")
     (driver.state / "fail").write_text("Mount")
     with pytest.raises(Unavailable, match="volume driver keeper: Mount: no answer within 2 s"):
-        volumes.mount("data", "one")
+        reopen(answer=2).mount("data", "one")
     (driver.state / "fail").unlink()
     volumes.unmount("one")
 
 
-def test_a_dead_socket_is_waited_for_and_then_told(driver: Driver, reopen: Callable[[], Volumes]) -> None:
-    volumes = reopen()
-    volumes.create("data", driver="keeper")
+def test_a_dead_socket_is_waited_for_and_then_told(driver: Driver, reopen: Callable[..., Volumes]) -> None:
+    reopen().create("data", driver="keeper")
     driver.process.kill()
     driver.process.wait()
+    volumes = reopen(connect=1)
     with pytest.raises(Unavailable, match=r"cannot connect to unix://.*: Connection refused; is it running?"):
         volumes.mount("data", "one")
 
