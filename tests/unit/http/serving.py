@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tiffin.http import response
+from tiffin.http import connection, response
 from tiffin.http.request import Request
 from tiffin.http.response import Response
 from tiffin.http.router import Router, route
@@ -61,10 +61,14 @@ async def wait_for_ever(request: Request) -> Response:
     return response.empty()
 
 
-@route("POST", "/finish")
-async def finish(request: Request) -> Response:
+async def released(request: Request) -> None:
     while not request.services.probe.release.is_set():  # noqa: ASYNC110 (set by another thread)
         await asyncio.sleep(0.005)
+
+
+@route("POST", "/finish")
+async def finish(request: Request) -> Response:
+    await released(request)
     request.services.probe.finished.set()
     return response.empty()
 
@@ -118,6 +122,8 @@ async def hijack(request: Request) -> None:
     stream = await request.hijack()
     # the probe keeps it: whoever hijacks owns the socket
     request.services.probe.hijacked.append(stream)
+    if request.query.flag("wait"):
+        await released(request)
     with contextlib.suppress(OSError):
         stream.socket.send(b"payload:" + stream.leftover)
 
@@ -151,16 +157,19 @@ def serving(*modules: Any, services: Any = None, limit: int | None = None) -> It
             await server.close(patience=1)
 
         thread = threading.Thread(target=lambda: asyncio.run(run()))
+        # who still sends when the answer is there may be slow here
+        linger, connection.LINGER_SECONDS = connection.LINGER_SECONDS, 60.0
         thread.start()
-        assert ready.wait(20)
+        assert ready.wait(60)
         try:
             yield path, state["server"], probe
         finally:
             probe.release.set()
             state["loop"].call_soon_threadsafe(state["stop"].set)
-            thread.join(20)
+            thread.join(60)
             for stream in probe.hijacked:
                 stream.close()
+            connection.LINGER_SECONDS = linger
             assert not thread.is_alive()
 
 
@@ -170,7 +179,7 @@ class Client:
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(str(path))  # waits while the backlog is full, which a socket with a time-out would not
-        self.socket.settimeout(20)
+        self.socket.settimeout(60)
         self.buffer = b""
 
     def __enter__(self) -> "Client":
@@ -227,7 +236,7 @@ class Client:
         return self.answer(method == "HEAD")
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
     """Whether the condition comes to hold."""
     waiter = threading.Event()
     for _ in range(int(seconds / 0.01)):

@@ -148,6 +148,6 @@ def test_dropped_hijacks_are_seen_by_their_holder() -> None:
                 client.send(b"POST /hijack HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
         assert eventually(lambda: not server.connections and not server.tasks)
         for stream in probe.hijacked:
-            stream.socket.settimeout(20)
+            stream.socket.settimeout(60)
             with contextlib.suppress(ConnectionResetError):  # the client left bytes unread
                 assert stream.socket.recv(10) == b""

@@ -70,7 +70,7 @@ def test_bytes_pass_both_ways_and_a_close_ends_it() -> None:
         while not probe.hijacked:
             pass
         held = probe.hijacked[0].socket
-        held.settimeout(20)
+        held.settimeout(60)
         assert held.recv(100) == b"to the container"
         held.sendall(b"to the client")
         assert client.exactly(15) == b"\x82\x0dto the client"
