@@ -71,7 +71,7 @@ def test_a_reader_follows_and_ends_with_the_verification(store: BlobStore) -> No
         partial.write(DATA[start : start + 100_000])
     with store.lease() as lease:
         partial.commit(lease)
-    reader.join(30)
+    reader.join()
     assert taken == [DATA]
 
 

@@ -201,9 +201,10 @@ def test_a_handler_that_breaks_is_an_internal_error_and_the_connection_goes_on(
 
 def test_a_call_that_is_given_up_cancels_its_handler() -> None:
     async def test() -> None:
-        cancelled = asyncio.Event()
+        begun, cancelled = asyncio.Event(), asyncio.Event()
 
         async def wait(stream: Stream) -> None:
+            begun.set()
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -213,7 +214,7 @@ def test_a_call_that_is_given_up_cancels_its_handler() -> None:
         async with pair(wait) as (client, _):
             stream = client.call("/s/m")
             await stream.send(b"begin")
-            await asyncio.sleep(0.01)
+            await begun.wait()
             stream.cancel()
             await cancelled.wait()
 
@@ -236,9 +237,10 @@ def test_a_deadline_ends_the_call() -> None:
 
 def test_a_closed_connection_ends_handlers_and_calls() -> None:
     async def test() -> None:
-        ended = asyncio.Event()
+        begun, ended = asyncio.Event(), asyncio.Event()
 
         async def wait(stream: Stream) -> None:
+            begun.set()
             try:
                 await asyncio.Event().wait()
             finally:
@@ -246,7 +248,7 @@ def test_a_closed_connection_ends_handlers_and_calls() -> None:
 
         async with pair(wait) as (client, server):
             stream = client.call("/s/m")
-            await asyncio.sleep(0.01)
+            await begun.wait()
             server.close()
             with pytest.raises(StatusError) as failed:
                 await stream.receive()
