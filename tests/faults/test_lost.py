@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -20,11 +21,22 @@ from rig.machine import CGROUPS
 pytestmark = pytest.mark.root
 
 
-def orphan(engine: Engine, container: str) -> None:
-    """Kill everything that watches it."""
-    monitor = monitor_of(engine, container)
-    for pid in (forkserver_of(engine), monitor):
-        os.kill(pid, signal.SIGKILL)
+def orphan(engine: Engine, pid: int) -> None:
+    """Kill everything that watches a container, by the pid of its process."""
+    forkserver = forkserver_of(engine)
+    watching = [parent(pid)]
+    while parent(watching[-1]) != forkserver:  # a monitor that is not at rest yet is the child of another
+        watching.append(parent(watching[-1]))
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # they stand still: none finds another forkserver, or hands over
+        for one in watching:
+            with contextlib.suppress(ProcessLookupError):  # it has just handed over
+                os.kill(one, number)
+        if number == signal.SIGSTOP:
+            os.kill(forkserver, signal.SIGKILL)
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])
@@ -41,7 +53,7 @@ def test_a_container_that_nobody_watches_any_more_is_ended_and_says_so(
         api.ask("POST", f"/containers/{container}/pause")
     if away:
         engine.kill()
-    orphan(engine, container)
+    orphan(engine, pid)
     if away:
         engine.start()
     assert api.wait(container) == 137
@@ -61,7 +73,7 @@ def test_a_policy_starts_a_lost_container_again(start_engine: Callable[..., Engi
     container = api.run("sleep", "100000", RestartPolicy={"Name": "always"})
     pid = api.state(container)["Pid"]
     engine.kill()
-    orphan(engine, container)
+    orphan(engine, pid)
     engine.start()
     state = api.state(container)
     assert state["Running"]
@@ -75,7 +87,7 @@ def test_a_process_that_got_a_dead_containers_number_is_left_alone(start_engine:
     container = api.run("sleep", "100000")
     pid = api.state(container)["Pid"]
     engine.kill()
-    orphan(engine, container)
+    orphan(engine, pid)
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not os.path.exists(f"/proc/{pid}"))
     with subprocess.Popen(["sleep", "100000"]) as innocent:

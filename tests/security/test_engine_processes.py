@@ -29,9 +29,12 @@ def only_tiffin(engine: Engine) -> None:
 
 @pytest.fixture
 def box(docker: Cli, engine: Engine) -> Iterator[int]:
-    """A container that sleeps, and whose monitor has come to rest: its pid."""
-    docker("run", "-d", "--name", "box", "busybox", "sleep", "100000")
-    eventually(lambda: at_rest(engine), within=60)
+    """A container that sleeps, and whose monitor has come to rest: its pid. Of others nothing is left."""
+    identity = docker("run", "-d", "--name", "box", "busybox", "sleep", "100000").line
+    places = [engine.exec_root / "containers", *(engine.data_root.glob("snapshots/*/active"))]
+    eventually(lambda: all(os.listdir(place) == [identity] for place in places), within=60)
+    eventually(lambda: os.listdir(engine.data_root / "containers") == [identity], within=60)
+    eventually(lambda: len(of_engine(engine, "tiffin-monitor")) == 1 and at_rest(engine), within=60)
     yield int(docker("inspect", "-f", "{{.State.Pid}}", "box").line)
 
 
@@ -112,7 +115,7 @@ def reached(name, what):
     except OSError:
         return False
 
-while time.monotonic() < end:
+while (now := time.monotonic()) < end or ("process" not in seen and now < end + 60):
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) not in (1, os.getpid()) and joins(name):
             seen.add("process")
