@@ -15,7 +15,7 @@ PATIENCE = float(os.environ.get("TIFFIN_TEST_PATIENCE", "1"))
 def eventually(
     condition: Callable[[], T],
     *,
-    within: float = 30.0,
+    within: float = 60.0,
     what: str = "",
     every: float = 0.02,
     errors: type[Exception] = OSError,
