@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -123,17 +122,11 @@ def test_a_running_container_is_removed_by_force_only(client: docker_py.APIClien
 
 def test_a_wait_for_the_next_exit_begins_before_the_start(client: docker_py.APIClient, make: Run) -> None:
     container = make("sh", "-c", "exit 4", host={"auto_remove": True})
-    outcomes: list[Any] = []
-    waiting = [
-        threading.Thread(target=lambda one=one: outcomes.append(client.wait(container, condition=one)["StatusCode"]))
-        for one in ("next-exit", "removed")
-    ]
-    for thread in waiting:
-        thread.start()
+    url = client._url("/containers/{0}/wait", container)
+    # the heads of the answers come at once: from then on both wait
+    waiting = [client.post(url, params={"condition": one}, stream=True, timeout=60) for one in ("next-exit", "removed")]
     client.start(container)
-    for thread in waiting:
-        thread.join(60)
-    assert outcomes == [4, 4]
+    assert [answer.json()["StatusCode"] for answer in waiting] == [4, 4]
     eventually(lambda: not client.containers(all=True, filters={"id": container}))
 
 
