@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -10,12 +11,18 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 
 from faults.api import Api
 from faults.inventory import forkserver_of, inventory, monitor_of, nothing_more, settled
+from kernel import launching, plans
 from rig import Cli, Engine, eventually
+from tiffin.engine import container_early, container_start
+from tiffin.model.container_host import HostConfig
+from unit.containers.specimens import container as specimen
+from unit.engine.meeting import Meeting
 
 pytestmark = pytest.mark.root
 HOST = {"NetworkMode": "none", "AutoRemove": True}
@@ -147,3 +154,32 @@ def test_a_port_that_is_taken_is_told_at_the_start(engine: Engine, docker: Cli) 
 def test_a_terminal_and_standard_input(engine: Engine, docker: Cli) -> None:
     assert docker("run", "--rm", "-i", "--network", "none", "busybox", "cat", input="typed\n").out == "typed\n"
     assert docker("run", "--rm", "-t", "--network", "none", "busybox", "sh", "-c", "tty; echo hi").out.endswith("hi\n")
+
+
+def test_a_start_that_is_broken_off_before_the_release_gives_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled while it waits for its clients, when what was begun is nobody else's any more."""
+    monkeypatch.setattr(container_early, "_PATIENCE", 1000.0)
+    monkeypatch.setattr(container_start, "_ARRIVAL", 1000.0)
+
+    async def body(rig: launching.Rig) -> None:
+        (rig.place / "engine").mkdir()
+        context = Meeting(rig.place / "engine").context
+        context.early = container_early.Early(rig.forkserver, lambda _: None)
+        one = specimen("web", host=HostConfig(auto_remove=True))
+        plan = plans.container(rig.place, "true")
+        context.early.begin(one, plan)
+        monitor = rig.place / "box/monitor.sock"
+        await launching.eventually(monitor.exists)
+        starter = container_start.Starter(context)
+        monkeypatch.setattr(starter, "_prepare", AsyncMock(return_value=(plan, None)))
+        with context.live(one.id).arriving:
+            start = asyncio.create_task(starter.launch(one))
+            await launching.eventually(lambda: one.id not in context.early)
+            start.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await start
+        await launching.eventually(lambda: not monitor.exists() and launching.idle(rig.forkserver.pid))
+
+    launching.with_forkserver(tmp_path, body)
