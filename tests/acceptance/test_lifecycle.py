@@ -27,7 +27,7 @@ def test_stop_sends_sigterm_and_the_process_chooses_its_status(cli: Cli, name: s
     script = "trap 'echo got TERM; exit 5' TERM; echo ready; while :; do sleep 0.05; done"
     cli("run", "-d", "--name", name, "busybox", "sh", "-c", script)
     eventually(lambda: cli("logs", name).out == "ready\n")
-    assert cli("stop", name).line == name
+    assert cli("stop", "-t", "50", name).line == name
     assert status(cli, name).startswith("Exited (5)")
     assert cli("logs", name).out == "ready\ngot TERM\n"
     cli("stop", name)  # nothing to do is no failure
@@ -37,7 +37,7 @@ def test_stop_sends_the_images_own_signal(cli: Cli, name: str, configured: Confi
     script = "trap 'exit 6' USR1; trap 'exit 1' TERM; echo ready; while :; do sleep 0.05; done"
     cli("run", "-d", "--name", name, configured(StopSignal="SIGUSR1"), "sh", "-c", script)
     eventually(lambda: cli("logs", name).out == "ready\n")
-    cli("stop", name)
+    cli("stop", "-t", "50", name)
     assert inspect(cli, name)["State"]["ExitCode"] == 6
 
 

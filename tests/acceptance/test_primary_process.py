@@ -91,5 +91,5 @@ def test_init_forwards_signals_and_hands_on_the_status(cli: Cli, name: str) -> N
     script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"
     cli("run", "-d", "--init", "--name", name, "busybox", "sh", "-c", script)
     eventually(lambda: cli("logs", name).out == "ready\n")
-    cli("stop", name)
+    cli("stop", "-t", "50", name)
     assert inspect(cli, name)["State"]["ExitCode"] == 7

@@ -19,7 +19,7 @@ def test_the_list_says_less_of_networks_than_inspect(docker: Cli, newest: docker
     network = newest.create_network("shapes")["Id"]
     try:
         docker(
-            "run", "-d", "--name", "named", "--network", "shapes", "--network-alias", "other", "busybox", "sleep", "99"
+            "run", "-d", "--name", "named", "--network", "shapes", "--network-alias", "other", "busybox", "sleep", "999"
         )
         (listed,) = newest.containers(filters={"name": "named"})
         of_list = listed["NetworkSettings"]["Networks"]["shapes"]
@@ -39,7 +39,7 @@ def test_networks_show_what_was_asked_for(newest: docker_py.APIClient) -> None:
     made = post(newest, "/networks/create", {"Name": "asked", "IPAM": {"Config": [asked]}})["Id"]
     try:
         assert newest.inspect_network("asked")["IPAM"] == {"Driver": "default", "Options": None, "Config": [asked]}
-        create(newest, "there", "sleep", "99", HostConfig={"NetworkMode": "asked"})
+        create(newest, "there", "sleep", "999", HostConfig={"NetworkMode": "asked"})
         newest.start("there")
         place = newest.inspect_container("there")["NetworkSettings"]["Networks"]["asked"]
         assert (place["Gateway"], place["IPAddress"]) == ("10.223.0.1", "10.223.0.2")
@@ -82,8 +82,8 @@ def test_addresses_of_a_network_that_make_no_sense(
 
 
 def test_networks_of_the_host_are_not_joined(newest: docker_py.APIClient) -> None:
-    create(newest, "joining", "sleep", "99")
-    create(newest, "hosts", "sleep", "99", HostConfig={"NetworkMode": "host"})
+    create(newest, "joining", "sleep", "999")
+    create(newest, "hosts", "sleep", "999", HostConfig={"NetworkMode": "host"})
     made = newest.create_network("other")["Id"]
     sharing = "container sharing network namespace with another container or host"
     try:
@@ -124,7 +124,7 @@ def test_networks_that_are_named_take_the_place_of_the_default(newest: docker_py
     ids = [newest.create_network(name)["Id"] for name in ("first", "second")]
     try:
         ends = {"EndpointsConfig": {"second": {}}}
-        create(newest, "placed", "sleep", "99", HostConfig={"NetworkMode": mode}, NetworkingConfig=ends)
+        create(newest, "placed", "sleep", "999", HostConfig={"NetworkMode": mode}, NetworkingConfig=ends)
         newest.start("placed")
         assert [*newest.inspect_container("placed")["NetworkSettings"]["Networks"]] == ["second"]
         body = {"Image": "busybox", "NetworkingConfig": {"EndpointsConfig": {"second": None}}}
@@ -148,7 +148,7 @@ def test_networks_tell_who_joins_them(newest: docker_py.APIClient, network: str)
 
 def test_events_of_exec_top_and_commit_are_dockers(newest: docker_py.APIClient) -> None:
     since = time.time()
-    create(newest, "tells", "sleep", "99", Labels={"a": "b"})
+    create(newest, "tells", "sleep", "999", Labels={"a": "b"})
     newest.start("tells")
     post(newest, "/containers/tells/exec", {"Cmd": ["true"]})
     newest.top("tells")

@@ -46,9 +46,9 @@ def test_a_size_of_nothing_is_left_out_of_the_list(newest: docker_py.APIClient) 
 
 
 def test_a_container_on_anothers_network_has_that_ones_name_and_files(newest: docker_py.APIClient) -> None:
-    create(newest, "donor", "sleep", "99")
+    create(newest, "donor", "sleep", "999")
     newest.start("donor")
-    create(newest, "guest", "sleep", "99", HostConfig={"NetworkMode": "container:donor"})
+    create(newest, "guest", "sleep", "999", HostConfig={"NetworkMode": "container:donor"})
     newest.start("guest")
     donor, guest = (newest.inspect_container(name) for name in ("donor", "guest"))
     assert guest["Config"]["Hostname"] == donor["Config"]["Hostname"] != ""
@@ -57,7 +57,7 @@ def test_a_container_on_anothers_network_has_that_ones_name_and_files(newest: do
 
 
 def test_execs_are_listed_until_they_end(newest: docker_py.APIClient) -> None:
-    create(newest, "host", "sleep", "99")
+    create(newest, "host", "sleep", "999")
     newest.start("host")
     made = post(newest, "/containers/host/exec", {"Cmd": ["true"], "AttachStdout": True})["Id"]
     assert newest.inspect_container("host")["ExecIDs"] == [made]
@@ -111,7 +111,7 @@ def test_a_file_over_a_directory_is_a_mistake_that_is_named(newest: docker_py.AP
 
 def test_refusals_name_the_container_as_the_client_did(newest: docker_py.APIClient) -> None:
     identity = create(newest, "stopped", "true")
-    create(newest, "frozen", "sleep", "99")
+    create(newest, "frozen", "sleep", "999")
     newest.start("frozen")
     newest.pause("frozen")
     not_running = f"container {identity} is not running"
@@ -197,7 +197,7 @@ def test_a_create_is_refused_for_what_its_start_would_lack(
 
 
 def test_an_exec_of_a_user_that_nobody_knows_is_refused(newest: docker_py.APIClient) -> None:
-    create(newest, "users", "sleep", "99")
+    create(newest, "users", "sleep", "999")
     newest.start("users")
     found = refusal(newest, "/containers/users/exec", {"Cmd": ["true"], "User": "nobody-knows"})
     assert found == (400, "unable to find user nobody-knows: no matching entries in passwd file")
@@ -205,7 +205,7 @@ def test_an_exec_of_a_user_that_nobody_knows_is_refused(newest: docker_py.APICli
 
 def test_sharing_needs_one_who_runs_and_shares(newest: docker_py.APIClient) -> None:
     create(newest, "still", "true")
-    other = create(newest, "alone", "sleep", "99")
+    other = create(newest, "alone", "sleep", "999")
     newest.start("alone")
     create(newest, "one", HostConfig={"NetworkMode": "container:still"})
     words = "cannot join network namespace of a non running container: container still is created"
@@ -243,7 +243,7 @@ def test_info_leaves_out_what_there_is_not(newest: docker_py.APIClient) -> None:
 def test_lists_of_block_io_are_lists(newest: docker_py.APIClient) -> None:
     if newest.info()["CgroupVersion"] != "1":
         pytest.skip("null without a device that was used, where the control groups are version 2")
-    create(newest, "counted", "sleep", "99")
+    create(newest, "counted", "sleep", "999")
     newest.start("counted")
     found = newest.stats("counted", stream=False)["blkio_stats"]
     assert all(isinstance(entries, list) for entries in found.values()), found

@@ -100,7 +100,7 @@ def test_filters_choose_by_name_label_driver_and_type(client: docker_py.APIClien
 
 def test_inspect_lists_the_running_containers(docker: Cli, client: docker_py.APIClient) -> None:
     client.create_network("peopled")
-    container = docker("run", "-d", "--name", "resident", "--network", "peopled", "busybox", "sleep", "60").line
+    container = docker("run", "-d", "--name", "resident", "--network", "peopled", "busybox", "sleep", "600").line
     (shown,) = client.inspect_network("peopled")["Containers"].items()
     assert shown[0] == container
     assert shown[1]["Name"] == "resident"
@@ -123,7 +123,7 @@ def test_created_container_is_connected_before_it_starts(docker: Cli, client: do
 
 def test_running_container_is_connected_and_disconnected(docker: Cli, client: docker_py.APIClient) -> None:
     client.create_network("more", ipam={"Config": [{"Subnet": "10.72.0.0/24"}]})
-    docker("run", "-d", "--name", "moving", "busybox", "sleep", "60")
+    docker("run", "-d", "--name", "moving", "busybox", "sleep", "600")
     client.connect_container_to_network("moving", "more", ipv4_address="10.72.0.77")
     assert "10.72.0.77/24" in docker("exec", "moving", "ip", "addr").out
     with pytest.raises(APIError, match="already exists in network more") as refused:
@@ -137,7 +137,7 @@ def test_prune_takes_only_what_nobody_uses(docker: Cli, client: docker_py.APICli
     client.create_network("used")
     client.create_network("idle")
     client.create_network("labelled", labels={"keep": "1"})
-    docker("run", "-d", "--network", "used", "busybox", "sleep", "60")
+    docker("run", "-d", "--network", "used", "busybox", "sleep", "600")
     assert client.prune_networks(filters={"label!": ["keep"]})["NetworksDeleted"] == ["idle"]
     assert {"used", "labelled"} <= {network["Name"] for network in client.networks()}
 
