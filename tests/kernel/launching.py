@@ -105,7 +105,7 @@ def with_forkserver(place: Path, body: Body) -> None:
         await forkserver.open()
         pid = forkserver.pid
         try:
-            await asyncio.wait_for(body(Rig(place, forkserver)), 60 * PATIENCE)
+            await asyncio.wait_for(body(Rig(place, forkserver)), 100 * PATIENCE)
         finally:
             forkserver.close()
             with contextlib.suppress(ProcessLookupError):
@@ -145,7 +145,7 @@ def at_rest(rig: Rig, running: Running) -> bool:
 
 async def eventually(condition: Callable[[], bool]) -> None:
     """Wait until a condition holds."""
-    for _ in range(int(2000 * PATIENCE)):
+    for _ in range(int(4000 * PATIENCE)):
         if condition():
             return
         await asyncio.sleep(0.01)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kernel import plans
-from kernel.launching import Rig, eventually, with_forkserver
+from kernel.launching import Rig, at_rest, eventually, parent, with_forkserver
 from rig.leaks import descriptors
 from tiffin.runtime.exits import in_charge, recorded
 from tiffin.runtime.launcher import Forkserver, Running, Sandbox, StartFailed
@@ -98,8 +98,8 @@ def test_the_exit_code_is_exact_when_the_monitor_dies_first(tmp_path: Path) -> N
 def test_an_exec_works_after_a_monitor_was_replaced(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         running = await rig.start("sleep", "1000")
-        before = rig.monitor_of()
-        os.kill(before, signal.SIGKILL)
+        await eventually(lambda: at_rest(rig, running))  # before that another process becomes the monitor
+        os.kill(parent(running.pid), signal.SIGKILL)
         while True:
             client, attachment = rig.client()
             try:
@@ -198,9 +198,9 @@ def test_a_container_is_in_charge_of_a_forkserver_that_came_while_it_was_born(tm
 def test_nothing_is_falsely_running_when_forkserver_and_monitor_are_killed(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         running = await rig.start("sleep", "1000")
-        monitor = rig.monitor_of()
+        await eventually(lambda: at_rest(rig, running))
         os.kill(rig.forkserver.pid, signal.SIGKILL)
-        os.kill(monitor, signal.SIGKILL)
+        os.kill(parent(running.pid), signal.SIGKILL)
         how = await running.wait()
         assert how.code == 137
         assert how.error
