@@ -65,10 +65,24 @@ def _configure(context: int, options: tuple[bytes, ...], kind: bytes) -> None:
 
 def create(kind: bytes, options: tuple[bytes, ...] = (), attributes: int = 0) -> int:
     """A new detached mount of a file system: fd. options are b"key=value" or b"key", attributes MOUNT_ATTR_*."""
+    return mounted(configured(kind, options), kind, attributes)
+
+
+def configured(kind: bytes, options: tuple[bytes, ...] = ()) -> int:
+    """A file system without a mount: fd for `mounted`."""
     context = _fsopen(kind, _FSOPEN_CLOEXEC, path=kind)
     try:
         _configure(context, options, kind)
         _fsconfig(context, _FSCONFIG_CREATE, None, None, 0, path=kind)
+    except OSError:
+        os.close(context)
+        raise
+    return context
+
+
+def mounted(context: int, kind: bytes, attributes: int = 0) -> int:
+    """The one detached mount of what is `configured`, which is closed: fd."""
+    try:
         return _fsmount(context, _FSMOUNT_CLOEXEC, attributes, path=kind)
     finally:
         os.close(context)

@@ -103,7 +103,7 @@ def _wait(channel: socket.socket, written: bytes, step: clone.Step) -> None:
     fds.close_others({0, 1, 2, channel.fileno()})
     title.show(b"tiffin-forkserver", b"stage")
     pages.make_own(written)
-    network = spare.network()
+    netns, configured = spare.make()
     data, attached = fds.receive(channel, 16)
     if not data:
         return
@@ -116,7 +116,7 @@ def _wait(channel: socket.socket, written: bytes, step: clone.Step) -> None:
         spawn.enter_for_children(plan)
         pid, group = spawn.fork(plan, step.into)
         stage.say("pid", pid)
-        stage.spare = network if spare.serves(plan) else None
+        stage.netns, stage.root.configured = spare.fitting(netns, configured, plan)
         stage.prepare(group)
         stage.run()
 

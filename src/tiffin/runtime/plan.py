@@ -66,6 +66,8 @@ mounts by file descriptor. Sources are paths of the host.
 """
 
 Operation = tuple[object, ...]
+Kind = tuple[bytes, bytes, tuple[bytes, ...]]
+"""Of a file system: type, source and options, which are all that tells a new one from another."""
 
 _PLAN: dict[str, object] = {
     "unshare": 0,

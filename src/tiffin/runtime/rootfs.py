@@ -10,7 +10,8 @@ import stat
 
 from tiffin.linux import mounts, paths
 from tiffin.linux.trees import copy_tree
-from tiffin.runtime import detached
+from tiffin.runtime import detached, kernel_views
+from tiffin.runtime.plan import Kind
 
 Maps = tuple[bytes, bytes]
 # What may be mounted inside procfs: files that lxcfs and its like provide.
@@ -30,6 +31,7 @@ class Root:
         """user: the container's own uid and gid maps, for idmapped mounts that name none."""
         self.fd = self.proc = -1
         self.path, self.user, self.prepared = b"", user, dict[tuple[object, ...], int]()
+        self.configured = dict[Kind, int]()  # file systems that are there already, see spare.py
 
     # -- before a user namespace is entered --------------------------------------------------------------------------
 
@@ -122,8 +124,6 @@ class Root:
 
     def move_root(self) -> None:
         """For an initial ramfs, which can't be pivoted away."""
-        from tiffin.runtime import kernel_views
-
         kernel_views.cover(self.path)
         os.fchdir(self.fd)
         mounts.mount(b".", b"/", None, mounts.MS_MOVE)
@@ -169,6 +169,8 @@ class Root:
                 tree = detached.bound(source, subpath, recursive=bind == 2, follow=follow)
                 if idmap is not None:
                     self._idmap(tree, idmap, idmap_recursive, source)
+            elif (configured := self.configured.pop((kind, source, options), -1)) >= 0:
+                tree = mounts.mounted(configured, kind)
             else:
                 named = (b"source=" + source,) if source else ()
                 tree = mounts.create(kind, (*named, *self._mode_of(target, kind, options), *options))

@@ -18,9 +18,7 @@ import os
 from tiffin.linux import credentials, fds, loopback, mounts, namespaces, pages, paths
 from tiffin.runtime import doors, hooks, process, reaper
 from tiffin.runtime.rootfs import Root
-from tiffin.runtime.spare import Network
 
-_SYSFS = (b"sysfs", b"sysfs", ())  # type, source and options of a mount
 _WITHOUT_GROUPS = ("propagation", "rootfs")  # operations that may precede entering them, see plan["later"]
 _NAMESPACED = namespaces.CLONE_NEWPID | namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWTIME
 Plan = dict[str, object]
@@ -41,7 +39,7 @@ class Stage:
         self.waited_for_network = not plan["network"]
         self.gate = self.proc = self.mounts = -1
         self.groups: tuple[bytes, ...] = ()  # still to be entered
-        self.spare: Network | None = None  # in place of a new network namespace
+        self.netns = -1  # one to enter in place of a new network namespace
         self.learns: bool | pages.Own = False  # whether to say which pages were written to
 
     # -- talking -----------------------------------------------------------------------------------------------------
@@ -109,11 +107,6 @@ class Stage:
             self.wait()
             self.enter_groups()
 
-    def take_sysfs(self, operation: tuple[object, ...]) -> None:
-        """The one that is there already, once."""
-        if self.spare is not None and self.spare.sysfs >= 0:
-            self.root.prepared[operation], self.spare.sysfs = self.spare.sysfs, -1
-
     def prepare_sources(self) -> None:
         """For a user namespace: clone what its root could not open."""
         self.step = "source"
@@ -136,8 +129,8 @@ class Stage:
             os.close(fd)
         self.step, self.path = "unshare", b""
         flags: int = self.plan["unshare"]  # type: ignore[assignment]
-        if self.spare is not None:
-            namespaces.setns(self.spare.netns, namespaces.CLONE_NEWNET)
+        if self.netns >= 0:
+            namespaces.setns(self.netns, namespaces.CLONE_NEWNET)
             flags &= ~namespaces.CLONE_NEWNET
         namespaces.unshare(flags & ~_NAMESPACED)
         if self.plan["ephemeral"]:
@@ -156,8 +149,6 @@ class Stage:
                     self.groups_made()
                 self.step = operation[0]
                 self.path = operation[1] if len(operation) > 1 and isinstance(operation[1], bytes) else b""
-                if operation[0] == "mount" and operation[2:5] == _SYSFS:
-                    self.take_sysfs(operation)
                 self.execute(*operation)
             self.groups_made()
             self.become()
@@ -222,7 +213,7 @@ class Stage:
         namespaces.setdomainname(name)
 
     def do_loopback(self) -> None:
-        if self.spare is None:
+        if self.netns < 0:
             loopback.bring_up()
 
     def do_sysctl(self, key: bytes, value: bytes) -> None:
