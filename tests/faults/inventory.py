@@ -54,6 +54,19 @@ def settled(engine: Engine) -> Api:
     return api
 
 
+def cleared(engine: Engine) -> None:
+    """Wait until what removed containers leave behind the answer is cleared away."""
+    api = Api(engine)
+
+    def nobody_s() -> list[Path]:
+        known = {one["Id"] for one in api.ask("GET", "/containers/json", all=1)}
+        places = [*(engine.data_root / "snapshots").glob("*/active"), engine.data_root / "containers"]
+        left = [path for place in places for path in place.iterdir() if path.name[:64] not in known]
+        return [*left, *(engine.data_root / "snapshots").glob("*/staging/*")]
+
+    eventually(lambda: not nobody_s())
+
+
 def inventory(engine: Engine) -> Counter[str]:
     """Processes, mounts, cgroups, links, rules, descriptors of daemon and forkserver, files in both roots."""
     found = Counter(Census.of(engine).found)

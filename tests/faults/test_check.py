@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from faults.inventory import cleared
 from faults.served import serve
 from rig import Cli, Engine
 from rig.engine import running
@@ -39,6 +40,12 @@ def registry(engine: Engine) -> Iterator[Fake]:
 @pytest.fixture
 def docker(engine: Engine) -> Cli:
     return engine.cli()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_under_way(engine: Engine) -> None:
+    """What the test before has removed is no finding of this one."""
+    cleared(engine)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 
 from faults.api import Api, Failed
 from faults.counting import cycles
-from faults.inventory import inventory, nothing_more, settled
+from faults.inventory import cleared, inventory, nothing_more, settled
 from rig import Engine, archives, eventually
 
 pytestmark = pytest.mark.root
@@ -218,26 +218,13 @@ def passage(engine: Engine, operation: Operation, points: Points) -> list[str]:
     """The points that an operation passes."""
     api = Api(engine)
     operation.before(api)
-    cleared(engine)
+    cleared(engine)  # it passes points too
     points.arm(0)
     operation.act(api)
     passed = points.disarm()
     assert operation.after(api)
     operation.undo(api)
     return passed
-
-
-def cleared(engine: Engine) -> None:
-    """What earlier operations had cleared away passes no points any more."""
-    api = Api(engine)
-
-    def nobody_s() -> list[Path]:
-        known = {one["Id"] for one in api.ask("GET", "/containers/json", all=1)}
-        places = [*(engine.data_root / "snapshots").glob("*/active"), engine.data_root / "containers"]
-        left = [path for place in places for path in place.iterdir() if path.name[:64] not in known]
-        return [*left, *(engine.data_root / "snapshots").glob("*/staging/*")]
-
-    eventually(lambda: not nobody_s())
 
 
 def broken_off(engine: Engine, operation: Operation, points: Points, number: int) -> None:
