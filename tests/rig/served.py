@@ -165,8 +165,9 @@ class Served:
         assert "Traceback" not in self.log.read_text(), self.log.read_text()[-8000:]
 
     def requests(self, method: str = "", part: str = "") -> list[dict[str, Any]]:
-        """Lines of the access log."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        """Lines of the access log, whole ones."""
+        whole = self.log.read_text().rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [line for line in lines if method in ("", line["method"]) and part in line["path"]]
 
     def figure(self, name: str, **labels: str) -> float:
