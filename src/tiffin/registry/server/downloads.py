@@ -68,8 +68,12 @@ class Download:
         """Bytes that are available."""
         return os.pread(self._fd, size, offset)
 
-    def run(self, done: Callable[[], None], received: Callable[[int], None]) -> None:
-        """Fetch, verify, hand over: `done` makes the file a blob of the registry. Never raises."""
+    def run(self, done: Callable[[], None], received: Callable[[int], None], over: Callable[[], None]) -> None:
+        """Fetch, verify, hand over: `done` makes the file a blob of the registry. Never raises.
+
+        `over` is called before anybody can know how it ended: who asks again because it failed is to get another.
+        """
+        error: TiffinError | None = None
         try:
             # hashes what an earlier attempt has left, which may take its time
             partial = Partial(self._workspace, self.digest, self.size)
@@ -79,15 +83,15 @@ class Download:
             with self._workspace.lease() as lease:
                 partial.commit(lease)
                 done()
-            self._verified = True
-        except TiffinError as error:
-            self._error = error
-        except OSError as error:
-            self._error = Internal(f"blob {self.digest}: {error}")
-        finally:
-            if self._partial is not None:
-                self._partial.close()
-            self._changed()
+        except TiffinError as failure:
+            error = failure
+        except OSError as failure:
+            error = Internal(f"blob {self.digest}: {failure}")
+        if self._partial is not None:
+            self._partial.close()
+        over()
+        self._error, self._verified = error, error is None
+        self._changed()
 
     def _fetch(self, partial: Partial, received: Callable[[int], None]) -> None:
         answer, begins = self._repository.blob(self.digest, partial.size, self._cancellation)

@@ -133,14 +133,17 @@ class Upstream:
         try:
             found = work()
         except BaseException as error:
+            self._answered(key)
             future.set_exception(error)
             raise
-        else:
-            future.set_result(found)
-            return found
-        finally:
-            with self._lock:
-                del self._asked[key]
+        self._answered(key)
+        future.set_result(found)
+        return found
+
+    def _answered(self, key: tuple[str, ...]) -> None:
+        """Before anybody is told: who asks again because of it is not to get the same again."""
+        with self._lock:
+            del self._asked[key]
 
     # Blobs
 
@@ -203,9 +206,11 @@ class Upstream:
         def done() -> None:
             self._repositories.add_blob(name, self._workspace.path(download.digest), download.digest)
 
-        download.run(done, lambda count: self._counters.add("upstream_bytes_total", count))
-        with self._fetching.lock:
-            del self._fetching.downloads[download.digest]
+        def over() -> None:
+            with self._fetching.lock:
+                del self._fetching.downloads[download.digest]
+
+        download.run(done, lambda count: self._counters.add("upstream_bytes_total", count), over)
         download.leave()
 
     # Lists
