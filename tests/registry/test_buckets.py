@@ -11,6 +11,7 @@ import pytest
 
 from rig.seaweed import ENDPOINT, SeaweedFS
 from rig.served import described, digest_of
+from rig.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -97,6 +98,7 @@ def test_a_cache_in_a_bucket(weed: SeaweedFS, tmp_path: Path) -> None:
     for _ in range(2):
         assert cache.client().get("/v2/a/manifests/1").status == 200
         assert cache.client().get(f"/v2/a/blobs/{digest_of(data)}").body == data
+    eventually(lambda: upstream.requests("GET", f"blobs/{digest_of(data)}"), what="the line of what was sent")
     assert len(upstream.requests("GET", f"blobs/{digest_of(data)}")) == 1
     upstream.stop()
     assert cache.client().get(f"/v2/a/blobs/{digest_of(data)}").body == data

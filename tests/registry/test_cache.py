@@ -95,6 +95,7 @@ def test_many_who_want_the_same_share_one_download(pair: tuple[Served, Served], 
     for thread in threads:
         thread.join()
     assert found == [data] * 8
+    eventually(lambda: upstream.requests("GET", f"blobs/{digest}"), what="the log's line, which comes after the answer")
     assert len(upstream.requests("GET", f"blobs/{digest}")) == 1
 
 
