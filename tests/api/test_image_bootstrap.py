@@ -227,10 +227,7 @@ def refused(engine: Engine, bootstrap: Bootstrap) -> Refused:
 
 
 def inventory(engine: Engine) -> set[Path]:
-    """Blobs, layers, containers, and what a bootstrap has beside its downloads.
-
-    Of containers that were removed before, files may still be going.
-    """
+    """Blobs, layers, containers (of which some may still be going), and what a bootstrap has beside its downloads."""
     places = ("content/blobs/sha256", "content/ingest", "containers", "snapshots/*/*", "bootstrap")
     found = {path for place in places for path in engine.data_root.glob(f"{place}/*")}
     unfinished = engine.data_root.glob("bootstrap/files/*.*")
