@@ -17,7 +17,7 @@ from rig.netns import Namespace
 from rig.waiting import eventually
 from tiffin.model.container import EndpointRequest
 from tiffin.networks import dns_message as dns
-from tiffin.networks import files, upstreams
+from tiffin.networks import files
 from unit.networks.test_dns_message import question
 
 pytestmark = pytest.mark.root
@@ -195,9 +195,8 @@ def test_next_resolver_is_asked_where_one_fails(
 
 
 def test_next_resolver_is_asked_where_one_is_silent(
-    host: Host, client: Callable[..., Namespace], outside: Callable[..., Outside], monkeypatch: pytest.MonkeyPatch
+    host: Host, client: Callable[..., Namespace], outside: Callable[..., Outside]
 ) -> None:
-    monkeypatch.setattr(upstreams, "SECONDS", 1.5)
     host.neighbour.run("ip", "addr", "add", "198.51.100.10/32", "dev", "lo")
     outside(host.neighbour, NEIGHBOUR, lambda asked: None)
     outside(host.neighbour, "198.51.100.10")

@@ -9,6 +9,7 @@ import pytest
 
 from kernel.network_host import HERE, NEIGHBOUR, Containers, Host, published
 from rig.netns import Namespace
+from rig.waiting import eventually
 from tiffin.errors import Unsupported
 from tiffin.model.container_host import PortBinding
 from tiffin.model.network import PoolRequest
@@ -58,17 +59,22 @@ class Wiretap:
         self._socket.bind((link, 3))
         self._socket.setblocking(False)
 
+    def __enter__(self) -> Wiretap:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
     def crafted(self) -> list[bytes]:
-        """Those frames that `crafted` made."""
+        """Those frames since the last look that `crafted` made."""
         found = []
-        with self._socket:
-            while True:
-                try:
-                    frame = self._socket.recv(2048)
-                except BlockingIOError:
-                    return found
-                if frame[12:14] == b"\x08\x00" and frame[34:36] == struct.pack("!H", 40000):
-                    found.append(frame)
+        while True:
+            try:
+                frame = self._socket.recv(2048)
+            except BlockingIOError:
+                return found
+            if frame[12:14] == b"\x08\x00" and frame[34:36] == struct.pack("!H", 40000):
+                found.append(frame)
 
 
 def test_a_port_on_loopback_hears_no_packet_from_the_wire(host: Host, container: Containers) -> None:
@@ -78,27 +84,23 @@ def test_a_port_on_loopback_hears_no_packet_from_the_wire(host: Host, container:
     inside = host.inside(server)
     with inside.listen(80) as listening:
         assert host.namespace.reaches("127.0.0.1", 8000, listening)
-        tap = Wiretap(inside, "eth0")
-        for source in (NEIGHBOUR, HERE, "127.0.0.1"):
-            for target in ("127.0.0.1", HERE, "172.17.0.2"):
-                send_frame(host.neighbour, mac(host.namespace), crafted(source, target, 8000))
-                send_frame(host.neighbour, mac(host.namespace), crafted(source, target, 80))
-        # what was sent before has passed by when this answer is there
-        host.neighbour.run("busybox", "ping", "-c1", "-W30", HERE)
-        with host.namespace.open(HERE) as client:
-            client.settimeout(30)
-            client.connect(("127.0.0.1", 8000))
-            listening.accept()[0].close()
-        assert tap.crafted() == []
+        with Wiretap(inside, "eth0") as tap:
+            for source in (NEIGHBOUR, HERE, "127.0.0.1"):
+                for target in ("127.0.0.1", HERE, "172.17.0.2"):
+                    send_frame(host.neighbour, mac(host.namespace), crafted(source, target, 8000))
+                    send_frame(host.neighbour, mac(host.namespace), crafted(source, target, 80))
+            # what was sent before has passed by when this answer is there
+            host.neighbour.run("busybox", "ping", "-c1", "-W30", HERE)
+            assert host.namespace.reaches("127.0.0.1", 8000, listening)
+            assert tap.crafted() == []
 
 
 def test_a_published_port_hears_packets_from_the_wire(host: Host, container: Containers) -> None:
     """The same means show what does arrive."""
     host.run(server := container(ports=published("8000")))
-    tap = Wiretap(host.inside(server), "eth0")
-    send_frame(host.neighbour, mac(host.namespace), crafted(NEIGHBOUR, HERE, 8000))
-    host.neighbour.run("busybox", "ping", "-c1", "-W30", HERE)
-    assert len(tap.crafted()) >= 1
+    with Wiretap(host.inside(server), "eth0") as tap:
+        send_frame(host.neighbour, mac(host.namespace), crafted(NEIGHBOUR, HERE, 8000))
+        eventually(tap.crafted)
 
 
 def test_a_range_is_reached_at_each_of_its_ports_and_no_other(host: Host, container: Containers) -> None:
