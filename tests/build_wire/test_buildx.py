@@ -221,16 +221,17 @@ def test_compose_builds_its_services_and_starts_one(docker: Cli, tmp_path: Path)
 
 
 def test_a_build_that_is_broken_off_ends_its_steps(docker: Cli, builder: Engine, tmp_path: Path) -> None:
-    folder = write(tmp_path / "c", Dockerfile="FROM busybox\nRUN echo waiting; exec sleep 86399\n")
+    mark = 8_000_000_000 + os.getpid()
+    folder = write(tmp_path / "c", Dockerfile=f"FROM busybox\nRUN echo waiting; exec sleep {mark}\n")
 
     def sleeps() -> bool:
-        processes = (Path(path).read_bytes() for path in map(str, Path("/proc").glob("[0-9]*/cmdline")) if _there(path))
-        return any(b"sleep\x0086399" in line for line in processes)
+        return any(read(path) == b"sleep\0%d\0" % mark for path in Path("/proc").glob("[0-9]*/cmdline"))
 
-    running = docker.start("buildx", "build", "--progress", "plain", str(folder))
+    running = docker.start("buildx", "build", "--progress", "plain", str(folder), start_new_session=True)
     try:
         eventually(sleeps, within=60, what="the step runs")
-        running.send_signal(signal.SIGINT)
+        # as a terminal does: before 28 docker ends without its plugin
+        os.killpg(running.pid, signal.SIGINT)
         running.communicate(timeout=60)
         eventually(lambda: not sleeps(), within=60, what="the step has ended")
     finally:
@@ -238,12 +239,12 @@ def test_a_build_that_is_broken_off_ends_its_steps(docker: Cli, builder: Engine,
         running.wait()
 
 
-def _there(path: str) -> bool:
+def read(path: Path) -> bytes:
+    """A file of a process; nothing of one that has gone."""
     try:
-        Path(path).read_bytes()
+        return path.read_bytes()
     except OSError:
-        return False
-    return True
+        return b""
 
 
 def test_cache_and_history_are_listed_and_removed(docker: Cli, tmp_path: Path) -> None:

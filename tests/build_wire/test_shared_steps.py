@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from build_wire.test_buildx import build, write
+from build_wire.test_buildx import build, read, write
 from rig import Cli, eventually
 
 pytestmark = pytest.mark.timeout(600)
@@ -32,18 +32,10 @@ class Gate:
         return {int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if self._is_step(path)}
 
     def _is_step(self, path: Path) -> bool:
-        line = _read(path)
+        line = read(path)
         if not (line.startswith(b"/bin/sh\0-c\0trap") and self._name in line):
             return False
-        return re.search(rb"^NSpid:.*\t1$", _read(path.with_name("status")), re.MULTILINE) is not None
-
-
-def _read(path: Path) -> bytes:
-    """A file of a process; nothing of one that has gone."""
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+        return re.search(rb"^NSpid:.*\t1$", read(path.with_name("status")), re.MULTILINE) is not None
 
 
 class Client:
@@ -99,7 +91,7 @@ def test_a_step_that_nobody_waits_for_any_more_ends(
     folder = write(tmp_path / "c", Dockerfile=f"FROM busybox\nRUN echo begun; exec sleep {mark}\n")
 
     def sleeps() -> bool:
-        return any(_read(path) == b"sleep\0%d\0" % mark for path in Path("/proc").glob("[0-9]*/cmdline"))
+        return any(read(path) == b"sleep\0%d\0" % mark for path in Path("/proc").glob("[0-9]*/cmdline"))
 
     client = Client(request.getfixturevalue(which), folder, tmp_path / "log")
     try:
