@@ -134,6 +134,7 @@ def test_mounts_are_dockers_with_their_options(box: Box) -> None:
     own = {"/", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", *SYSTEM_MOUNTS, *groups, "/sys/fs/cgroup"}
     covers = {target for target in mounts if target.startswith(("/proc/", "/sys/firmware", "/sys/devices"))}
     assert set(mounts) == own | covers
+    assert [target for target in mounts if target in SYSTEM_MOUNTS or target == "/"] == ["/", *SYSTEM_MOUNTS]
 
 
 def test_no_mount_travels_to_the_host(box: Box) -> None:

@@ -14,6 +14,7 @@ from tiffin.runtime import detached, kernel_views
 from tiffin.runtime.plan import Kind
 
 Maps = tuple[bytes, bytes]
+_EMPTY = b"source=tmpfs", b"nr_blocks=1", b"nr_inodes=1"
 # What may be mounted inside procfs: files that lxcfs and its like provide.
 _PROC_FILES = frozenset(
     b"proc/" + name
@@ -260,7 +261,7 @@ class Root:
             return
         try:
             if paths.is_directory(place):
-                cover = mounts.create(b"tmpfs", (b"nr_blocks=1", b"nr_inodes=1"), mounts.MOUNT_ATTR_RDONLY)
+                cover = mounts.create(b"tmpfs", _EMPTY, mounts.MOUNT_ATTR_RDONLY)
             else:
                 null = self._null()
                 cover = mounts.clone(null)
