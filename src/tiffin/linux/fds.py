@@ -39,6 +39,9 @@ def receive(channel: socket.socket, size: int = 65536, flags: int = 0) -> tuple[
     """One message and its file descriptors (CLOEXEC); empty data is the end. OSError where it was cut off."""
     space = socket.CMSG_LEN(MAX_FDS * 4)
     data, ancillary, status, _ = channel.recvmsg(size, space, flags | socket.MSG_CMSG_CLOEXEC)
+    if not data and not ancillary:
+        # Linux looks for messages, then whether the other end was closed: the last one may have come in between.
+        data, ancillary, status, _ = channel.recvmsg(size, space, flags | socket.MSG_CMSG_CLOEXEC)
     fds: list[int] = []
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
