@@ -16,7 +16,8 @@ class Early:
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        self.sock, self.answers = sock, [(b"", [], 0, None)]
+        self.sock = sock
+        self.answers: list[tuple[Any, ...]] = [(b"", [], 0, None)]
 
     def recvmsg(self, *arguments: int) -> tuple[Any, ...]:
         return self.answers.pop() if self.answers else self.sock.recvmsg(*arguments)
