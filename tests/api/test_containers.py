@@ -250,8 +250,7 @@ def test_the_list_shows_what_a_container_is_now(client: docker_py.APIClient, mak
         lambda: client.pause(container),
         lambda: client.unpause(container),
         lambda: client.disconnect_container_from_network(container, network),
-        lambda: client.kill(container),
-        lambda: client.wait(container),
+        lambda: (client.kill(container), client.wait(container)),  # in between it changes by itself
         lambda: client.connect_container_to_network(container, network),
         lambda: client.disconnect_container_from_network(container, network),
     ]
