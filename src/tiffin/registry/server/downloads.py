@@ -73,7 +73,7 @@ class Download:
 
         `over` is called before anybody can know how it ended: who asks again because it failed is to get another.
         """
-        error: TiffinError | None = None
+        error: TiffinError | None = Internal(f"blob {self.digest}: the download was broken off")
         try:
             # hashes what an earlier attempt has left, which may take its time
             partial = Partial(self._workspace, self.digest, self.size)
@@ -83,15 +83,17 @@ class Download:
             with self._workspace.lease() as lease:
                 partial.commit(lease)
                 done()
+            error = None
         except TiffinError as failure:
             error = failure
         except OSError as failure:
             error = Internal(f"blob {self.digest}: {failure}")
-        if self._partial is not None:
-            self._partial.close()
-        over()
-        self._error, self._verified = error, error is None
-        self._changed()
+        finally:
+            if self._partial is not None:
+                self._partial.close()
+            over()
+            self._error, self._verified = error, error is None
+            self._changed()
 
     def _fetch(self, partial: Partial, received: Callable[[int], None]) -> None:
         answer, begins = self._repository.blob(self.digest, partial.size, self._cancellation)
